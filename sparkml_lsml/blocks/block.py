@@ -1,0 +1,193 @@
+"""Rows of one partition: features, labels, weights."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Array = npt.NDArray[np.float64]
+Dense = npt.NDArray[Any]
+
+CHUNK_BYTES = 1_600_000
+"""Dense rows worked on at a time: they stay in the cache between the two products of a pass."""
+
+MAX_CHUNK_ROWS = 2_048
+SPARSE_CHUNK_NONZEROS = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class CsrRows:
+    """Sparse rows in compressed form, possibly mapped from files.
+
+    SciPy's own class would widen the column numbers to 64 bits as soon as the row pointers need
+    them; here the two have types of their own, and SciPy sees one chunk at a time.
+
+    Parameters
+    ----------
+    data : array of shape (nonzeros,)
+    indices : int32 array of shape (nonzeros,)
+    indptr : int64 array of shape (rows + 1,)
+    features : int
+    """
+
+    data: Dense
+    indices: npt.NDArray[np.int32]
+    indptr: npt.NDArray[np.int64]
+    features: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features."""
+        return len(self.indptr) - 1, self.features
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the three arrays."""
+        return self.data.nbytes + self.indices.nbytes + self.indptr.nbytes
+
+    def rows(self, start: int, stop: int) -> sparse.csr_array:
+        """Rows ``start`` to ``stop`` as a SciPy matrix that shares the memory."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        pointers = (self.indptr[start : stop + 1] - first).astype(np.int32)
+        return _csr(
+            self.data[first:last], self.indices[first:last], pointers, stop - start, self.features
+        )
+
+    def take(self, rows: npt.NDArray[np.intp]) -> sparse.csr_array:
+        """Copy of the given rows, in the given order."""
+        starts = self.indptr[rows]
+        lengths = self.indptr[rows + 1] - starts
+        pointers = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=pointers[1:])
+        positions = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths)
+        return _csr(
+            self.data[positions],
+            self.indices[positions],
+            pointers.astype(np.int32),
+            len(rows),
+            self.features,
+        )
+
+
+def _csr(
+    data: Dense,
+    indices: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int32],
+    rows: int,
+    features: int,
+) -> sparse.csr_array:
+    return sparse.csr_array((data, indices, indptr), shape=(rows, features), copy=False)
+
+
+Rows = Dense | sparse.csr_array
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of one partition; immutable.
+
+    Parameters
+    ----------
+    X : array of shape (rows, features), float64 or float32, or CsrRows
+    y : float64 array of shape (rows,)
+    weight : float64 array of shape (rows,) or None
+        None means that every row weighs 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block = Block(np.eye(3), np.array([0.0, 1.0, 1.0]))
+    >>> block.rows, block.features, block.weight_sum
+    (3, 3, 3.0)
+    """
+
+    X: Dense | CsrRows
+    y: Array
+    weight: Array | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.X.shape[0])
+
+    @property
+    def features(self) -> int:
+        """Number of features."""
+        return int(self.X.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.X.nbytes + self.y.nbytes + (0 if self.weight is None else self.weight.nbytes)
+
+    @property
+    def weight_sum(self) -> float:
+        """Sum of the weights of the rows."""
+        return float(self.rows) if self.weight is None else float(self.weight.sum())
+
+    def chunks(self, models: int = 1) -> Iterator[tuple[Rows, Array, Array | None]]:
+        """The rows piece after piece: features, labels, weights (None for all 1).
+
+        Dense pieces fit the cache. Sparse pieces hold so many non-zeros that a dense vector a
+        piece does not matter, and no more rows than ``models`` columns of them allow.
+        """
+        for start, stop in self._bounds(models):
+            X = self.X.rows(start, stop) if isinstance(self.X, CsrRows) else self.X[start:stop]
+            yield X, self.y[start:stop], None if self.weight is None else self.weight[start:stop]
+
+    def _bounds(self, models: int) -> Iterator[tuple[int, int]]:
+        if isinstance(self.X, CsrRows):
+            per_row = max(1.0, len(self.X.data) / max(1, self.rows))
+            wanted = max(SPARSE_CHUNK_NONZEROS, 2 * self.features) / per_row
+            step = int(max(1, min(wanted, 2**31 / (8 * per_row), 20_000_000 / models)))
+        else:
+            row_bytes = max(1, self.features * self.X.itemsize)
+            step = max(32, min(MAX_CHUNK_ROWS, CHUNK_BYTES // row_bytes))
+        for start in range(0, self.rows, step):
+            yield start, min(start + step, self.rows)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> tuple[Rows, Array, Array | None]:
+        """Copies of the given rows, in the given order."""
+        X = self.X.take(rows) if isinstance(self.X, CsrRows) else self.X[rows]
+        return X, self.y[rows], None if self.weight is None else self.weight[rows]
+
+    @staticmethod
+    def concat(blocks: Sequence["Block"]) -> "Block":
+        """One block of all rows, in order; sparse where any of them is."""
+        if len(blocks) == 1:
+            return blocks[0]
+        X: Dense | CsrRows
+        if any(isinstance(block.X, CsrRows) for block in blocks):
+            X = _stack_sparse([as_csr(block.X) for block in blocks])
+        else:
+            X = np.concatenate([np.asarray(block.X) for block in blocks])
+        weight = None
+        if any(block.weight is not None for block in blocks):
+            weight = np.concatenate(
+                [np.ones(b.rows) if b.weight is None else b.weight for b in blocks]
+            )
+        return Block(X, np.concatenate([block.y for block in blocks]), weight)
+
+
+def as_csr(X: Dense | CsrRows) -> CsrRows:
+    """Rows in compressed form; zeros of dense rows are dropped."""
+    if isinstance(X, CsrRows):
+        return X
+    matrix = sparse.csr_array(X)
+    return CsrRows(
+        matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64), X.shape[1]
+    )
+
+
+def _stack_sparse(parts: Sequence[CsrRows]) -> CsrRows:
+    offsets = np.cumsum([0] + [len(part.data) for part in parts])
+    pointers = [part.indptr[1:] + offset for part, offset in zip(parts, offsets, strict=False)]
+    return CsrRows(
+        np.concatenate([part.data for part in parts]),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([np.zeros(1, dtype=np.int64), *pointers]),
+        parts[0].features,
+    )

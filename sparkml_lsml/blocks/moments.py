@@ -1,0 +1,212 @@
+"""Weighted mean and variance of each feature, merged without cancellation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkml_lsml.blocks.block import Block, CsrRows, Dense
+
+Array = npt.NDArray[np.float64]
+
+MOMENT_CHUNK_ROWS = 1_024
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Weighted moments of the entries that are stored, column by column.
+
+    Zeros that a sparse matrix does not store are counted in at the end (`mean`, `variance`), as
+    MLlib's summariser does, so that sparse and dense rows give the same figures.
+
+    Parameters
+    ----------
+    weight, weight_squares : float
+        Sum of the row weights, and of their squares.
+    rows : int
+    features : int
+    columns : int array or None
+        Columns that the arrays below stand for; None for all of them.
+    stored, stored_mean, stored_m2 : arrays of shape (columns,)
+        Weight of the stored entries of a column, their mean, and their sum of weighted squared
+        deviations from it.
+
+    References
+    ----------
+    Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance, The American
+    Statistician 37.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkml_lsml.blocks import Block
+    >>> moments = Moments.of_block(Block(np.array([[1.0], [3.0]]), np.zeros(2)))
+    >>> moments.mean().tolist(), moments.variance().tolist()
+    ([2.0], [2.0])
+    """
+
+    weight: float
+    weight_squares: float
+    rows: int
+    features: int
+    columns: npt.NDArray[np.int64] | None
+    stored: Array
+    stored_mean: Array
+    stored_m2: Array
+
+    @staticmethod
+    def of_rows(X: Dense, weight: Array | None) -> "Moments":
+        """Moments of dense rows; the rows are walked in pieces that stay in the cache."""
+        total: Moments | None = None
+        with np.errstate(over="ignore", invalid="ignore"):  # bad rows are counted by the caller
+            for start in range(0, len(X), MOMENT_CHUNK_ROWS):
+                piece = np.asarray(X[start : start + MOMENT_CHUNK_ROWS], dtype=np.float64)
+                w = None if weight is None else weight[start : start + MOMENT_CHUNK_ROWS]
+                part = _of_piece(piece, w)
+                total = part if total is None else total.merge(part)
+        return total if total is not None else Moments.empty(X.shape[1])
+
+    @staticmethod
+    def of_block(block: Block) -> "Moments":
+        """Moments of the features of a block."""
+        if not isinstance(block.X, CsrRows):
+            return Moments.of_rows(block.X, block.weight)
+        return _of_csr(block.X, block.weight)
+
+    @staticmethod
+    def empty(features: int) -> "Moments":
+        """Moments of no rows."""
+        none = np.zeros(0)
+        return Moments(0.0, 0.0, 0, features, np.zeros(0, dtype=np.int64), none, none, none)
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Moments of the rows of both."""
+        if self.rows == 0 or other.rows == 0:
+            return other if self.rows == 0 else self
+        left, right, columns = _align(self, other)
+        stored = left.stored + right.stored
+        safe = np.where(stored > 0.0, stored, 1.0)
+        share = right.stored / safe
+        delta = right.stored_mean - left.stored_mean
+        return Moments(
+            self.weight + other.weight,
+            self.weight_squares + other.weight_squares,
+            self.rows + other.rows,
+            self.features,
+            columns,
+            stored,
+            left.stored_mean + delta * share,
+            left.stored_m2 + right.stored_m2 + np.square(delta) * left.stored * share,
+        )
+
+    def dense(self) -> "Moments":
+        """The same with an entry for every column."""
+        return self if self.columns is None else _spread(self, np.arange(self.features), None)
+
+    def mean(self) -> Array:
+        """Weighted mean of each feature, zeros included; shape (features,)."""
+        full = self.dense()
+        return full.stored_mean * (full.stored / (self.weight or 1.0))
+
+    def variance(self, sample: bool = True) -> Array:
+        """Weighted variance of each feature, zeros included; shape (features,).
+
+        With ``sample`` the unbiased one for reliability weights, with MLlib's denominator
+        ``W - sum(w^2) / W``; otherwise the population variance. A column whose spread is below
+        the rounding of its own mean counts as constant: its variance is exactly 0.
+        """
+        full = self.dense()
+        total = self.weight
+        denominator = total - self.weight_squares / total if sample and total else total
+        if denominator <= 0.0:
+            return np.zeros(self.features)
+        absent = np.maximum(total - full.stored, 0.0)
+        mixed = np.square(full.stored_mean) * full.stored * absent / total
+        variance = np.maximum((full.stored_m2 + mixed) / denominator, 0.0)
+        variance[np.sqrt(variance) <= 1e-13 * np.abs(self.mean())] = 0.0
+        return variance
+
+
+def _of_piece(piece: Array, weight: Array | None) -> Moments:
+    rows = len(piece)
+    if weight is None:
+        total = squares = float(rows)
+        mean = np.ones(rows) @ piece / rows
+        centred = piece - mean
+        m2 = np.einsum("ij,ij->j", centred, centred)
+    else:
+        total = float(weight.sum())
+        squares = float(weight @ weight)
+        mean = weight @ piece / total if total > 0.0 else np.zeros(piece.shape[1])
+        centred = piece - mean
+        m2 = np.einsum("i,ij,ij->j", weight, centred, centred)
+    return Moments(
+        total, squares, rows, piece.shape[1], None, np.full(piece.shape[1], total), mean, m2
+    )
+
+
+def _of_csr(X: CsrRows, weight: Array | None) -> Moments:
+    rows, features = X.shape
+    columns = np.unique(np.asarray(X.indices)).astype(np.int64)
+    position = np.zeros(features, dtype=np.int64)
+    position[columns] = np.arange(len(columns))
+    count = len(columns)
+    stored, first, m2 = np.zeros(count), np.zeros(count), np.zeros(count)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for data, indices, w in _csr_pieces(X, weight):
+            at = position[indices]
+            stored += np.bincount(at, weights=w, minlength=count)
+            first += np.bincount(at, weights=w * data, minlength=count)
+        mean = first / np.where(stored > 0.0, stored, 1.0)
+        for data, indices, w in _csr_pieces(X, weight):
+            at = position[indices]
+            m2 += np.bincount(at, weights=w * np.square(data - mean[at]), minlength=count)
+    total = float(rows) if weight is None else float(weight.sum())
+    squares = float(rows) if weight is None else float(weight @ weight)
+    return Moments(total, squares, rows, features, columns, stored, mean, m2)
+
+
+def _csr_pieces(X: CsrRows, weight: Array | None) -> Iterator[tuple[Array, Dense, Array]]:
+    step = 4_000_000
+    for start in range(0, len(X.data), step):
+        data = np.asarray(X.data[start : start + step], dtype=np.float64)
+        indices = np.asarray(X.indices[start : start + step])
+        if weight is None:
+            w = np.ones(len(data))
+        else:
+            row = np.searchsorted(X.indptr, np.arange(start, start + len(data)), side="right") - 1
+            w = weight[row]
+        yield data, indices, w
+
+
+def _align(left: Moments, right: Moments) -> tuple[Moments, Moments, npt.NDArray[np.int64] | None]:
+    if left.columns is None or right.columns is None:
+        everything = np.arange(left.features)
+        return _spread(left, everything, None), _spread(right, everything, None), None
+    columns = np.union1d(left.columns, right.columns)
+    return _spread(left, columns, columns), _spread(right, columns, columns), columns
+
+
+def _spread(
+    moments: Moments, wanted: npt.NDArray[np.int64], columns: npt.NDArray[np.int64] | None
+) -> Moments:
+    if moments.columns is None:
+        return moments
+    at = np.searchsorted(wanted, moments.columns)
+
+    def fill(values: Array) -> Array:
+        out = np.zeros(len(wanted))
+        out[at] = values
+        return out
+
+    return Moments(
+        moments.weight,
+        moments.weight_squares,
+        moments.rows,
+        moments.features,
+        columns,
+        fill(moments.stored),
+        fill(moments.stored_mean),
+        fill(moments.stored_m2),
+    )

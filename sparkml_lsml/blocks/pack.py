@@ -1,0 +1,408 @@
+"""From batches of Arrow rows to one block a partition, with what the driver needs to know of it."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sparkml_lsml.blocks.arrow import Features, to_features
+from sparkml_lsml.blocks.block import Block, CsrRows
+from sparkml_lsml.blocks.files import BlockFiles, BlockWriter
+from sparkml_lsml.blocks.moments import Moments
+from sparkml_lsml.errors import DiskError
+
+Array = npt.NDArray[np.float64]
+Task = Literal["binary", "multiclass", "regression"]
+
+MAX_LABELS_COUNTED = 100_000
+"""Distinct labels that are counted; more of them means that these are not classes."""
+
+PROBLEMS = {
+    "null_labels": "rows whose label is null",
+    "bad_labels": "rows whose label is NaN or infinite",
+    "wrong_labels": "rows whose label is out of range",
+    "null_weights": "rows whose weight is null",
+    "bad_weights": "rows whose weight is NaN, infinite or negative",
+    "null_features": "rows whose features are null",
+    "bad_features": "rows whose features hold NaN, infinity or null",
+    "bad_indices": "sparse rows whose indices are negative, too large or not increasing",
+}
+"""What is counted of rows that cannot be used."""
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How to pack a partition.
+
+    Parameters
+    ----------
+    task : {"binary", "multiclass", "regression"}
+        Decides which labels are valid.
+    dtype : {"float64", "float32"}
+    weighted : bool
+        Whether batches have a third column, the weights.
+    inline_bytes : int
+        A block of no more than this many bytes stays in memory and travels to the driver.
+    fit : str
+        Names the folder of this fit.
+    on_disk : bool
+        False where rows may not be written to a local disk.
+    """
+
+    task: Task
+    dtype: str
+    weighted: bool
+    inline_bytes: int
+    fit: str
+    on_disk: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Handle:
+    """A packed block: where it is, and what identifies its rows.
+
+    Attributes
+    ----------
+    rows : int
+    weight : float
+    checksum : int
+        Of labels, weights and features, whatever their order, so that a block that was packed
+        again can be told from one with other rows.
+    files : BlockFiles or None
+    block : Block or None
+        The rows themselves where they are few.
+    """
+
+    rows: int
+    weight: float
+    checksum: int
+    files: BlockFiles | None = None
+    block: Block | None = None
+
+    @property
+    def identity(self) -> tuple[int, float, int]:
+        """What must be the same when the block is packed again."""
+        return self.rows, self.weight, self.checksum
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        if self.files is not None:
+            return self.files.nbytes
+        return self.block.nbytes if self.block is not None else 0
+
+
+@dataclass(eq=False)
+class Report:
+    """What the driver learns of the rows while they are packed; merges over partitions.
+
+    Attributes
+    ----------
+    problems : dict of str to int
+        Counts of unusable rows, by the keys of `PROBLEMS`.
+    examples : dict of str to str
+        One offending value for each.
+    shortest, longest : int
+        Number of features of the shortest and of the longest row; -1 before the first.
+    moments, label_moments : Moments or None
+        Of the features, and of the labels as a single column.
+    labels : dict of float to (int, float)
+        Rows and weight of each class; empty for a regression.
+    too_many_labels : bool
+    label_means : list of (float, float)
+        Weight and mean label of each partition: they show sorted rows.
+    """
+
+    problems: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    shortest: int = -1
+    longest: int = -1
+    moments: Moments | None = None
+    label_moments: Moments | None = None
+    labels: dict[float, tuple[int, float]] = field(default_factory=dict)
+    too_many_labels: bool = False
+    label_means: list[tuple[float, float]] = field(default_factory=list)
+    handles: list[tuple[int, Handle]] = field(default_factory=list)
+
+    def merge(self, other: "Report") -> "Report":
+        """Add the report of other partitions, in place."""
+        for key, count in other.problems.items():
+            self.problems[key] = self.problems.get(key, 0) + count
+            self.examples.setdefault(key, other.examples.get(key, ""))
+        if other.longest >= 0:
+            self.see_lengths(other.shortest, other.longest)
+        if self.shortest == self.longest:
+            self.moments = _merge(self.moments, other.moments)
+        self.label_moments = _merge(self.label_moments, other.label_moments)
+        for label, (rows, weight) in other.labels.items():
+            mine = self.labels.get(label, (0, 0.0))
+            self.labels[label] = (mine[0] + rows, mine[1] + weight)
+        self.too_many_labels |= other.too_many_labels or len(self.labels) > MAX_LABELS_COUNTED
+        self.label_means += other.label_means
+        self.handles += other.handles
+        return self
+
+    def count(self, problem: str, rows: npt.NDArray[np.bool_], values: Any = None) -> None:
+        """Count the rows that have a problem, and keep one value as an example."""
+        number = int(np.count_nonzero(rows))
+        if number:
+            self.problems[problem] = self.problems.get(problem, 0) + number
+            if values is not None:
+                self.examples.setdefault(problem, str(float(values[rows][0])))
+
+    def see_lengths(self, shortest: int, longest: int) -> None:
+        """Note the numbers of features of more rows."""
+        self.shortest = shortest if self.shortest < 0 else min(self.shortest, shortest)
+        self.longest = max(self.longest, longest)
+
+    @property
+    def usable(self) -> bool:
+        """Whether all rows seen so far can be trained on."""
+        return not self.problems and self.shortest == self.longest and not self.too_many_labels
+
+
+def _merge(left: Moments | None, right: Moments | None) -> Moments | None:
+    if left is None or right is None:
+        return left if right is None else right
+    return left.merge(right)
+
+
+def pack(batches: Iterable[pa.RecordBatch], settings: PackSettings) -> tuple[Handle, Report]:
+    """Pack the rows of one partition.
+
+    All batches are read to the end, also when rows turn out to be unusable: their number is part
+    of the error, and a reader that stops early costs Spark its Python worker.
+
+    Parameters
+    ----------
+    batches : iterable of record batches
+        Columns: features, label, and with ``settings.weighted`` the weight.
+    settings : PackSettings
+
+    Returns
+    -------
+    handle : Handle
+    report : Report
+
+    Raises
+    ------
+    DiskError
+        If the rows do not fit the local disk.
+    """
+    packer = _Packer(settings)
+    try:
+        for batch in batches:
+            packer.add(batch)
+        return packer.finish()
+    except BaseException:
+        packer.abort()
+        raise
+
+
+class _Packer:
+    def __init__(self, settings: PackSettings) -> None:
+        self._settings = settings
+        self._report = Report()
+        self._kept: list[Block] = []
+        self._kept_bytes = 0
+        self._writer: BlockWriter | None = None
+        self._rows = 0
+        self._weight = 0.0
+        self._checksum = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        report, settings = self._report, self._settings
+        if batch.num_rows == 0:
+            return
+        y, usable = self._labels(batch.column(1))
+        weight: Array | None = None
+        if settings.weighted:
+            weight, valid = self._weights(batch.column(2))
+            usable &= valid
+        features = to_features(batch.column(0), settings.dtype)
+        report.count("null_features", ~features.present)
+        if features.bad_indices:
+            report.problems["bad_indices"] = (
+                report.problems.get("bad_indices", 0) + features.bad_indices
+            )
+        if features.longest or features.X is not None:
+            report.see_lengths(features.shortest, features.longest)
+        usable &= features.present
+        if features.X is None or not usable.all() or not report.usable:
+            self._count_bad_features(features)
+            return
+        block = Block(features.X, y, weight)
+        if not isinstance(block.X, CsrRows):
+            moments = Moments.of_rows(block.X, weight)
+            if not _finite(moments) and self._count_bad_features(features):
+                return
+            report.moments = _merge(report.moments, moments)
+        elif self._count_bad_features(features):
+            return
+        self._note_labels(y, weight)
+        self._keep(block)
+
+    def finish(self) -> tuple[Handle, Report]:
+        report = self._report
+        if not report.usable or self._rows == 0:
+            self.abort()
+            return Handle(0, 0.0, 0), report
+        block: Block | None = None
+        files: BlockFiles | None = None
+        if self._writer is not None:
+            files = self._writer.finish()
+            self._writer = None
+            mapped = files.open()
+            if isinstance(mapped.X, CsrRows) and _rows_of(report.moments) < self._rows:
+                report.moments = Moments.of_block(mapped)
+        else:
+            block = Block.concat(self._kept)
+            if _rows_of(report.moments) < self._rows:
+                report.moments = Moments.of_block(block)
+        if report.label_moments is not None:
+            mean = float(report.label_moments.mean()[0])
+            report.label_means.append((self._weight, mean))
+        return Handle(self._rows, self._weight, self._checksum, files, block), report
+
+    def abort(self) -> None:
+        self._kept.clear()
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+    def _labels(self, column: pa.Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        report, task = self._report, self._settings.task
+        valid = _valid(column)
+        report.count("null_labels", ~valid)
+        y = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+        finite = np.isfinite(y)
+        report.count("bad_labels", valid & ~finite, y)
+        usable = valid & finite
+        if task == "regression":
+            return y, usable
+        if task == "binary":
+            wrong = usable & (y != 0.0) & (y != 1.0)
+        else:
+            wrong = usable & ((y < 0.0) | (y != np.floor(y)))
+        report.count("wrong_labels", wrong, y)
+        return y, usable & ~wrong
+
+    def _weights(self, column: pa.Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        valid = _valid(column)
+        self._report.count("null_weights", ~valid)
+        weight = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+        good = np.isfinite(weight) & (weight >= 0.0)
+        self._report.count("bad_weights", valid & ~good, weight)
+        return weight, valid & good
+
+    def _count_bad_features(self, features: Features) -> int:
+        """Count rows with values that are not finite; the number of them."""
+        X = features.X
+        if X is None:
+            return 0
+        if isinstance(X, CsrRows):
+            if np.isfinite(X.data).all():
+                return 0
+            at = np.searchsorted(X.indptr, np.flatnonzero(~np.isfinite(X.data)), side="right") - 1
+            bad = np.zeros(X.shape[0], dtype=np.bool_)
+            bad[at] = True
+        else:
+            bad = np.asarray(~np.isfinite(X).all(axis=1))
+        self._report.count("bad_features", bad)
+        return int(np.count_nonzero(bad))
+
+    def _note_labels(self, y: Array, weight: Array | None) -> None:
+        report = self._report
+        report.label_moments = _merge(report.label_moments, Moments.of_rows(y[:, None], weight))
+        if self._settings.task == "regression":
+            return
+        values, at = np.unique(y, return_inverse=True)
+        rows = np.bincount(at)
+        weights = rows if weight is None else np.bincount(at, weights=weight)
+        part = Report(
+            labels={
+                float(value): (int(count), float(total))
+                for value, count, total in zip(values, rows, weights, strict=True)
+            }
+        )
+        report.merge(part)
+
+    def _keep(self, block: Block) -> None:
+        self._rows += block.rows
+        self._weight += block.weight_sum
+        self._checksum = (self._checksum + _checksum(block)) % 2**64
+        if self._writer is None and self._kept_bytes + block.nbytes <= self._settings.inline_bytes:
+            self._kept.append(block)
+            self._kept_bytes += block.nbytes
+            return
+        if self._writer is None:
+            if not self._settings.on_disk:
+                raise DiskError(
+                    "spark.io.encryption.enabled is set, so training rows may not be written to "
+                    f"local disks, and these are more than {self._settings.inline_bytes:,} bytes "
+                    "a partition, which is what is kept in memory: train with fewer rows, or "
+                    "switch the encryption off and encrypt the disks instead"
+                )
+            settings = self._settings
+            folder = fit_folder(local_folder(), settings.fit)
+            self._writer = BlockWriter(folder, settings.dtype, settings.weighted)
+            for kept in self._kept:
+                self._writer.append(kept)
+            self._kept.clear()
+        self._writer.append(block)
+
+
+def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
+    valid: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _finite(moments: Moments) -> bool:
+    return bool(np.isfinite(moments.stored_mean).all() and np.isfinite(moments.stored_m2).all())
+
+
+def _rows_of(moments: Moments | None) -> int:
+    return 0 if moments is None else moments.rows
+
+
+def _checksum(block: Block) -> int:
+    """Sum of the bits of all values: the same for every order of the rows."""
+    X = block.X
+    parts = [block.y] if block.weight is None else [block.y, block.weight]
+    data = X.data if isinstance(X, CsrRows) else X
+    total = sum(_bits(part) * (3 + 2 * n) for n, part in enumerate(parts)) + _bits(data)
+    return total % 2**64
+
+
+def _bits(values: npt.NDArray[Any]) -> int:
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return int(flat.view(np.dtype(f"u{flat.itemsize}")).sum(dtype=np.uint64))
+
+
+def fit_folder(root: Path, fit: str) -> Path:
+    """The folder that holds the blocks of a fit."""
+    return root / f"sparkml_lsml-{fit}"
+
+
+def local_folder() -> Path:
+    """The executor's own local folder with the most free space.
+
+    Spark deletes these folders when the executor ends, so nothing stays behind a crash.
+    """
+    folders = [Path(name) for name in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if name]
+    if not folders:
+        raise DiskError(
+            "SPARK_LOCAL_DIRS is not set in the Python worker: expected Spark to name the "
+            "executor's local folders there"
+        )
+
+    def free(folder: Path) -> int:
+        stats = os.statvfs(folder)
+        return stats.f_bavail * stats.f_frsize
+
+    return max(folders, key=free)

@@ -1,0 +1,9 @@
+"""Classifiers with the API of ``pyspark.ml.classification``."""
+
+from sparkml_lsml.classification.linear_svc import LinearSVC, LinearSVCModel
+from sparkml_lsml.classification.logistic_regression import (
+    LogisticRegression,
+    LogisticRegressionModel,
+)
+
+__all__ = ["LinearSVC", "LinearSVCModel", "LogisticRegression", "LogisticRegressionModel"]

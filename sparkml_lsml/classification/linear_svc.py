@@ -1,0 +1,219 @@
+"""Linear support vector machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pyspark import keyword_only
+from pyspark.ml.classification import ClassificationModel, Classifier, _LinearSVCParams
+from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
+
+from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
+from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.fitting import Problem, choose_solver, fit_linear
+from sparkml_lsml.spark.params import (
+    ANY_NUMBER,
+    ITERATIVE_SOLVERS,
+    CheckedParams,
+    Range,
+    add_accessors,
+    one_of,
+)
+from sparkml_lsml.spark.resident import ResidentBlocks
+
+Array = npt.NDArray[np.float64]
+
+LOSSES: dict[str, Loss] = {"hinge": Hinge(), "squaredHinge": SquaredHinge()}
+
+
+class _Params(CheckedParams, _LinearSVCParams, HasElasticNetParam, HasLoss, HasSolver):
+    """Params of `LinearSVC` and `LinearSVCModel`."""
+
+    loss: Param[str] = Param(
+        Params._dummy(),
+        "loss",
+        "The loss: 'hinge' (MLlib's), or 'squaredHinge'.",
+        typeConverter=TypeConverters.toString,
+    )
+    solver: Param[str] = Param(
+        Params._dummy(),
+        "solver",
+        "The solver: auto, " + ", ".join(ITERATIVE_SOLVERS) + ".",
+        typeConverter=TypeConverters.toString,
+    )
+
+    _ranges: ClassVar[dict[str, Range]] = {
+        "loss": one_of(*LOSSES),
+        "solver": one_of("auto", *ITERATIVE_SOLVERS),
+        "threshold": ANY_NUMBER,
+    }
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(loss="hinge", solver="auto", elasticNetParam=0.0)
+
+
+@add_accessors
+class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
+    r"""Linear support vector machine with soft margin, for labels 0 and 1.
+
+    Takes the place of :class:`pyspark.ml.classification.LinearSVC` with the same Params and the
+    same objective,
+
+    .. math:: \frac{\sum_i v_i\,\ell(y_i, x_i^T w + b)}{\sum_i v_i}
+        + \lambda \left(\frac{1 - \alpha}{2} \|c\|^2 + \alpha \|c\|_1\right),
+
+    with weights v, :math:`\lambda` = regParam, :math:`\alpha` = elasticNetParam, and c = w, or
+    :math:`c_j = \sigma_j w_j` with standardization (which is on by default). Beyond MLlib it has
+    the squared hinge loss, the elastic net, and a choice of solvers.
+
+    Parameters
+    ----------
+    featuresCol : str
+        Column of vectors, array<double> or array<float>.
+    labelCol : str
+        Column of labels 0 and 1, of any numeric type or boolean.
+    maxIter, regParam, tol, fitIntercept, standardization, threshold, weightCol, aggregationDepth
+        As in MLlib. ``tol`` is relative to the objective.
+    loss : {"hinge", "squaredHinge"}
+    elasticNetParam : float
+        Share of the L1 penalty, from 0 to 1.
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
+batchSize, localEpochs, seed
+        Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
+    dtype : {"float64", "float32"}
+    execution : {"auto", "local", "distributed"}
+        Whether data of at most 32 MB is solved on the driver (expert).
+
+    Raises
+    ------
+    ParamError
+        When a Param is set out of its range.
+    DataError, ColumnError
+        From ``fit``, when rows or columns cannot be used; the message counts the rows.
+    DivergedError
+        From ``fit``, when a step size was too long.
+
+    Notes
+    -----
+    With labels of one class only, the fit warns and returns the constant that the loss asks for.
+
+    References
+    ----------
+    Cortes and Vapnik (1995), Support-Vector Networks, Machine Learning 20.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> rows = [(1.0, Vectors.dense(1.0, 2.0)), (0.0, Vectors.dense(-1.0, -1.0))]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> model = LinearSVC(regParam=0.01).fit(df)
+    >>> [row.prediction for row in model.transform(df).collect()]
+    [1.0, 0.0]
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",
+        labelCol: str = "label",
+        predictionCol: str = "prediction",
+        maxIter: int = 100,
+        regParam: float = 0.0,
+        tol: float = 1e-6,
+        rawPredictionCol: str = "rawPrediction",
+        fitIntercept: bool = True,
+        standardization: bool = True,
+        threshold: float = 0.0,
+        weightCol: str | None = None,
+        aggregationDepth: int = 2,
+        maxBlockSizeInMB: float = 0.0,
+        loss: str = "hinge",
+        elasticNetParam: float = 0.0,
+        solver: str = "auto",
+        stepSize: float = 1.0,
+        lineSearch: str = "backtracking",
+        learningRate: str = "adaptive",
+        powerT: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        averaging: bool = True,
+        miniBatchFraction: float = 1.0,
+        batchSize: int = 128,
+        localEpochs: int = 1,
+        seed: int = 0,
+        dtype: str = "float64",
+        execution: str = "auto",
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    def _train(self, dataset: Any) -> "LinearSVCModel":
+        def pose(blocks: ResidentBlocks) -> Problem:
+            self.warn_about_one_class(blocks.report)
+            loss = LOSSES[self.value("loss")]
+            strength, share = self.value("regParam"), self.value("elasticNetParam")
+            l1 = strength * share
+            solver, reason = choose_solver(self, loss.smooth, l1)
+            return Problem(loss, 1, l1, strength * (1.0 - share), solver, reason)
+
+        fit = fit_linear(self, dataset, "binary", pose)
+        return LinearSVCModel(fit.coefficients, fit.intercepts, fit.summary)
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Scores from margins: what the executors run."""
+
+    threshold: float
+
+    def __call__(self, margins: Array) -> dict[str, Array]:
+        prediction = np.where(margins[:, 0] > self.threshold, 1.0, 0.0)
+        prediction[np.isnan(margins[:, 0])] = np.nan
+        return {"raw": np.hstack([-margins, margins]), "prediction": prediction}
+
+
+@add_accessors
+class LinearSVCModel(LinearModel, _Params, ClassificationModel):
+    """Model of a `LinearSVC`.
+
+    ``transform`` adds ``rawPrediction`` (the margins of the two classes) and ``prediction``. A row
+    whose features hold NaN gets NaN, a row without features gets null.
+
+    Attributes
+    ----------
+    coefficients : DenseVector of length numFeatures
+    intercept : float
+    """
+
+    @property
+    def coefficients(self) -> DenseVector:
+        """Coefficients of the features."""
+        return DenseVector(self._coefficients[0])
+
+    @property
+    def intercept(self) -> float:
+        """Intercept, 0 without one."""
+        return float(self._intercepts[0])
+
+    @property
+    def numClasses(self) -> int:
+        """Number of classes, 2."""
+        return 2
+
+    def predictRaw(self, value: Vector) -> DenseVector:
+        """Margins of the two classes for one vector of features."""
+        return DenseVector(self._score_one(value, "raw"))
+
+    def _finish(self) -> Callable[[Array], dict[str, Array]]:
+        return _Finish(float(self.getOrDefault("threshold")))
+
+    @classmethod
+    def _from_saved(cls, arrays: dict[str, Array], facts: dict[str, Any]) -> "LinearSVCModel":
+        return cls(arrays["coefficients"], arrays["intercepts"])

@@ -1,0 +1,404 @@
+"""Logistic regression, binomial and multinomial."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pyspark import keyword_only
+from pyspark.ml.classification import (
+    ProbabilisticClassificationModel,
+    ProbabilisticClassifier,
+    _LogisticRegressionParams,
+)
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasSolver
+from pyspark.sql import DataFrame
+from scipy.special import expit, softmax
+
+from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.layout import Layout
+from sparkml_lsml.losses import Logistic, Multinomial
+from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.fitting import Problem, choose_solver, fit_linear
+from sparkml_lsml.spark.params import (
+    ITERATIVE_SOLVERS,
+    SHARE,
+    CheckedParams,
+    Range,
+    add_accessors,
+    one_of,
+)
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.summary import TrainingSummary
+
+Array = npt.NDArray[np.float64]
+
+MAX_COEFFICIENTS = 2**28
+"""Coefficients of a multinomial model, at most (2 GB a vector); beyond it labels are no classes."""
+
+TINY = 1e-300
+
+_BOUNDS = "is not supported yet: expected no bounds, use MLlib's class where they are needed"
+
+
+class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
+    """Params of `LogisticRegression` and `LogisticRegressionModel`."""
+
+    solver: Param[str] = Param(
+        Params._dummy(),
+        "solver",
+        "The solver: auto, " + ", ".join(ITERATIVE_SOLVERS) + ".",
+        typeConverter=TypeConverters.toString,
+    )
+
+    _ranges: ClassVar[dict[str, Range]] = {
+        "solver": one_of("auto", *ITERATIVE_SOLVERS),
+        "family": one_of("auto", "binomial", "multinomial"),
+        "threshold": SHARE,
+    }
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(solver="auto")
+
+    def setThreshold(self, value: float) -> Any:
+        """Set the probability of class 1 above which it is predicted; clears ``thresholds``."""
+        self._set(threshold=value)
+        self.clear(self.thresholds)
+        return self
+
+    def setThresholds(self, value: list[float]) -> Any:
+        """Set a threshold for each class; clears ``threshold``."""
+        self._set(thresholds=value)
+        self.clear(self.threshold)
+        return self
+
+
+@add_accessors
+class LogisticRegression(LinearEstimator, _Params, ProbabilisticClassifier):
+    r"""Logistic regression for two classes (binomial) or more (multinomial, softmax).
+
+    Takes the place of :class:`pyspark.ml.classification.LogisticRegression` with the same Params
+    and the same objective: the weighted mean of the negative log-likelihood plus
+    :math:`\lambda ((1 - \alpha) / 2 \|c\|^2 + \alpha \|c\|_1)`, where c are the coefficients, or
+    with standardization those of features with unit variance; intercepts are not penalised.
+
+    Parameters
+    ----------
+    featuresCol : str
+        Column of vectors, array<double> or array<float>.
+    labelCol : str
+        Column of labels 0, 1, 2, ..., of any numeric type or boolean.
+    maxIter, regParam, elasticNetParam, tol, fitIntercept, threshold, thresholds, standardization, \
+weightCol, aggregationDepth
+        As in MLlib. ``tol`` is relative to the objective.
+    family : {"auto", "binomial", "multinomial"}
+        ``auto`` is binomial for at most two classes.
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
+batchSize, localEpochs, seed
+        Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
+    dtype : {"float64", "float32"}
+    execution : {"auto", "local", "distributed"}
+        Whether data of at most 32 MB is solved on the driver (expert).
+
+    Raises
+    ------
+    ParamError
+        When a Param is set out of its range, or one that is not supported (bounds).
+    DataError, ColumnError
+        From ``fit``, when rows or columns cannot be used; the message counts the rows.
+    DivergedError
+        From ``fit``, when a step size was too long.
+
+    Notes
+    -----
+    With labels of one class only and an intercept, the fit warns and returns what MLlib does:
+    coefficients 0 and an intercept of plus or minus infinity. As in MLlib, multinomial intercepts
+    are centred, and so are multinomial coefficients without regularisation.
+
+    References
+    ----------
+    Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, 4.4.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> rows = [(1.0, Vectors.dense(1.0)), (0.0, Vectors.dense(-1.0))]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> model = LogisticRegression(regParam=0.1).fit(df)
+    >>> [round(row.probability[1], 3) for row in model.transform(df).collect()]
+    [0.835, 0.165]
+    """
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "lowerBoundsOnCoefficients": _BOUNDS,
+        "upperBoundsOnCoefficients": _BOUNDS,
+        "lowerBoundsOnIntercepts": _BOUNDS,
+        "upperBoundsOnIntercepts": _BOUNDS,
+    }
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",
+        labelCol: str = "label",
+        predictionCol: str = "prediction",
+        maxIter: int = 100,
+        regParam: float = 0.0,
+        elasticNetParam: float = 0.0,
+        tol: float = 1e-6,
+        fitIntercept: bool = True,
+        threshold: float = 0.5,
+        thresholds: list[float] | None = None,
+        probabilityCol: str = "probability",
+        rawPredictionCol: str = "rawPrediction",
+        standardization: bool = True,
+        weightCol: str | None = None,
+        aggregationDepth: int = 2,
+        family: str = "auto",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
+        maxBlockSizeInMB: float = 0.0,
+        solver: str = "auto",
+        stepSize: float = 1.0,
+        lineSearch: str = "backtracking",
+        learningRate: str = "adaptive",
+        powerT: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        averaging: bool = True,
+        miniBatchFraction: float = 1.0,
+        batchSize: int = 128,
+        localEpochs: int = 1,
+        seed: int = 0,
+        dtype: str = "float64",
+        execution: str = "auto",
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+        self._checkThresholdConsistency()
+
+    def _train(self, dataset: DataFrame) -> "LogisticRegressionModel":
+        self._checkThresholdConsistency()
+        family = self.value("family")
+        declared = _declared_classes(dataset, self.value("labelCol"))
+        found: dict[str, Any] = {}
+
+        def pose(blocks: ResidentBlocks) -> Problem:
+            found["classes"] = classes = _classes(blocks.report, declared, family)
+            self._check_thresholds(classes)
+            multinomial = family == "multinomial" or (family == "auto" and classes > 2)
+            strength, share = self.value("regParam"), self.value("elasticNetParam")
+            l1, l2 = strength * share, strength * (1.0 - share)
+            self.warn_about_one_class(blocks.report)
+            if len(blocks.report.labels) == 1 and self.value("fitIntercept"):
+                found["constant"] = int(next(iter(blocks.report.labels)))
+            solver, reason = choose_solver(self, True, l1)
+            counts = np.zeros(max(classes, 2))
+            for label, (_, weight) in blocks.report.labels.items():
+                counts[int(label)] = weight
+            if multinomial:
+                start = _start(np.log1p(counts) - np.log1p(counts).mean())
+                return Problem(Multinomial(), classes, l1, l2, solver, reason, start=start)
+            ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
+            return Problem(Logistic(), 1, l1, l2, solver, reason, start=_start(ratio))
+
+        fit = fit_linear(self, dataset, "binary" if family == "binomial" else "multiclass", pose)
+        coefficients, intercepts = fit.coefficients, fit.intercepts
+        classes = max(2, found["classes"])
+        if "constant" in found:
+            coefficients, intercepts = _certain(found["constant"], coefficients.shape)
+        elif len(intercepts) > 1:
+            if self.value("fitIntercept"):
+                intercepts = intercepts - intercepts.mean()
+            if self.value("regParam") == 0.0:
+                coefficients = coefficients - coefficients.mean(axis=0)
+        return LogisticRegressionModel(coefficients, intercepts, classes, fit.summary)
+
+    def _check_thresholds(self, classes: int) -> None:
+        thresholds = self.value("thresholds")
+        if thresholds is not None and len(thresholds) != max(classes, 2):
+            raise ParamError(
+                f"thresholds has {len(thresholds)} entries, expected one for each of the "
+                f"{max(classes, 2)} classes"
+            )
+
+
+def _certain(label: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Coefficients and intercepts that give all probability to one class, as MLlib does."""
+    intercepts = np.zeros(shape[0])
+    if shape[0] == 1:
+        intercepts[0] = np.inf if label == 1 else -np.inf
+    else:
+        intercepts[label] = np.inf
+    return np.zeros(shape), intercepts
+
+
+def _start(intercepts: Array) -> Callable[[Layout], Array]:
+    """Zeros, and intercepts that predict the frequencies of the classes."""
+
+    def start(layout: Layout) -> Array:
+        coef = np.zeros(layout.size)
+        if layout.fit_intercept:
+            coef[layout.intercepts] = intercepts
+        return coef
+
+    return start
+
+
+def _declared_classes(dataset: DataFrame, label: str) -> int:
+    """Number of classes that a StringIndexer or its like wrote into the column's metadata."""
+    [metadata] = [f.metadata for f in dataset.schema.fields if f.name.lower() == label.lower()]
+    attribute = (metadata or {}).get("ml_attr", {})
+    return len(attribute.get("vals", ())) or int(attribute.get("num_vals", 0))
+
+
+def _classes(report: Report, declared: int, family: str) -> int:
+    """Number of classes: one more than the largest label, or as many as are declared."""
+    largest = max(report.labels)
+    features = max(report.longest, 1)
+    if (largest + 1) * features > MAX_COEFFICIENTS:
+        raise DataError(
+            f"the largest label is {largest:,.0f}, which would mean "
+            f"{(largest + 1) * features:,.0f} coefficients: expected classes 0, 1, 2, ... without "
+            f"gaps. Found {len(report.labels):,} different labels: index them with "
+            "pyspark.ml.feature.StringIndexer"
+        )
+    classes = int(largest) + 1
+    if 0 < declared < classes:
+        raise DataError(
+            f"the label column declares {declared} classes, found a label {int(largest)}: expected "
+            f"labels below {declared}"
+        )
+    if family == "binomial" and max(classes, declared) > 2:
+        raise DataError(
+            f"family='binomial' takes labels 0 and 1, found {max(classes, declared)} classes: "
+            "use family='auto'"
+        )
+    return max(classes, declared)
+
+
+@dataclass(frozen=True, eq=False)
+class _BinaryFinish:
+    """Scores from margins of two classes: what the executors run."""
+
+    threshold: float
+
+    def __call__(self, margins: Array) -> dict[str, Array]:
+        positive = expit(margins[:, 0])
+        prediction = np.where(positive > self.threshold, 1.0, 0.0)
+        prediction[np.isnan(positive)] = np.nan
+        return {
+            "raw": np.hstack([-margins, margins]),
+            # 1 - p cancels where p is close to 1
+            "probability": np.column_stack([expit(-margins[:, 0]), positive]),
+            "prediction": prediction,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _MultinomialFinish:
+    """Scores from margins of all classes: what the executors run."""
+
+    thresholds: Array | None
+
+    def __call__(self, margins: Array) -> dict[str, Array]:
+        probability = softmax(margins, axis=1)
+        scaled = probability
+        if self.thresholds is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scaled = np.where(probability > 0.0, probability / self.thresholds, 0.0)
+        prediction = scaled.argmax(axis=1).astype(np.float64)
+        prediction[np.isnan(margins).any(axis=1)] = np.nan
+        return {"raw": margins, "probability": probability, "prediction": prediction}
+
+
+@add_accessors
+class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationModel):
+    """Model of a `LogisticRegression`.
+
+    ``transform`` adds ``rawPrediction``, ``probability`` and ``prediction``. A row whose features
+    hold NaN gets NaN, a row without features gets null.
+
+    Attributes
+    ----------
+    coefficientMatrix : DenseMatrix of shape (1, features) or (classes, features)
+    interceptVector : DenseVector of length 1 or classes
+    """
+
+    def __init__(
+        self,
+        coefficients: Array,
+        intercepts: Array,
+        numClasses: int = 2,
+        summary: TrainingSummary | None = None,
+    ) -> None:
+        super().__init__(coefficients, intercepts, summary)
+        self._classes = numClasses
+
+    @property
+    def numClasses(self) -> int:
+        """Number of classes."""
+        return self._classes
+
+    @property
+    def coefficientMatrix(self) -> DenseMatrix:
+        """Coefficients: one row, or for a multinomial model one a class."""
+        rows, columns = self._coefficients.shape
+        return DenseMatrix(rows, columns, self._coefficients.ravel(order="F"))
+
+    @property
+    def interceptVector(self) -> DenseVector:
+        """Intercepts: one, or for a multinomial model one a class."""
+        return DenseVector(self._intercepts)
+
+    @property
+    def coefficients(self) -> DenseVector:
+        """Coefficients of a binomial model; a multinomial one has a `coefficientMatrix`."""
+        self._check_binomial("coefficients", "coefficientMatrix")
+        return DenseVector(self._coefficients[0])
+
+    @property
+    def intercept(self) -> float:
+        """Intercept of a binomial model; a multinomial one has an `interceptVector`."""
+        self._check_binomial("intercept", "interceptVector")
+        return float(self._intercepts[0])
+
+    def predictRaw(self, value: Vector) -> DenseVector:
+        """Margins of the classes for one vector of features."""
+        return DenseVector(self._score_one(value, "raw"))
+
+    def predictProbability(self, value: Vector) -> DenseVector:
+        """Probabilities of the classes for one vector of features."""
+        return DenseVector(self._score_one(value, "probability"))
+
+    def _check_binomial(self, name: str, instead: str) -> None:
+        if len(self._intercepts) > 1:
+            raise AttributeError(
+                f"a multinomial model has no {name}: expected two classes in a binomial model, "
+                f"found {self.numClasses} classes. Use {instead}"
+            )
+
+    def _finish(self) -> Callable[[Array], dict[str, Array]]:
+        if len(self._intercepts) == 1:
+            return _BinaryFinish(float(self.getThreshold()))
+        if self.isDefined(self.thresholds):
+            return _MultinomialFinish(np.asarray(self.getOrDefault(self.thresholds)))
+        return _MultinomialFinish(None)
+
+    def _saved_facts(self) -> dict[str, Any]:
+        return {"numClasses": self._classes}
+
+    @classmethod
+    def _from_saved(
+        cls, arrays: dict[str, Array], facts: dict[str, Any]
+    ) -> "LogisticRegressionModel":
+        return cls(arrays["coefficients"], arrays["intercepts"], int(facts["numClasses"]))

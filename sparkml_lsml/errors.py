@@ -1,0 +1,41 @@
+"""Errors of the package: each says what was found, what was expected, and what to do."""
+
+
+class SparkMLError(Exception):
+    """Base class of the errors that are neither a wrong value nor a wrong type."""
+
+
+class DataError(SparkMLError, ValueError):
+    """The training or scoring data cannot be used, for example because labels are NaN."""
+
+
+class ParamError(SparkMLError, ValueError):
+    """A Param has a value outside its range, or one that this combination does not support."""
+
+
+class ColumnError(SparkMLError, ValueError):
+    """A column is missing, already there, or of a type that cannot be used."""
+
+
+class ColumnTypeError(ColumnError, TypeError):
+    """A column is there, but its type cannot be used."""
+
+
+class DivergedError(SparkMLError, ArithmeticError):
+    """A fit ended in coefficients or an objective that are not finite."""
+
+
+class DiskError(SparkMLError, OSError):
+    """A block of training rows cannot be written: disk, address space or encryption forbid it."""
+
+
+class SourceChangedError(SparkMLError):
+    """Rows read again differ from those read first: the source is not deterministic."""
+
+
+class BackendError(SparkMLError):
+    """The Spark session, or the packages on its executors, cannot run the fit."""
+
+
+class PersistenceError(SparkMLError, ValueError):
+    """A saved model cannot be read, or a path cannot be written."""

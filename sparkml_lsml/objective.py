@@ -1,0 +1,178 @@
+"""The objective that solvers minimise: the mean loss over all rows, wherever they lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.kernels.sgd import SgdEpochs
+from sparkml_lsml.layout import Layout
+from sparkml_lsml.losses.base import Loss
+from sparkml_lsml.passes import (
+    Blocks,
+    GradientPass,
+    GramPass,
+    GramSum,
+    LocalSgdPass,
+    LossSum,
+    ModelSum,
+    Pass,
+)
+from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.standardization import Standardization
+
+Array = npt.NDArray[np.float64]
+
+
+class Objective(Protocol):
+    """A mean loss over rows as a function of the coefficients of a batch of models.
+
+    Every method is ONE pass over the data. Penalties are not part of it: they live on the driver.
+    """
+
+    layout: Layout
+    loss: Loss
+    standardization: Standardization
+    passes: int
+
+    @property
+    def rows_per_block(self) -> float:
+        """Rows of a partition, on average."""
+        ...
+
+    def value_and_gradient(
+        self, coef: Array, fraction: float = 1.0, seed: tuple[int, ...] = ()
+    ) -> tuple[Array, Array]:
+        """Mean loss and its gradient at ``coef``, shape (models, size).
+
+        With ``fraction`` below 1 over a sample of the rows that follows from ``seed``.
+
+        Returns
+        -------
+        value : array of shape (models,)
+        gradient : array of shape (models, size)
+        """
+        ...
+
+    def local_sgd(
+        self,
+        coef: Array,
+        penalties: Sequence[ElasticNet],
+        settings: Sequence[SgdEpochs],
+        seed: tuple[int, ...],
+    ) -> tuple[Array, Array]:
+        """Mean loss at ``coef``, and the weighted average of the models of all partitions."""
+        ...
+
+
+class LocalBlocks:
+    """Blocks in this process: the same passes with no Spark.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkml_lsml.blocks import Block
+    >>> from sparkml_lsml.layout import Layout
+    >>> from sparkml_lsml.losses import Squared
+    >>> from sparkml_lsml.passes import GradientPass
+    >>> blocks = LocalBlocks([Block(np.eye(2), np.array([1.0, 3.0]))])
+    >>> layout = Layout(features=2, fit_intercept=False)
+    >>> float(blocks.run(GradientPass(Squared(), layout, np.zeros((1, 2))), "demo").value[0])
+    5.0
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = list(blocks)
+
+    @property
+    def partitions(self) -> int:
+        """Number of blocks."""
+        return len(self._blocks)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all blocks."""
+        return sum(block.rows for block in self._blocks)
+
+    def run(self, task: Pass, description: str) -> Any:
+        """Run a pass over every block, in order, and return the merged sum."""
+        sums = (task(block, number) for number, block in enumerate(self._blocks))
+        return reduce(lambda left, right: left.merge(right), sums)
+
+
+@dataclass(eq=False)
+class BlockObjective:
+    """The mean loss over blocks, in the standardised coefficients that solvers work with.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        `LocalBlocks`, or the resident blocks of a cluster: the maths is the same.
+    loss : Loss
+    layout : Layout
+    standardization : Standardization
+    name : str
+        What jobs are called in Spark's user interface.
+    """
+
+    blocks: Blocks
+    loss: Loss
+    layout: Layout
+    standardization: Standardization
+    name: str = "fit"
+    passes: int = 0
+
+    @property
+    def rows_per_block(self) -> float:
+        """See `Objective.rows_per_block`."""
+        return self.blocks.rows / max(1, self.blocks.partitions)
+
+    def value_and_gradient(
+        self, coef: Array, fraction: float = 1.0, seed: tuple[int, ...] = ()
+    ) -> tuple[Array, Array]:
+        """See `Objective.value_and_gradient`."""
+        stored = self.standardization.to_stored(coef)
+        total: LossSum = self._run(GradientPass(self.loss, self.layout, stored, fraction, seed))
+        if total.value is None or total.gradient is None or total.weight <= 0.0:
+            # a sample without rows: no step, rather than a division by zero
+            return np.zeros(len(coef)), np.zeros_like(coef)
+        gradient = self.standardization.gradient(total.gradient / total.weight)
+        return total.value / total.weight, gradient
+
+    def local_sgd(
+        self,
+        coef: Array,
+        penalties: Sequence[ElasticNet],
+        settings: Sequence[SgdEpochs],
+        seed: tuple[int, ...],
+    ) -> tuple[Array, Array]:
+        """See `Objective.local_sgd`."""
+        total: ModelSum = self._run(
+            LocalSgdPass(
+                self.loss,
+                self.layout,
+                self.standardization,
+                tuple(penalties),
+                tuple(settings),
+                coef,
+                seed,
+            )
+        )
+        if total.start.value is None:  # pragma: no cover - blocks are never all empty
+            raise AssertionError("a pass over no rows")
+        return total.start.value / total.start.weight, total.coef / total.weight
+
+    def gram(self, label_shift: float) -> GramSum:
+        """Sums of the normal equations in the standardised features."""
+        result: GramSum = self._run(
+            GramPass(self.standardization.shift, self.standardization.scale, label_shift)
+        )
+        return result
+
+    def _run(self, task: Pass) -> Any:
+        self.passes += 1
+        return self.blocks.run(task, f"{self.name} pass {self.passes}")

@@ -1,0 +1,206 @@
+"""Passes: what one sweep over all blocks computes, and how its parts are summed.
+
+A pass is a picklable function of one block; what it returns merges with what it returned for
+other blocks. The room `spark` and the driver's own `LocalBlocks` run any pass without knowing
+what it does, so a new kind of pass needs no change there.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.kernels.gram import gram
+from sparkml_lsml.kernels.sgd import SgdEpochs, sgd_epochs
+from sparkml_lsml.kernels.value_gradient import value_and_gradient
+from sparkml_lsml.layout import Layout
+from sparkml_lsml.losses.base import Loss
+from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.standardization import Standardization
+
+Array = npt.NDArray[np.float64]
+
+
+class Sum(Protocol):
+    """A partial result that merges with another of its kind."""
+
+    def merge(self, other: Self, /) -> Self:
+        """Both together; may reuse the memory of either."""
+        ...
+
+
+class Pass(Protocol):
+    """A function of one block, run once on each."""
+
+    def __call__(self, block: Block, partition: int) -> Any:
+        """The `Sum` of one block; ``partition`` is its number."""
+        ...
+
+
+class Blocks(Protocol):
+    """Blocks that passes run over: in this process, or on executors."""
+
+    @property
+    def partitions(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all blocks."""
+        ...
+
+    def run(self, task: Pass, description: str) -> Any:
+        """Run a pass over every block and return the merged `Sum`."""
+        ...
+
+
+@dataclass
+class LossSum:
+    """Sums of losses and gradients of a batch of models; empty until the first add.
+
+    An empty sum holds no arrays, so that it costs nothing where it is the zero of an aggregation.
+    """
+
+    value: Array | None = None
+    gradient: Array | None = None
+    weight: float = 0.0
+
+    def add(self, value: Array, gradient: Array, weight: float) -> "LossSum":
+        """Add the sums of more rows, in place."""
+        if self.value is None or self.gradient is None:
+            self.value, self.gradient = value, gradient
+        else:
+            self.value = self.value + value
+            self.gradient += gradient
+        self.weight += weight
+        return self
+
+    def merge(self, other: "LossSum") -> "LossSum":
+        """Add another sum, in place."""
+        if other.value is None or other.gradient is None:
+            return self
+        return self.add(other.value, other.gradient, other.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class GradientPass:
+    """Losses and gradients at the coefficients of a batch of models.
+
+    Parameters
+    ----------
+    loss : Loss
+    layout : Layout
+    coef : array of shape (models, layout.size)
+        For the stored features.
+    fraction : float
+        Share of the rows, drawn anew for each ``seed``; 1 takes all rows.
+    seed : tuple of int
+    """
+
+    loss: Loss
+    layout: Layout
+    coef: Array
+    fraction: float = 1.0
+    seed: tuple[int, ...] = ()
+
+    def __call__(self, block: Block, partition: int) -> LossSum:
+        """Sums of one block."""
+        rows = None
+        if self.fraction < 1.0:
+            rng = np.random.default_rng((*self.seed, partition))
+            rows = np.flatnonzero(rng.random(block.rows) < self.fraction)
+        return LossSum().add(*value_and_gradient(block, self.loss, self.layout, self.coef, rows))
+
+
+@dataclass
+class ModelSum:
+    """Weighted sums of the models of partitions, and of their losses at the common start."""
+
+    start: LossSum
+    coef: Array
+    weight: float
+
+    def merge(self, other: "ModelSum") -> "ModelSum":
+        """Add another sum, in place."""
+        self.start.merge(other.start)
+        self.coef += other.coef
+        self.weight += other.weight
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class LocalSgdPass:
+    """A round of local SGD: the loss at the start, then epochs on each block.
+
+    Parameters
+    ----------
+    loss, layout, standardization
+    penalties : sequence of ElasticNet, one a model
+    settings : sequence of SgdEpochs, one a model
+    coef : array of shape (models, layout.size)
+        In the solver's units.
+    seed : tuple of int
+    """
+
+    loss: Loss
+    layout: Layout
+    standardization: Standardization
+    penalties: tuple[ElasticNet, ...]
+    settings: tuple[SgdEpochs, ...]
+    coef: Array
+    seed: tuple[int, ...]
+
+    def __call__(self, block: Block, partition: int) -> ModelSum:
+        """Sums of one block."""
+        stored = self.standardization.to_stored(self.coef)
+        start = LossSum().add(*value_and_gradient(block, self.loss, self.layout, stored))
+        models = [
+            sgd_epochs(
+                block,
+                self.loss,
+                self.layout,
+                self.standardization,
+                penalty,
+                settings,
+                coef,
+                (*self.seed, partition),
+            )
+            for penalty, settings, coef in zip(
+                self.penalties, self.settings, self.coef, strict=True
+            )
+        ]
+        weight = block.weight_sum
+        return ModelSum(start, weight * np.stack(models), weight)
+
+
+@dataclass
+class GramSum:
+    """Sums of the normal equations."""
+
+    products: Array
+    sums: Array
+    weight: float
+
+    def merge(self, other: "GramSum") -> "GramSum":
+        """Add another sum, in place."""
+        self.products += other.products
+        self.sums += other.sums
+        self.weight += other.weight
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class GramPass:
+    """Second moments of scaled features and labels, for the normal equations."""
+
+    shift: Array
+    scale: Array
+    label_shift: float
+
+    def __call__(self, block: Block, partition: int) -> GramSum:
+        """Sums of one block."""
+        products, sums = gram(block, self.shift, self.scale, self.label_shift)
+        return GramSum(products, sums, block.weight_sum)

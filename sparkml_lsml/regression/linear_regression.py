@@ -1,0 +1,281 @@
+"""Linear regression: least squares, and Huber's robust loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pyspark import keyword_only
+from pyspark.ml.linalg import DenseVector
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.regression import RegressionModel, Regressor, _LinearRegressionParams
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.layout import Layout
+from sparkml_lsml.losses import Huber, Squared
+from sparkml_lsml.solvers.normal import MAX_FEATURES
+from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.fitting import Problem, choose_solver, fit_linear
+from sparkml_lsml.spark.params import (
+    ITERATIVE_SOLVERS,
+    CheckedParams,
+    Range,
+    add_accessors,
+    one_of,
+)
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.summary import TrainingSummary
+
+Array = npt.NDArray[np.float64]
+
+
+class _Params(CheckedParams, _LinearRegressionParams):
+    """Params of `LinearRegression` and `LinearRegressionModel`."""
+
+    solver: Param[str] = Param(
+        Params._dummy(),
+        "solver",
+        "The solver: auto, normal (least squares only), " + ", ".join(ITERATIVE_SOLVERS) + ".",
+        typeConverter=TypeConverters.toString,
+    )
+
+    _ranges: ClassVar[dict[str, Range]] = {
+        "solver": one_of("auto", "normal", *ITERATIVE_SOLVERS),
+        "loss": one_of("squaredError", "huber"),
+        "epsilon": Range(
+            lambda v: isinstance(v, int | float) and 1.0 < v < float("inf"),
+            "a finite number greater than 1",
+        ),
+    }
+
+
+@add_accessors
+class LinearRegression(LinearEstimator, _Params, Regressor["LinearRegressionModel"]):
+    r"""Linear regression with the squared error or Huber's loss.
+
+    Takes the place of :class:`pyspark.ml.regression.LinearRegression` with the same Params and the
+    same objective. For the squared error that is
+
+    .. math:: \frac{1}{2 \sum_i v_i} \sum_i v_i (x_i^T w + b - y_i)^2
+        + \lambda \left(\frac{1 - \alpha}{2 \sigma_y} \|c\|^2 + \alpha \|c\|_1\right),
+
+    where MLlib divides the L2 part by the standard deviation of the label. Standard deviations are
+    those of the population with solver ``normal`` and of the sample otherwise, as in MLlib. For
+    Huber's loss see :class:`sparkml_lsml.losses.Huber`; its penalty is
+    :math:`\lambda / 2 \|c\|^2`. In both c are the coefficients, or with standardization those of
+    features with unit variance.
+
+    Parameters
+    ----------
+    featuresCol : str
+        Column of vectors, array<double> or array<float>.
+    labelCol : str
+        Column of any numeric type.
+    maxIter, regParam, elasticNetParam, tol, fitIntercept, standardization, weightCol, \
+aggregationDepth, epsilon
+        As in MLlib. ``tol`` is relative to the objective.
+    loss : {"squaredError", "huber"}
+    solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
+"minibatch-sgd"}
+        ``auto`` solves the normal equations in one pass for up to 4,096 features.
+    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
+batchSize, localEpochs, seed
+        Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
+    dtype : {"float64", "float32"}
+    execution : {"auto", "local", "distributed"}
+        Whether data of at most 32 MB is solved on the driver (expert).
+
+    Raises
+    ------
+    ParamError
+        When a Param is set out of its range, or for Huber's loss with an L1 penalty or the solver
+        ``normal``.
+    DataError, ColumnError
+        From ``fit``, when rows or columns cannot be used; the message counts the rows.
+    DivergedError
+        From ``fit``, when a step size was too long.
+
+    References
+    ----------
+    Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, 3.2 to 3.4; Owen
+    (2007), A robust hybrid of lasso and ridge regression.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> rows = [(float(3 * x + 1), Vectors.dense(float(x))) for x in range(5)]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> model = LinearRegression().fit(df)
+    >>> round(model.coefficients[0], 6), round(model.intercept, 6)
+    (3.0, 1.0)
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",
+        labelCol: str = "label",
+        predictionCol: str = "prediction",
+        maxIter: int = 100,
+        regParam: float = 0.0,
+        elasticNetParam: float = 0.0,
+        tol: float = 1e-6,
+        fitIntercept: bool = True,
+        standardization: bool = True,
+        solver: str = "auto",
+        weightCol: str | None = None,
+        aggregationDepth: int = 2,
+        loss: str = "squaredError",
+        epsilon: float = 1.35,
+        maxBlockSizeInMB: float = 0.0,
+        stepSize: float = 1.0,
+        lineSearch: str = "backtracking",
+        learningRate: str = "adaptive",
+        powerT: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        averaging: bool = True,
+        miniBatchFraction: float = 1.0,
+        batchSize: int = 128,
+        localEpochs: int = 1,
+        seed: int = 0,
+        dtype: str = "float64",
+        execution: str = "auto",
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    def _train(self, dataset: DataFrame) -> "LinearRegressionModel":
+        huber = self.value("loss") == "huber"
+        strength, share = self.value("regParam"), self.value("elasticNetParam")
+        if huber and (share > 0.0 or self.value("solver") == "normal"):
+            raise ParamError(
+                "loss='huber' takes an L2 penalty and an iterative solver: found "
+                f"elasticNetParam={share} and solver={self.value('solver')!r}, expected 0.0 and "
+                "'auto' or 'l-bfgs'"
+            )
+
+        def pose(blocks: ResidentBlocks) -> Problem:
+            solver, reason = self._choose(blocks.report.longest, huber, strength * share)
+            population = solver == "normal"
+            mean, deviation = _label_moments(blocks, sample=not population)
+            if deviation == 0.0:
+                deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
+            start = _start(mean / deviation, constants=1 if huber else 0)
+            if huber:
+                loss = Huber(epsilon=self.value("epsilon"))
+                return Problem(
+                    loss, 1, 0.0, strength, solver, reason, label_scale=deviation, start=start
+                )
+            return Problem(
+                Squared(),
+                1,
+                strength * share,
+                strength * (1.0 - share) / deviation,
+                solver,
+                reason,
+                label_scale=deviation,
+                sample_moments=not population,
+                start=start,
+            )
+
+        fit = fit_linear(self, dataset, "regression", pose)
+        scale = float(fit.constants[0]) if huber else 1.0
+        return LinearRegressionModel(fit.coefficients, fit.intercepts, scale, fit.summary)
+
+    def _choose(self, features: int, huber: bool, l1: float) -> tuple[str, str]:
+        asked = self.value("solver")
+        if asked == "normal" and features > MAX_FEATURES:
+            raise ParamError(
+                f"solver='normal' takes up to {MAX_FEATURES:,} features, found {features:,}: "
+                "use solver='l-bfgs'"
+            )
+        if asked == "auto" and not huber and features <= MAX_FEATURES:
+            return "normal", f"auto: one pass for least squares up to {MAX_FEATURES:,} features"
+        return choose_solver(self, True, l1)
+
+
+def _label_moments(blocks: ResidentBlocks, sample: bool) -> tuple[float, float]:
+    """Weighted mean and standard deviation of the label."""
+    moments = blocks.report.label_moments
+    if moments is None:  # pragma: no cover - blocks with rows always have moments
+        raise AssertionError("no moments of the label")
+    return float(moments.mean()[0]), float(np.sqrt(moments.variance(sample)[0]))
+
+
+def _start(intercept: float, constants: int) -> Callable[[Layout], Array]:
+    """Zeros, the mean of the label as intercept, and the scale of the label as Huber's scale."""
+
+    def start(layout: Layout) -> Array:
+        coef = np.zeros(layout.size)
+        if layout.fit_intercept:
+            coef[layout.intercepts] = intercept
+        if constants:
+            coef[layout.extras] = 1.0
+        return coef
+
+    return start
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Predictions from margins: what the executors run."""
+
+    def __call__(self, margins: Array) -> dict[str, Array]:
+        return {"prediction": margins[:, 0]}
+
+
+@add_accessors
+class LinearRegressionModel(LinearModel, _Params, RegressionModel):
+    """Model of a `LinearRegression`.
+
+    ``transform`` adds ``prediction``. A row whose features hold NaN gets NaN, a row without
+    features gets null.
+
+    Attributes
+    ----------
+    coefficients : DenseVector of length numFeatures
+    intercept : float
+    scale : float
+        Huber's scale; 1 for the squared error.
+    """
+
+    def __init__(
+        self,
+        coefficients: Array,
+        intercepts: Array,
+        scale: float = 1.0,
+        summary: TrainingSummary | None = None,
+    ) -> None:
+        super().__init__(coefficients, intercepts, summary)
+        self._scale = scale
+
+    @property
+    def coefficients(self) -> DenseVector:
+        """Coefficients of the features."""
+        return DenseVector(self._coefficients[0])
+
+    @property
+    def intercept(self) -> float:
+        """Intercept, 0 without one."""
+        return float(self._intercepts[0])
+
+    @property
+    def scale(self) -> float:
+        """Scale that Huber's loss estimated; 1 for the squared error."""
+        return self._scale
+
+    def _finish(self) -> Callable[[Array], dict[str, Array]]:
+        return _Finish()
+
+    def _saved_facts(self) -> dict[str, Any]:
+        return {"scale": self._scale}
+
+    @classmethod
+    def _from_saved(
+        cls, arrays: dict[str, Array], facts: dict[str, Any]
+    ) -> "LinearRegressionModel":
+        return cls(arrays["coefficients"], arrays["intercepts"], float(facts["scale"]))

@@ -1,0 +1,23 @@
+"""Solvers, one a file, and the loop `minimize` that they share."""
+
+from sparkml_lsml.solvers.accelerated import Accelerated
+from sparkml_lsml.solvers.base import Iteration, Reason, Solution, Solver, minimize
+from sparkml_lsml.solvers.gradient_descent import GradientDescent
+from sparkml_lsml.solvers.lbfgs import LBFGS
+from sparkml_lsml.solvers.minibatch_sgd import MiniBatchSGD
+from sparkml_lsml.solvers.normal import NormalEquations
+from sparkml_lsml.solvers.sgd import LocalSGD
+
+__all__ = [
+    "LBFGS",
+    "Accelerated",
+    "GradientDescent",
+    "Iteration",
+    "LocalSGD",
+    "MiniBatchSGD",
+    "NormalEquations",
+    "Reason",
+    "Solution",
+    "Solver",
+    "minimize",
+]

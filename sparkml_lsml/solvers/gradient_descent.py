@@ -1,0 +1,125 @@
+"""Batch gradient descent, proximal where there is an L1 penalty."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from sparkml_lsml.objective import Objective
+from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.steps import GROWTH_LIMIT, mapping_norm, safe_step
+
+MAX_TRIALS = 50
+
+
+@dataclass(frozen=True)
+class GradientDescentState(State):
+    """State of `GradientDescent`: the last accepted point and the step that is tried."""
+
+    here: Smooth | None = None
+    trial: float = 1.0
+    trials: int = 0
+    start: float = float("inf")
+    reason: str = ""
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    r"""Gradient descent: ``w <- prox(w - step * gradient)``, one pass a step that is tried.
+
+    Parameters
+    ----------
+    step_size : float
+        The step, in units of the inverse curvature bound of the standardised problem: 1 is a step
+        that cannot diverge for a smooth loss. With a line search it is where the search starts.
+    line_search : {"backtracking", "fixed"}
+        ``backtracking`` halves a step that does not lower the objective enough and doubles one
+        that did, so that the step follows the curvature; ``fixed`` always takes ``step_size``.
+    tol : float
+        Relative tolerance, see `Progress`.
+
+    References
+    ----------
+    Parikh and Boyd (2014), Proximal Algorithms, 4.2; Beck and Teboulle (2009), section 3
+    (backtracking).
+
+    Examples
+    --------
+    >>> GradientDescent(step_size=0.5, line_search="fixed").name
+    'gradient-descent'
+    """
+
+    step_size: float = 1.0
+    line_search: Literal["backtracking", "fixed"] = "backtracking"
+    tol: float = 1e-6
+    name: str = "gradient-descent"
+    needs_smooth: bool = False
+    estimates: bool = False
+
+    def init(self, coef: Array, objective: Objective) -> GradientDescentState:
+        """The state before the first pass."""
+        return GradientDescentState(coef, trial=self.step_size * safe_step(objective))
+
+    def query(self, state: GradientDescentState, penalty: ElasticNet) -> Query:
+        """Value and gradient at the trial point."""
+        return Query(self._trial_point(state, penalty))
+
+    def step(
+        self, state: GradientDescentState, answer: Answer, penalty: ElasticNet
+    ) -> GradientDescentState:
+        """Accept the trial point, or shorten the step."""
+        point = self._trial_point(state, penalty)
+        there = Smooth.at(point, answer, penalty)
+        if state.here is None:
+            return replace(
+                state,
+                objective=there.value,
+                here=there,
+                start=there.value,
+                gradient_norm=mapping_norm(point, there, penalty, state.trial),
+                progress=state.progress.record(there.value),
+            )
+        if self.line_search == "fixed":
+            limit = GROWTH_LIMIT * max(abs(state.start), 1.0)
+            if not np.isfinite(there.value) or there.value > limit:
+                return replace(state, reason="diverged", iteration=state.iteration + 1)
+        else:
+            move = point - state.coef
+            model = state.here.smooth + float(state.here.gradient @ move)
+            bound = model + 0.5 / state.trial * float(move @ move)
+            slack = 1e-12 * abs(bound)
+            if not np.isfinite(there.value) or there.smooth > bound + slack:
+                if state.trials + 1 >= MAX_TRIALS:
+                    return replace(state, reason="line_search")
+                return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
+        grow = 2.0 if self.line_search == "backtracking" and state.trials == 0 else 1.0
+        return replace(
+            state,
+            coef=point,
+            objective=there.value,
+            iteration=state.iteration + 1,
+            gradient_norm=mapping_norm(point, there, penalty, state.trial),
+            step_size=state.trial,
+            here=there,
+            trial=grow * state.trial,
+            trials=0,
+            progress=state.progress.record(there.value),
+        )
+
+    def terminate(self, state: GradientDescentState) -> Reason | None:
+        """Stop at the tolerance, or on divergence."""
+        if state.here is not None and not np.isfinite(state.objective):
+            return Reason("diverged", state.iteration)
+        if state.reason:
+            return Reason(state.reason, state.iteration)
+        done = state.here is not None and state.trials == 0
+        if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
+            return Reason("converged", state.iteration)
+        return None
+
+    def _trial_point(self, state: GradientDescentState, penalty: ElasticNet) -> Array:
+        if state.here is None:
+            return state.coef
+        return penalty.prox(state.coef - state.trial * state.here.gradient, state.trial)

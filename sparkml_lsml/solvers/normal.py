@@ -1,0 +1,122 @@
+"""The direct solver of least squares: normal equations."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from sparkml_lsml.objective import BlockObjective
+from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.solvers.base import Array, Iteration, Reason, Solution
+
+MAX_FEATURES = 4_096
+"""More features make the matrix of second moments too large for a driver (128 MB here)."""
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    r"""Solves least squares in ONE pass, from :math:`\sum w z z^T` and :math:`\sum w z y`.
+
+    Features are centred and scaled while they are summed, so the condition number is that of
+    their correlations. A singular system without penalty gets the solution of smallest norm. An
+    L1 penalty is solved by coordinate descent on the summed matrix, which needs no further pass.
+
+    Parameters
+    ----------
+    tol : float
+        For the L1 penalty: largest change of a coordinate in a sweep, relative to the largest.
+    max_iter : int
+        For the L1 penalty: sweeps at most.
+
+    References
+    ----------
+    Friedman, Hastie and Tibshirani (2010), Regularization paths for generalized linear models via
+    coordinate descent, section 2.2 (covariance updates).
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 1_000
+    name: str = "normal"
+    needs_smooth: bool = True
+
+    def solve(self, objective: BlockObjective, penalty: ElasticNet, label_mean: float) -> Solution:
+        """Minimise half the mean squared error plus the penalty.
+
+        Parameters
+        ----------
+        objective : BlockObjective
+            Of the squared loss, with one output.
+        penalty : ElasticNet
+        label_mean : float
+            Labels are centred by it when there is an intercept.
+        """
+        layout, unit = objective.layout, objective.standardization.label_scale
+        shift = label_mean if layout.fit_intercept else 0.0
+        total = objective.gram(shift)
+        products, sums = total.products / total.weight, total.sums / total.weight
+        features = layout.features
+        if layout.fit_intercept:
+            # what is left of the means after rounding is removed exactly
+            products = products - np.outer(sums, sums)
+        matrix = products[:features, :features] * unit**2
+        vector = products[:features, features] * unit
+        l1 = np.broadcast_to(np.asarray(penalty.l1(), dtype=np.float64), (layout.size,))
+        l2 = np.broadcast_to(np.asarray(penalty.l2(), dtype=np.float64), (layout.size,))
+        matrix = matrix + np.diag(l2[:features])
+        if l1.any():
+            weights, sweeps, converged = self._lasso(matrix, vector, l1[:features])
+            reason = Reason("converged" if converged else "max_iter", sweeps)
+        else:
+            weights, reason = _solve(matrix, vector), Reason("direct", 1)
+        coef = np.zeros(layout.size)
+        coef[layout.weights] = weights
+        if layout.fit_intercept:
+            # z was centred by the means of the ingest, the labels by theirs
+            coef[layout.intercepts] = (shift + sums[features]) / unit - sums[:features] @ weights
+        fit = 0.5 * float(products[features, features]) - float(vector @ weights)
+        smooth = fit + 0.5 * float(weights @ matrix @ weights)
+        value = smooth + float(l1[:features] @ np.abs(weights))
+        gradient = matrix @ weights - vector
+        norm = float(np.linalg.norm(gradient)) if not l1.any() else float("nan")
+        line = Iteration(reason.iteration, value, norm, float("nan"), objective.passes, 0.0)
+        return Solution(coef, value, (line,), reason)
+
+    def _lasso(self, matrix: Array, vector: Array, l1: Array) -> tuple[Array, int, bool]:
+        weights = np.zeros(len(vector))
+        residual = vector.copy()  # vector - matrix @ weights, kept up to date
+        curvature = np.diag(matrix)
+        for sweep in range(1, self.max_iter + 1):
+            largest = 0.0
+            for j in np.flatnonzero(curvature > 0.0):
+                old = weights[j]
+                raw = residual[j] + curvature[j] * old
+                new = np.sign(raw) * max(abs(raw) - l1[j], 0.0) / curvature[j]
+                if new != old:
+                    residual -= matrix[:, j] * (new - old)
+                    weights[j] = new
+                    largest = max(largest, abs(new - old))
+            if largest <= 0.01 * self.tol * max(
+                float(np.max(np.abs(weights), initial=0.0)), 1e-300
+            ):
+                return weights, sweep, True
+        return weights, self.max_iter, False
+
+
+def _solve(matrix: Array, vector: Array) -> Array:
+    """Cholesky; for a singular matrix the solution of smallest norm."""
+    used = np.diag(matrix) > 0.0
+    weights = np.zeros(len(vector))
+    if not used.any():
+        return weights
+    part, right = matrix[np.ix_(used, used)], vector[used]
+    try:
+        factor = linalg.cho_factor(part)
+        if np.min(np.diag(factor[0])) ** 2 > 1e-10 * np.max(np.diag(part)):
+            weights[used] = linalg.cho_solve(factor, right)
+            return weights
+    except linalg.LinAlgError:
+        pass  # not positive definite to working precision: collinear columns
+    values, vectors = linalg.eigh(part)
+    keep = values > 1e-12 * values[-1]
+    weights[used] = vectors[:, keep] @ ((vectors[:, keep].T @ right) / values[keep])
+    return weights

@@ -1,0 +1,31 @@
+"""Step sizes that the first-order solvers share."""
+
+import numpy as np
+
+from sparkml_lsml.objective import Objective
+from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.solvers.base import Array, Smooth
+
+GROWTH_LIMIT = 1e3
+"""An objective this many times its start counts as diverged, long before it overflows."""
+
+
+def safe_step(objective: Objective) -> float:
+    r"""A step that cannot diverge for a smooth loss: the inverse of a curvature bound.
+
+    The second derivative of the mean loss is at most :math:`c\,\mathrm{tr}(Z^T Z) / n`, with c the
+    loss's own curvature, and no column of Z has more than unit variance. A loss without a bound
+    counts as c = 1.
+    """
+    curvature = objective.loss.curvature if np.isfinite(objective.loss.curvature) else 1.0
+    standardization = objective.standardization
+    columns = int(np.count_nonzero(standardization.scale)) + objective.layout.fit_intercept
+    return 1.0 / (curvature * max(columns, 1) * standardization.label_scale**2)
+
+
+def mapping_norm(coef: Array, there: Smooth, penalty: ElasticNet, step: float) -> float:
+    """Norm of the proximal gradient mapping, which is zero at a minimum only."""
+    if not np.any(penalty.l1()):
+        return float(np.linalg.norm(there.gradient))
+    moved = penalty.prox(coef - step * there.gradient, step)
+    return float(np.linalg.norm(coef - moved)) / step

@@ -1,0 +1,1 @@
+"""The rooms that know Spark: ingest, resident blocks, aggregation, scoring, persistence."""

@@ -1,0 +1,207 @@
+"""The base classes of our estimators and models."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.ml import Estimator
+from pyspark.ml.linalg import Vector
+from pyspark.ml.param import Params
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.spark.ingest import check_features, check_numeric
+from sparkml_lsml.spark.params import HasSolverSettings
+from sparkml_lsml.spark.persistence import SafeReadWrite
+from sparkml_lsml.spark.scoring import Scorer, add_scores
+from sparkml_lsml.spark.summary import TrainingSummary
+
+log = logging.getLogger("sparkml_lsml")
+
+Array = npt.NDArray[np.float64]
+
+
+class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
+    """What the linear estimators have in common; each adds its Params and its problem."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {}
+    """Params of MLlib's class that do nothing here yet, and why; setting one raises."""
+
+    def setParams(self, **params: Any) -> Self:
+        """Set Params by name, with the keywords of the constructor.
+
+        Raises
+        ------
+        ParamError
+            If a name is unknown or a value out of range.
+        """
+        known = [param.name for param in self.params]
+        for name in params:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ParamError(
+                    f"{type(self).__name__} has no Param '{name}'{hint} It has {', '.join(known)}"
+                )
+        return self._set(**params)
+
+    def _check(self, name: str, value: Any) -> None:
+        if name in self.UNSUPPORTED and self.isSet(self.getParam(name)):
+            raise ParamError(f"{type(self).__name__}: {name} {self.UNSUPPORTED[name]}")
+        super()._check(name, value)
+
+    def _fit(self, dataset: DataFrame) -> Any:
+        # the copy is normalised, so that a fit leaves the estimator as it was
+        params = self.copy()._normalise()
+        params._check_columns(dataset)
+        model = params._train(dataset)
+        model._resetUid(self.uid)
+        return params._copyValues(model)
+
+    def _train(self, dataset: DataFrame) -> Any:
+        """The model, without Params; each estimator defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _train")
+
+    def warn_about_one_class(self, report: Report) -> None:
+        """Log a warning when all labels are the same."""
+        if len(report.labels) == 1:
+            log.warning(
+                "%s: all %s labels are %g: the model is a constant",
+                type(self).__name__,
+                f"{sum(rows for rows, _ in report.labels.values()):,}",
+                next(iter(report.labels)),
+            )
+
+    def _check_columns(self, dataset: DataFrame) -> None:
+        """Refuse columns that cannot be used, before any job runs."""
+        check_features(dataset, self.value("featuresCol"))
+        check_numeric(dataset, self.value("labelCol"), "labelCol")
+        if self.value("weightCol"):
+            check_numeric(dataset, self.value("weightCol"), "weightCol")
+
+    def fitMultiple(
+        self, dataset: DataFrame, paramMaps: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Models for several param maps, as they are asked for; safe for several threads.
+
+        When one fit fails or is interrupted, those not yet begun are not begun.
+        """
+        estimator = self.copy()
+        return FitIterator(lambda n: estimator.fit(dataset, paramMaps[n]), len(paramMaps))
+
+
+class FitIterator:
+    """Runs fits as they are asked for, by any thread, until one fails."""
+
+    def __init__(self, fit: Callable[[int], Any], number: int) -> None:
+        self._fit = fit
+        self._number = number
+        self._next = 0
+        self._failed: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[int, Any]:
+        with self._lock:
+            if self._failed is not None:
+                raise RuntimeError("another fit of this grid failed") from self._failed
+            if self._next >= self._number:
+                raise StopIteration
+            index = self._next
+            self._next += 1
+        try:
+            return index, self._fit(index)
+        except BaseException as error:
+            self._failed = error
+            raise
+
+
+class LinearModel(Params, SafeReadWrite):
+    """What the linear models have in common.
+
+    Parameters
+    ----------
+    coefficients : array of shape (outputs, features)
+    intercepts : array of shape (outputs,)
+    summary : TrainingSummary, optional
+    """
+
+    def __init__(
+        self, coefficients: Array, intercepts: Array, summary: TrainingSummary | None = None
+    ) -> None:
+        super().__init__()
+        self._coefficients = np.asarray(coefficients, dtype=np.float64)
+        self._intercepts = np.asarray(intercepts, dtype=np.float64)
+        self._summary = summary
+
+    @property
+    def numFeatures(self) -> int:
+        """Number of features the model was trained on."""
+        return int(self._coefficients.shape[1])
+
+    @property
+    def hasSummary(self) -> bool:
+        """Whether this model was trained here, and not loaded."""
+        return self._summary is not None
+
+    @property
+    def summary(self) -> TrainingSummary:
+        """How the training went.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was loaded: a summary is not saved.
+        """
+        if self._summary is None:
+            raise RuntimeError(
+                f"this {type(self).__name__} has no training summary: expected a model that was "
+                "fitted in this session, found one that was loaded"
+            )
+        return self._summary
+
+    def _finish(self) -> Callable[[Array], dict[str, Array]]:
+        """What turns margins into scores; each model defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _finish")
+
+    def _outputs(self) -> dict[str, str]:
+        names = {"raw": "rawPredictionCol", "probability": "probabilityCol"}
+        columns = {"prediction": self.getOrDefault("predictionCol")}
+        for kind, param in names.items():
+            if self.hasParam(param):
+                columns[kind] = self.getOrDefault(param)
+        return columns
+
+    def _scorer(self) -> Scorer:
+        return Scorer(self._coefficients, self._intercepts, self._finish())
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        return add_scores(
+            dataset, self.getOrDefault("featuresCol"), self._scorer(), self._outputs()
+        )
+
+    def _score_one(self, value: Vector, kind: str) -> Array:
+        row = np.asarray(value.toArray(), dtype=np.float64)
+        if len(row) != self.numFeatures:
+            raise ValueError(
+                f"the model was trained on {self.numFeatures} features, found {len(row)}"
+            )
+        return self._scorer().score(row[None, :])[kind][0]
+
+    def predict(self, value: Vector) -> float:
+        """Prediction for one vector of features."""
+        return float(self._score_one(value, "prediction"))
+
+    def _saved_arrays(self) -> dict[str, Array]:
+        return {"coefficients": self._coefficients, "intercepts": self._intercepts}
+
+    def __repr__(self) -> str:
+        outputs, features = self._coefficients.shape
+        return f"{type(self).__name__}: uid={self.uid}, outputs={outputs}, features={features}"

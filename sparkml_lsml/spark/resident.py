@@ -1,0 +1,375 @@
+"""Resident blocks: the rows of one fit, packed once and kept where the executors are."""
+
+import contextlib
+import logging
+import os
+import pickle
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pyspark import RDD, SparkContext, StorageLevel
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.blocks.pack import Handle, PackSettings, Report, Task
+from sparkml_lsml.errors import BackendError, DataError, SourceChangedError
+from sparkml_lsml.objective import LocalBlocks
+from sparkml_lsml.passes import Pass
+from sparkml_lsml.spark.aggregate import (
+    JobGroup,
+    PartitionFunction,
+    Total,
+    broadcast,
+    run_partitions,
+    tree_aggregate,
+)
+from sparkml_lsml.spark.ingest import (
+    HANDLE_SCHEMA,
+    packer,
+    raise_for_problems,
+    read_report,
+    training_frame,
+)
+from sparkml_lsml.spark.session import check_executors, context, parallelism
+from sparkml_lsml.spark.sweep import remove_files
+
+log = logging.getLogger("sparkml_lsml")
+
+LOCAL_BYTES = 32 * 2**20
+"""Data that packs to this or less is solved on the driver: a Spark job costs more than a pass."""
+
+REBUILDS = 3
+"""Times that all blocks are packed anew in one pass before the fit gives up."""
+
+OWN_BLOCKS_ONLY = "SPARKML_LSML_OWN_BLOCKS_ONLY"
+"""Environment variable of executors: open no block of another executor of the same machine."""
+
+Execution = Literal["auto", "local", "distributed"]
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """Which columns of a frame to pack, and how.
+
+    Parameters
+    ----------
+    features, label : str
+    weight : str or None
+    task : {"binary", "multiclass", "regression"}
+    dtype : {"float64", "float32"}
+    execution : {"auto", "local", "distributed"}
+        Where passes run: ``auto`` takes the driver for data of at most 32 MB.
+    depth : int
+        Levels of the aggregation tree, at most.
+    name : str
+        What jobs are called.
+    """
+
+    features: str
+    label: str
+    weight: str | None
+    task: Task
+    dtype: str = "float64"
+    execution: Execution = "auto"
+    depth: int = 2
+    name: str = "fit"
+
+
+class ResidentBlocks:
+    """The blocks of one fit; a context manager that releases them on every way out.
+
+    Attributes
+    ----------
+    report : Report
+        What was learned of the rows while they were packed.
+    seconds : float
+        Seconds that the packing took.
+    local : bool
+        Whether the rows came to the driver.
+
+    Raises
+    ------
+    DataError, ColumnError
+        If the rows cannot be trained on.
+    """
+
+    def __init__(self, dataset: DataFrame, plan: IngestPlan) -> None:
+        started = time.perf_counter()
+        self._dataset, self._plan = dataset, plan
+        self._sc: SparkContext = context(dataset)
+        self._jobs = JobGroup(self._sc, plan.name)
+        self._encrypted = _flag(self._sc, "spark.io.encryption.enabled")
+        self._fit = uuid.uuid4().hex
+        self._rdd: RDD[Any] | None = None
+        self._local: LocalBlocks | None = None
+        self._identities: dict[int, tuple[int, float, int]] = {}
+        self._files: set[str] | None = set()
+        self._nbytes = 0
+        try:
+            check_executors(self._sc)
+            self.report = self._ingest()
+            self._check()
+            if self._bring_home():
+                self._release_rdd()
+        except BaseException:
+            self.release()
+            raise
+        self.seconds = time.perf_counter() - started
+
+    def __enter__(self) -> "ResidentBlocks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def local(self) -> bool:
+        """Whether the rows are in the driver's memory."""
+        return self._local is not None
+
+    @property
+    def partitions(self) -> int:
+        """Number of blocks that have rows."""
+        return 1 if self.local else len(self._identities)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(rows for rows, _, _ in self._identities.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks."""
+        return self._nbytes
+
+    def run(self, task: Pass, description: str) -> Any:
+        """Run a pass over every block, on the executors or on the driver; the merged sum.
+
+        Blocks that were lost with their executor are packed again first.
+
+        Raises
+        ------
+        SourceChangedError
+            If a block that was packed again holds other rows.
+        """
+        if self._local is not None:
+            return self._local.run(task, description)
+        with broadcast(self._sc, (task, self._identities)) as sent, self._jobs.job(description):
+            total = self._run(_run_pass(sent))
+        return total.value
+
+    def release(self) -> None:
+        """End the jobs of the fit and remove its files, broadcasts and cached handles."""
+        self._jobs.cancel()
+        self._local = None
+        self._release_rdd()
+
+    def _ingest(self) -> Report:
+        """Pack all rows: one job, one read of the source."""
+        plan, target = self._plan, parallelism(self._sc)
+        # with an execution of "distributed" nothing may stay inline, or little would be tested
+        inline = 0 if plan.execution == "distributed" and not self._encrypted else LOCAL_BYTES
+        settings = PackSettings(
+            plan.task,
+            plan.dtype,
+            plan.weight is not None,
+            inline if plan.execution == "local" else inline // target,
+            self._fit,
+            on_disk=not self._encrypted,
+        )
+        frame = training_frame(self._dataset, plan.features, plan.label, plan.weight, target)
+        packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA)
+        self._rdd = packed.rdd.persist(StorageLevel.MEMORY_AND_DISK)
+        if self._rdd.getNumPartitions() == 0:
+            return Report()
+        self._files = None  # unknown until the job is done
+        with self._jobs.job(f"{plan.name} ingest"):
+            total = self._run(_collect_reports)
+        report = total.value
+        assert isinstance(report, Report)
+        handles = [handle for _, handle in report.handles]
+        self._identities = {n: h.identity for n, h in report.handles if h.rows}
+        self._files = {h.files.folder for h in handles if h.files is not None}
+        self._nbytes = sum(handle.nbytes for handle in handles)
+        return report
+
+    def _check(self) -> None:
+        plan, report = self._plan, self.report
+        raise_for_problems(report, plan.task, plan.label, plan.features)
+        if not self._identities:
+            raise DataError(
+                f"the frame has no rows: found 0 rows in {len(report.handles)} partitions, "
+                "expected at least one row to train on"
+            )
+        if sum(weight for _, weight, _ in self._identities.values()) <= 0.0:
+            raise DataError(
+                f"all {self.rows:,} weights in column '{plan.weight}' are 0: expected at least "
+                "one positive weight"
+            )
+        cores = parallelism(self._sc)
+        if len(self._identities) < cores and self.nbytes > LOCAL_BYTES:
+            log.warning(
+                "%s: the rows lie in %d partitions, fewer than the %d cores: repartition the "
+                "frame before the fit to use them all",
+                plan.name,
+                len(self._identities),
+                cores,
+            )
+
+    def _bring_home(self) -> bool:
+        """Move small data to the driver; True if it went."""
+        execution, nbytes = self._plan.execution, self.nbytes
+        if execution == "distributed" or (execution == "auto" and nbytes > LOCAL_BYTES):
+            return False
+        handles = [handle for _, handle in sorted(self.report.handles, key=lambda pair: pair[0])]
+        blocks = [handle.block for handle in handles if handle.block is not None]
+        if any(handle.files is not None for handle in handles):
+            with self._jobs.job(f"{self._plan.name} collect"):
+                blocks = self.run(_CollectBlocks(), "").blocks
+        self._local = LocalBlocks([Block.concat(blocks)])
+        self.report.handles.clear()
+        return True
+
+    def _run(self, function: PartitionFunction) -> Total:
+        """Run a function on every partition, rebuilding blocks that were lost."""
+        nbytes = 8 * max(self._size_hint(), 1)
+        for _ in range(REBUILDS):
+            assert self._rdd is not None
+            total = tree_aggregate(self._rdd, function, self._plan.depth, nbytes)
+            if total.missing:
+                # a task may just have run on another executor than the one that has the block
+                log.warning("%s: blocks %s not found, trying again", self._plan.name, total.missing)
+                missing, total.missing = total.missing, ()
+                total = total.merge(run_partitions(self._rdd, function, missing))
+            if total.changed:
+                raise SourceChangedError(
+                    f"partitions {sorted(total.changed)} were read again and hold other rows than "
+                    "at first: the source is not deterministic (rand(), limit, files rewritten "
+                    "during the fit, a join or window without a full order). Write the frame to "
+                    "a table, or checkpoint() it, and fit on that"
+                )
+            if not total.missing:
+                return total
+            log.warning(
+                "%s: blocks %s were lost, packing all rows anew", self._plan.name, total.missing
+            )
+            # unpersisting makes Spark's lineage pack every block again, on the next use
+            self._rdd.unpersist(blocking=True)
+            self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
+        raise BackendError(
+            f"{self._plan.name}: blocks of training rows were lost {REBUILDS} times in one pass. "
+            "Expected executors that keep their local folders (spark.local.dir) during a fit"
+        )
+
+    def _size_hint(self) -> int:
+        report = getattr(self, "report", None)
+        return 0 if report is None else int(report.longest)
+
+    def _release_rdd(self) -> None:
+        rdd, self._rdd = self._rdd, None
+        if rdd is None:
+            return
+        with contextlib.suppress(Exception):  # best effort: the context may have been stopped
+            rdd.unpersist(blocking=False)
+        with contextlib.suppress(Exception):
+            if self._files != set():
+                remove_files(self._sc, self._jobs, self._fit, self._files)
+
+
+@dataclass
+class _BlockList:
+    blocks: list[Block]
+
+    def merge(self, other: "_BlockList") -> "_BlockList":
+        self.blocks += other.blocks
+        return self
+
+
+class _CollectBlocks:
+    """A pass that brings the rows themselves."""
+
+    def __call__(self, block: Block, partition: int) -> _BlockList:
+        return _BlockList([block])
+
+
+_open: dict[str, Block] = {}
+"""Blocks that this Python worker has mapped. Mapping a block anew costs a page fault a page."""
+
+
+def forget_deleted() -> None:
+    """Drop the mappings of files that are gone: they would keep their disk space."""
+    for path in [path for path in _open if not Path(path).exists()]:
+        del _open[path]
+
+
+def _open_block(handle: Handle) -> Block | None:
+    """The rows of a handle; None where they cannot be reached from here."""
+    if handle.files is None:
+        return handle.block
+    folder = handle.files.folder
+    if folder not in _open:
+        forget_deleted()
+        if not _may_open(folder):
+            return None
+        try:
+            _open[folder] = handle.files.open()
+        except FileNotFoundError:
+            return None
+    elif not Path(folder).exists():
+        del _open[folder]
+        return None
+    return _open[folder]
+
+
+def _may_open(folder: str) -> bool:
+    if os.environ.get(OWN_BLOCKS_ONLY) != "1":
+        return True
+    own = [path for path in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if path]
+    return any(Path(folder).is_relative_to(path) for path in own)
+
+
+def _handles(rows: Iterable[Any]) -> Iterator[tuple[Handle, bytes]]:
+    for row in rows:
+        yield pickle.loads(bytes(row["handle"])), bytes(row["report"])
+
+
+def _run_pass(sent: Any) -> PartitionFunction:
+    """A function that runs the broadcast pass on the block of a partition."""
+
+    def run(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
+        task, identities = sent.value
+        total = Total()
+        for handle, _ in _handles(rows):
+            if handle.identity != identities.get(partition, (0, 0.0, 0)):
+                total.changed += (partition,)
+            elif handle.rows:
+                block = _open_block(handle)
+                if block is None:
+                    total.missing += (partition,)
+                else:
+                    total.merge(Total(task(block, partition)))
+        yield total
+
+    return run
+
+
+def _collect_reports(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
+    """Read the report of a partition, which lies beside its handle."""
+    total = Total()
+    for handle, saved in _handles(rows):
+        try:
+            report = read_report(handle, saved)
+        except FileNotFoundError:
+            total.missing += (partition,)
+            continue
+        report.handles = [(partition, handle)]
+        total.merge(Total(report))
+    yield total
+
+
+def _flag(sc: SparkContext, name: str) -> bool:
+    return (sc.getConf().get(name) or "false").lower() == "true"

@@ -1,0 +1,164 @@
+"""Scoring: an Arrow function over NumPy that adds columns and never collects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyspark.sql.functions as F
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import DataFrame
+from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+
+from sparkml_lsml.blocks.arrow import to_features
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.errors import ColumnError
+from sparkml_lsml.spark.ingest import feature_column
+
+Array = npt.NDArray[np.float64]
+
+KINDS = ("raw", "probability", "prediction")
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Predictions of a linear model; what the executors run.
+
+    Parameters
+    ----------
+    coefficients : array of shape (outputs, features)
+    intercepts : array of shape (outputs,)
+    finish : callable
+        Takes margins of shape (rows, outputs) and returns a dict with ``raw`` and ``probability``
+        of shape (rows, classes), as far as the model has them, and ``prediction`` of shape
+        (rows,).
+    """
+
+    coefficients: Array
+    intercepts: Array
+    finish: Callable[[Array], dict[str, Array]]
+
+    def score(self, X: Any) -> dict[str, Array]:
+        """Predictions for rows of shape (rows, features); features that are NaN give NaN."""
+        margins = np.asarray(X @ self.coefficients.T) + self.intercepts
+        return self.finish(margins)
+
+    def score_arrow(self, column: pa.Array, kinds: tuple[str, ...]) -> pa.Array:
+        """Predictions for an Arrow column of features, as structs; null features give null.
+
+        Raises
+        ------
+        ValueError
+            If the rows have another number of features than the model.
+        """
+        found = to_features(column)
+        expected = self.coefficients.shape[1]
+        if found.bad_indices:
+            raise ValueError(
+                f"{found.bad_indices} sparse rows have indices that are negative, too large or "
+                "not increasing: repair the features"
+            )
+        rows = int(found.present.sum())
+        if rows and (found.shortest, found.longest) != (expected, expected):
+            sizes = sorted({found.shortest, found.longest} - {expected})
+            raise ValueError(
+                f"the model was trained on {expected} features, found rows with "
+                f"{' and '.join(str(size) for size in sizes)}: score the features that it was "
+                "trained on"
+            )
+        parts: dict[str, list[Array]] = {kind: [] for kind in kinds}
+        if rows and found.X is not None:
+            # chunk by chunk: margins of many classes would not fit the cache otherwise
+            for X, _, _ in Block(found.X, np.zeros(rows)).chunks(len(self.intercepts)):
+                scores = self.score(X)
+                for kind in kinds:
+                    parts[kind].append(scores[kind])
+        arrays = [_to_arrow(parts[kind], kind, found.present) for kind in kinds]
+        return pa.StructArray.from_arrays(arrays, names=list(kinds))
+
+
+def _to_arrow(parts: list[Array], kind: str, present: npt.NDArray[np.bool_]) -> pa.Array:
+    """One score a row as Arrow, with null where the features are null."""
+    if kind == "prediction":
+        values = np.concatenate(parts) if parts else np.zeros(0)
+        if present.all():
+            return pa.array(values)
+        full = np.zeros(len(present))
+        full[present] = values
+        return pa.array(full, mask=~present)
+    table = np.concatenate(parts) if parts else np.zeros((0, 1))
+    offsets = np.zeros(len(present) + 1, dtype=np.int32)
+    np.cumsum(np.where(present, table.shape[1], 0), out=offsets[1:])
+    flat = pa.array(np.ascontiguousarray(table).reshape(-1))
+    if present.all():
+        return pa.ListArray.from_arrays(pa.array(offsets), flat)
+    starts = pa.array(offsets, mask=np.append(~present, False))
+    return pa.ListArray.from_arrays(starts, flat)
+
+
+def add_scores(
+    dataset: DataFrame, features: str, scorer: Scorer, outputs: dict[str, str]
+) -> DataFrame:
+    """The frame with columns of scores.
+
+    Parameters
+    ----------
+    dataset : DataFrame
+    features : str
+        Column of the features.
+    scorer : Scorer
+    outputs : dict
+        Name of the new column for each of ``raw``, ``probability`` and ``prediction``; '' for none.
+
+    Raises
+    ------
+    ColumnError
+        If an output column is already there, or the features are not.
+    """
+    wanted = {kind: outputs[kind] for kind in KINDS if outputs.get(kind)}
+    have = {name.lower() for name in dataset.columns}
+    clash = [name for name in wanted.values() if name.lower() in have]
+    if clash or len(set(wanted.values())) < len(wanted):
+        raise ColumnError(
+            f"output columns {', '.join(wanted.values())} must be new and differ from each other: "
+            f"found {', '.join(dataset.columns)}. Drop or rename, or set predictionCol and its like"
+        )
+    column = feature_column(dataset, features)
+    if not wanted:
+        return dataset
+    kinds = tuple(wanted)
+    types = [
+        StructField(kind, DoubleType() if kind == "prediction" else ArrayType(DoubleType()))
+        for kind in kinds
+    ]
+    function = _score_udf(scorer, kinds, StructType(types))
+    name = "__sparkml_lsml_scores"
+    scored = dataset.withColumn(name, function(column))
+    for kind, output in wanted.items():
+        values = F.col(name)[kind]
+        scored = scored.withColumn(
+            output, values if kind == "prediction" else array_to_vector(values)
+        )
+    return scored.drop(name)
+
+
+def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any:
+    """The user-defined function: Arrow in and out where Spark has it (4.1), else pandas."""
+    arrow_udf = getattr(F, "arrow_udf", None)
+    if arrow_udf is not None:
+
+        def score_arrow(column: pa.Array) -> pa.Array:
+            return scorer.score_arrow(column, kinds)
+
+        return arrow_udf(score_arrow, types)
+
+    def score_pandas(column: pd.Series) -> pd.DataFrame:
+        scores = scorer.score_arrow(pa.Array.from_pandas(column), kinds)
+        frame: pd.DataFrame = pa.Table.from_struct_array(scores).to_pandas()
+        return frame
+
+    return pandas_udf(score_pandas, types)  # type: ignore[call-overload]

@@ -1,0 +1,136 @@
+"""The Spark session: what it can do, and whether its executors have the package."""
+
+import shutil
+import sys
+import tempfile
+import threading
+import types
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from pyspark import SparkContext
+from pyspark.sql import DataFrame
+
+import sparkml_lsml
+from sparkml_lsml.errors import BackendError
+
+_checked: "WeakKeyDictionary[SparkContext, bool]" = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def context(dataset: DataFrame) -> SparkContext:
+    """The Spark context of a frame.
+
+    Raises
+    ------
+    BackendError
+        If the frame belongs to a Spark Connect session, which has no context.
+    """
+    session = dataset.sparkSession
+    found = getattr(session, "_sc", None)
+    if not isinstance(found, SparkContext):
+        raise BackendError(
+            f"the frame belongs to a {type(session).__module__} session (Spark Connect), which "
+            "has no RDDs: run the fit in a classic session, for example with spark-submit"
+        )
+    return found
+
+
+def is_local(sc: SparkContext) -> bool:
+    """Whether driver and executor are one process (``local[n]``)."""
+    master = sc.master or ""
+    return master.startswith("local") and not master.startswith("local-cluster")
+
+
+def parallelism(sc: SparkContext) -> int:
+    """Tasks that run at the same time, once executors that may still be asked for are there."""
+    cores = sc.defaultParallelism
+    conf = sc.getConf()
+    if (conf.get("spark.dynamicAllocation.enabled") or "false").lower() == "true":
+        most = int(conf.get("spark.dynamicAllocation.maxExecutors") or 0)
+        each = int(conf.get("spark.executor.cores") or 1) // int(conf.get("spark.task.cpus") or 1)
+        if 0 < most < 10_000:
+            cores = max(cores, most * each)
+    return max(1, cores)
+
+
+def check_executors(sc: SparkContext) -> None:
+    """Compare the packages of the executors with the driver's, once a context.
+
+    Where only this package is absent it is shipped to them.
+
+    Raises
+    ------
+    BackendError
+        If NumPy, pandas or PyArrow are absent, or versions differ.
+    """
+    if is_local(sc):
+        return  # workers are forked from this very interpreter
+    with _lock:
+        if sc in _checked:
+            return
+        found = _probe(sc)
+        if found["sparkml_lsml"] == "":
+            sc.addPyFile(str(_package_zip()))
+            found = _probe(sc)
+        _compare(found)
+        _checked[sc] = True
+
+
+def _compare(found: dict[str, str]) -> None:
+    expected = {
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "numpy": np.__version__,
+        "sparkml_lsml": sparkml_lsml.__version__,
+    }
+    missing = [name for name in ("numpy", "pandas", "pyarrow", "scipy") if not found[name]]
+    if missing:
+        raise BackendError(
+            f"the executors' Python lacks {', '.join(missing)}: install the same packages there "
+            "as on the driver, or ship an environment with spark.archives (venv-pack, conda-pack)"
+        )
+    for name, version in expected.items():
+        ours, theirs = version.split(".")[:2], found[name].split(".")[:2]
+        if ours != theirs:
+            raise BackendError(
+                f"{name} is {version} on the driver and {found[name] or 'absent'} on the "
+                "executors: install the same version on both"
+            )
+
+
+def _probe(sc: SparkContext) -> dict[str, str]:
+    """Versions of the packages on an executor, '' where one is absent."""
+
+    def versions(_: Any) -> Any:
+        import importlib
+        import sys
+
+        names = ("numpy", "pandas", "pyarrow", "scipy", "sparkml_lsml")
+        found = {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
+        importlib.invalidate_caches()
+        for name in names:
+            try:
+                found[name] = str(importlib.import_module(name).__version__)
+            except ImportError:
+                found[name] = ""
+        return [found]
+
+    # cloudpickle sends functions of __main__ by value: a module the executors lack cannot be asked
+    by_value = types.FunctionType(versions.__code__, {"__builtins__": __builtins__}, "versions")
+    by_value.__module__ = "__main__"
+    reports = sc.parallelize(range(2), 2).mapPartitions(by_value).collect()
+    return {name: min(report[name] for report in reports) for name in reports[0]}
+
+
+def _package_zip() -> Path:
+    """The package as a zip that executors can import."""
+    source = Path(sparkml_lsml.__file__).parent
+    folder = Path(tempfile.mkdtemp(prefix="sparkml_lsml-"))
+    try:
+        staging = folder / "staging"
+        shutil.copytree(source, staging / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        return Path(shutil.make_archive(str(folder / "sparkml_lsml"), "zip", staging))
+    finally:
+        shutil.rmtree(folder / "staging", ignore_errors=True)

@@ -1,0 +1,77 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """Give the one Spark session of this pytest process.
+
+    Its master is ``local[2]``, or what ``SPARKML_LSML_TEST_MASTER`` says: a process can have only
+    one master, so another one takes another run of pytest.
+    """
+    # Imported here, because the unit tests have to run without PySpark and without Java.
+    import pyspark
+    from pyspark.find_spark_home import _find_spark_home
+    from pyspark.sql import SparkSession
+
+    folder = tmp_path_factory.mktemp("spark")
+    settings = {
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.driver.host": LOOPBACK,
+        "spark.driver.memory": "1g",
+        "spark.local.dir": str(folder / "local"),
+        "spark.log.level": "ERROR",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if tuple(int(part) for part in pyspark.__version__.split(".")[:2]) >= (4, 1):
+        # TCP costs every task round a delayed acknowledgement of 40 ms.
+        settings["spark.python.unix.domain.socket.enabled"] = "true"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("PYSPARK_DRIVER_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", LOOPBACK)
+        # It would win over spark.local.dir.
+        patch.delenv("SPARK_LOCAL_DIRS", raising=False)
+        builder = SparkSession.builder.appName("sparkml_lsml tests")
+        builder = builder.master(os.environ.get("SPARKML_LSML_TEST_MASTER", "local[2]"))
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        session = builder.getOrCreate()
+        # The executors of a local cluster work inside Spark's own folder; no setting moves that.
+        work = Path(_find_spark_home(), "work", session.sparkContext.applicationId)
+        try:
+            yield session
+        finally:
+            session.stop()
+            # The JVM lives on until this process ends and may be deleting the same files.
+            for left in (folder, work):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Give the folder of reference data sets, for tests marked ``reference``."""
+    folder = os.environ.get("SPARKML_LSML_DATA")
+    if not folder:
+        pytest.skip("SPARKML_LSML_DATA does not name the folder with the reference data sets")
+    return Path(folder)
