@@ -82,7 +82,8 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
     loss : {"hinge", "squaredHinge"}
     elasticNetParam : float
         Share of the L1 penalty, from 0 to 1.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+    solver : {"auto", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", "sgd", \
+"minibatch-sgd"}
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
 batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
@@ -160,7 +161,7 @@ batchSize, localEpochs, seed
             loss = LOSSES[self.value("loss")]
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1 = strength * share
-            solver, reason = choose_solver(self, loss.smooth, l1)
+            solver, reason = choose_solver(self, loss.smooth, l1, blocks.report.longest)
             return Problem(loss, 1, l1, strength * (1.0 - share), solver, reason)
 
         fit = fit_linear(self, dataset, "binary", pose)

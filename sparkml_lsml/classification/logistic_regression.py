@@ -98,7 +98,8 @@ weightCol, aggregationDepth
         As in MLlib. ``tol`` is relative to the objective.
     family : {"auto", "binomial", "multinomial"}
         ``auto`` is binomial for at most two classes.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+    solver : {"auto", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", "sgd", \
+"minibatch-sgd"}
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
 batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
@@ -201,7 +202,8 @@ batchSize, localEpochs, seed
             self.warn_about_one_class(blocks.report)
             if len(blocks.report.labels) == 1 and self.value("fitIntercept"):
                 found["constant"] = int(next(iter(blocks.report.labels)))
-            solver, reason = choose_solver(self, True, l1)
+            coefficients = blocks.report.longest * (classes if multinomial else 1)
+            solver, reason = choose_solver(self, True, l1, coefficients)
             counts = np.zeros(max(classes, 2))
             for label, (_, weight) in blocks.report.labels.items():
                 counts[int(label)] = weight

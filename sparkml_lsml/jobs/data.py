@@ -59,7 +59,7 @@ def read(spark: SparkSession, config: InputConfig) -> DataFrame:
         frame = reader.format(config.format).load(paths)
     if config.drop_nulls:
         require_columns(frame, config.drop_nulls, "input.drop_nulls")
-        frame = frame.dropna(subset=[*config.drop_nulls])
+        frame = frame.dropna(subset=[quoted(name) for name in config.drop_nulls])
     return frame
 
 

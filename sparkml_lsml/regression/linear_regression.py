@@ -77,8 +77,8 @@ class LinearRegression(LinearEstimator, _Params, Regressor["LinearRegressionMode
 aggregationDepth, epsilon
         As in MLlib. ``tol`` is relative to the objective.
     loss : {"squaredError", "huber"}
-    solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
-"minibatch-sgd"}
+    solver : {"auto", "normal", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", \
+"sgd", "minibatch-sgd"}
         ``auto`` solves the normal equations in one pass for up to 4,096 features.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
 batchSize, localEpochs, seed
@@ -195,7 +195,7 @@ batchSize, localEpochs, seed
             )
         if asked == "auto" and not huber and features <= MAX_FEATURES:
             return "normal", f"auto: one pass for least squares up to {MAX_FEATURES:,} features"
-        return choose_solver(self, True, l1)
+        return choose_solver(self, True, l1, features)
 
 
 def _label_moments(blocks: ResidentBlocks, sample: bool) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from sparkml_lsml.solvers.gradient_descent import GradientDescent
 from sparkml_lsml.solvers.lbfgs import LBFGS
 from sparkml_lsml.solvers.minibatch_sgd import MiniBatchSGD
 from sparkml_lsml.solvers.normal import NormalEquations
+from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
 from sparkml_lsml.solvers.sgd import LocalSGD
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LocalSGD",
     "MiniBatchSGD",
     "NormalEquations",
+    "ProximalLBFGS",
     "Reason",
     "Solution",
     "Solver",

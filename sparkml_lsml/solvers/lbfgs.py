@@ -11,13 +11,16 @@ from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Sm
 DECREASE, CURVATURE = 1e-4, 0.9
 MAX_TRIALS = 30
 
+Pair = tuple[Array, Array, float]
+"""A step, the change of the gradient along it, and their product."""
+
 
 @dataclass(frozen=True)
 class LBFGSState(State):
     """State of `LBFGS`: the last accepted point, the memory, and the search under way."""
 
     here: Smooth | None = None
-    pairs: tuple[tuple[Array, Array, float], ...] = ()
+    pairs: tuple[Pair, ...] = ()
     direction: Array = field(default_factory=lambda: np.zeros(0))
     trial: float = 0.0
     short: float = 0.0
@@ -116,11 +119,8 @@ class LBFGS:
         first = state.here is None
         pairs = state.pairs
         if state.here is not None:
-            s, y = point - state.coef, there.gradient - state.here.gradient
-            sy = float(s @ y)
-            # a pair without curvature would make the matrix indefinite
-            if sy > 1e-12 * float(y @ y):
-                pairs = (*pairs, (s, y, sy))[-self.memory :]
+            change = there.gradient - state.here.gradient
+            pairs = remember(pairs, point - state.coef, change, self.memory)
         direction = _direction(there.subgradient, pairs, _has_l1(penalty))
         norm = float(np.linalg.norm(there.subgradient))
         return replace(
@@ -133,7 +133,7 @@ class LBFGS:
             here=there,
             pairs=pairs,
             direction=direction,
-            trial=1.0 if pairs else 1.0 / max(norm, 1e-300) * min(1.0, norm),
+            trial=1.0 if pairs else first_step(there),
             short=0.0,
             long=float("inf"),
             trials=0,
@@ -148,12 +148,11 @@ class LBFGS:
             if not state.pairs:
                 return replace(state, failed=True, trials=0)
             # the memory may be what is wrong: once more, along the negative gradient
-            norm = state.gradient_norm
             return replace(
                 state,
                 pairs=(),
                 direction=-state.here.subgradient,
-                trial=1.0 / max(norm, 1e-300) * min(1.0, norm),
+                trial=first_step(state.here),
                 short=0.0,
                 long=float("inf"),
                 trials=1,
@@ -167,6 +166,19 @@ class LBFGS:
         return replace(state, trial=trial, trials=state.trials + 1)
 
 
+def remember(pairs: tuple[Pair, ...], step: Array, change: Array, memory: int) -> tuple[Pair, ...]:
+    """The pairs with one more, unless it shows no curvature: the matrix must stay definite."""
+    product = float(step @ change)
+    if product <= 1e-12 * float(change @ change):
+        return pairs
+    return (*pairs, (step, change, product))[-memory:]
+
+
+def first_step(here: Smooth) -> float:
+    """A first step along the negative gradient that moves by at most 1."""
+    return min(1.0, 1.0 / max(float(np.linalg.norm(here.subgradient)), 1e-300))
+
+
 def _has_l1(penalty: ElasticNet) -> bool:
     return bool(np.any(penalty.l1()))
 
@@ -178,7 +190,7 @@ def _parabola(value: float, slope: float, step: float, there: float) -> float:
     return float(min(max(best, 0.1 * step), 0.5 * step))
 
 
-def _direction(gradient: Array, pairs: tuple[tuple[Array, Array, float], ...], l1: bool) -> Array:
+def _direction(gradient: Array, pairs: tuple[Pair, ...], l1: bool) -> Array:
     """The two-loop recursion; with L1, components against the descent direction are dropped."""
     q = gradient.copy()
     shares = []

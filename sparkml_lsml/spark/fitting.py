@@ -29,6 +29,10 @@ SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
 
 
+MAX_PROXIMAL = 10_000
+"""Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is to be minimised, once the rows are known.
@@ -211,7 +215,7 @@ def _minimise(
         [solution] = minimize(
             objective,
             penalty,
-            build_solver(problem.solver, params, layout.features),
+            build_solver(problem.solver, params, layout.size),
             start[None, :],
             max_iter=params.value("maxIter"),
         )
@@ -227,13 +231,31 @@ def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
     return where, f"{size} fit the driver" if blocks.local else f"{size} are more than 32 MB"
 
 
-def choose_solver(params: HasSolverSettings, smooth: bool, l1: float) -> tuple[str, str]:
-    """The iterative solver of an estimator, and why."""
+def choose_solver(
+    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int
+) -> tuple[str, str]:
+    """The iterative solver of an estimator, and why.
+
+    Parameters
+    ----------
+    params : the estimator
+    smooth : bool
+        Whether the loss has a continuous derivative.
+    l1 : float
+        Strength of the L1 penalty.
+    coefficients : int
+        Number of them.
+    """
     asked: str = params.value("solver")
     if asked != "auto":
         return asked, f"solver='{asked}'"
+    if l1 > 0.0 and smooth and coefficients <= MAX_PROXIMAL:
+        return "proximal-l-bfgs", "auto: an L1 penalty and few coefficients"
     if l1 > 0.0:
-        return "l-bfgs", "auto: OWL-QN, because there is an L1 penalty"
+        return (
+            "l-bfgs",
+            "auto: OWL-QN, for an L1 penalty and many coefficients or a loss with kinks",
+        )
     if smooth:
         return "l-bfgs", "auto: the loss is smooth and the penalty is L2"
     return "l-bfgs", "auto: a quasi-Newton method also serves a loss with kinks"

@@ -16,6 +16,7 @@ from sparkml_lsml.solvers import (
     GradientDescent,
     LocalSGD,
     MiniBatchSGD,
+    ProximalLBFGS,
     Solver,
 )
 
@@ -236,8 +237,8 @@ class HasSolverSettings(CheckedParams, HasSeed):
         )
 
 
-def build_solver(name: str, params: HasSolverSettings, features: int) -> Solver:
-    """The solver of that name with the settings of an estimator."""
+def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
+    """The solver of that name with the settings of an estimator, for ``size`` coefficients."""
     tol = params.value("tol")
     schedule = {
         "step_size": params.value("stepSize"),
@@ -250,7 +251,9 @@ def build_solver(name: str, params: HasSolverSettings, features: int) -> Solver:
         "tol": tol,
     }
     if name == "l-bfgs":
-        return LBFGS(tol=tol, memory=lbfgs_memory(features))
+        return LBFGS(tol=tol, memory=_memory(size, 1_000_000, 100))
+    if name == "proximal-l-bfgs":
+        return ProximalLBFGS(tol=tol, memory=_memory(size, 100_000, 60))
     if name == "gradient-descent":
         return GradientDescent(
             step_size=params.value("stepSize"), line_search=params.value("lineSearch"), tol=tol
@@ -265,12 +268,19 @@ def build_solver(name: str, params: HasSolverSettings, features: int) -> Solver:
     raise ParamError(f"solver={name!r} is not one of {', '.join(ITERATIVE_SOLVERS)}")
 
 
-ITERATIVE_SOLVERS = ("l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd")
+ITERATIVE_SOLVERS = (
+    "l-bfgs",
+    "proximal-l-bfgs",
+    "gradient-descent",
+    "accelerated",
+    "sgd",
+    "minibatch-sgd",
+)
 
 
-def lbfgs_memory(features: int) -> int:
-    """Pairs that L-BFGS keeps: 10, and more while they take no more than 16 MB."""
-    return int(min(100, max(10, 1_000_000 // max(features, 1))))
+def _memory(size: int, budget: int, most: int) -> int:
+    """Pairs that a quasi-Newton solver keeps: MLlib's 10, and more where they cost little."""
+    return min(most, max(10, budget // max(size, 1)))
 
 
 def _setter(name: str) -> Callable[[Any, Any], Any]:
