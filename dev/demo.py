@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,25 +29,21 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     BooleanType,
-    DoubleType,
-    LongType,
     NumericType,
     StringType,
-    StructField,
-    StructType,
 )
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.synthetic import FEATURES, synthetic
 from sparkml_lsml.jobs import data, pipeline
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, SplitConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "demo"
 PROPERTIES = ROOT / "conf" / "spark-defaults.conf"
 REG_PARAM = 0.01
-FEATURES = 100
-FLIPPED = 0.05
 HELD_OUT = 0.2
 # More rows than go to the driver as a small problem do, so that warming up warms what is measured.
 WARM_UP_ROWS = 60_000
@@ -89,9 +86,16 @@ class DataSet:
 
 
 def session() -> SparkSession:
-    spark = SparkSession.builder.appName("sparkml_lsml demo").getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
+    """Start Spark, whose JVM writes what it has to say into a file, not between our lines."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    ours = os.dup(2)
+    with (FOLDER / "spark.log").open("a") as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            return SparkSession.builder.appName("sparkml_lsml demo").getOrCreate()
+        finally:
+            os.dup2(ours, 2)
+            os.close(ours)
 
 
 def step(text: str) -> None:
@@ -101,75 +105,22 @@ def step(text: str) -> None:
 # ---------------------------------------------------------------------------- data
 
 
-def breast_cancer(folder: Path) -> DataSet:
+def breast_cancer() -> DataSet:
     """Write the data set that scikit-learn ships: 569 rows x 30 features."""
     from sklearn.datasets import load_breast_cancer
 
     bunch = load_breast_cancer()
     names = [name.replace(" ", "_") for name in bunch.feature_names]
     columns = {name: bunch.data[:, index] for index, name in enumerate(names)}
-    path = folder / "breast_cancer.parquet"
+    path = FOLDER / "breast_cancer.parquet"
     pq.write_table(pa.table({**columns, "benign": bunch.target}), path)
     source = {"format": "parquet", "path": str(path)}
     return DataSet("breast_cancer", source, "benign", "classification", tuple(names))
 
 
-def generate(seed: int) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Make the function that turns batches of ids into batches of rows, in the executors."""
-    rng = np.random.default_rng(seed)
-    # A few common causes correlate the columns; their scales spread over three decades.
-    mixing = rng.normal(size=(10, FEATURES))
-    scales = np.logspace(-1.5, 1.5, FEATURES)
-    weights = rng.normal(size=FEATURES)
-
-    def produce(batches: Iterator[Any]) -> Iterator[Any]:
-        for batch in batches:
-            ids = batch.column(0).to_numpy()
-            if len(ids) == 0:
-                continue
-            # Seeded by the ids, so that the rows do not depend on who makes them.
-            noise = np.random.default_rng([seed, int(ids[0])])
-            count = len(ids)
-            x = noise.normal(size=(count, 10)) @ mixing / 3 + noise.normal(size=(count, FEATURES))
-            margin = x @ weights / math.sqrt(FEATURES)
-            label = ((margin > 0) ^ (noise.random(count) < FLIPPED)).astype(float)
-            target = 10 + 3 * margin + noise.normal(size=count)
-            x *= scales
-            offsets = np.arange(0, count * FEATURES + 1, FEATURES, dtype=np.int32)
-            vectors = pa.StructArray.from_arrays(
-                [
-                    pa.array(np.ones(count, dtype=np.int8)),
-                    pa.nulls(count, pa.int32()),
-                    pa.nulls(count, pa.list_(pa.int32())),
-                    pa.ListArray.from_arrays(pa.array(offsets), pa.array(x.ravel())),
-                ],
-                ["type", "size", "indices", "values"],
-            )
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(0), vectors, pa.array(label), pa.array(target)],
-                ["id", "features", "label", "target"],
-            )
-
-    return produce
-
-
-def synthetic(spark: SparkSession, rows: int, seed: int = 0) -> DataFrame:
-    """Make rows with an id, features, a class and a number to predict."""
-    schema = StructType(
-        [
-            StructField("id", LongType()),
-            StructField("features", VectorUDT()),
-            StructField("label", DoubleType()),
-            StructField("target", DoubleType()),
-        ]
-    )
-    # Not a partition a core: the rows must be the same on every machine.
-    return spark.range(0, rows, numPartitions=8).mapInArrow(generate(seed), schema)
-
-
-def generated(folder: Path, rows: int) -> DataSet:
+def generated(rows: int) -> DataSet:
     """Write dense rows with a class and a number to predict, unless they are there already."""
-    path = folder / f"generated-{rows}.parquet"
+    path = FOLDER / f"generated-{rows}.parquet"
     if not (path / "_SUCCESS").exists():
         spark = session()
         synthetic(spark, rows).write.mode("overwrite").parquet(str(path))
@@ -209,6 +160,10 @@ def own_data(path: str, label: str, features: str | None, task: str | None) -> D
     )
     if wanted and len(vectors) + len(numbers) != len(wanted):
         raise typer.BadParameter("columns must be numeric, or one Vector", param_hint="--features")
+    dotted = [name for name in numbers if "." in name]
+    if dotted:
+        console.print(f"  left out, as VectorAssembler cannot read them: {', '.join(dotted)}")
+        numbers = tuple(name for name in numbers if name not in dotted)
     if not vectors and not numbers:
         raise typer.BadParameter("no numeric and no Vector column", param_hint="--input")
     vector = vectors[0] if vectors and (len(vectors) == 1 or not numbers) else None
@@ -229,7 +184,7 @@ def own_data(path: str, label: str, features: str | None, task: str | None) -> D
             )
         if values != list(range(len(values))):
             label_map = {value: float(index) for index, value in enumerate(values)}
-            console.print(f"labels: {', '.join(f'{k} is {v:g}' for k, v in label_map.items())}")
+            console.print(f"  labels: {', '.join(f'{k} is {v:g}' for k, v in label_map.items())}")
     spark.stop()
     return DataSet(
         Path(path.rstrip("/")).stem,
@@ -247,9 +202,9 @@ def own_data(path: str, label: str, features: str | None, task: str | None) -> D
 # ---------------------------------------------------------------------------- jobs
 
 
-def run_jobs(dataset: DataSet, folder: Path) -> dict[str, Path]:
+def run_jobs(dataset: DataSet) -> dict[str, Path]:
     """Train, score and evaluate with spark-submit; return where everything is."""
-    place = folder / dataset.name
+    place = FOLDER / dataset.name
     place.mkdir(parents=True, exist_ok=True)
     split = {"fraction": HELD_OUT, "seed": 1, "by": list(dataset.split_by)}
     label: dict[str, Any] = {"column": dataset.label}
@@ -300,8 +255,9 @@ def run_jobs(dataset: DataSet, folder: Path) -> dict[str, Path]:
         conf_file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         submit(job, conf_file, place / f"{job}.log")
     report = json.loads(outputs["evaluation report"].read_text(encoding="utf-8"))
-    numbers = {name: value for name, value in report["metrics"].items() if isinstance(value, float)}
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    names = ("accuracy", "f1", "weightedF1", "areaUnderROC", "logLoss", "rmse", "mae", "r2")
+    found = {name: report["metrics"].get(name) for name in names}
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in found.items() if value is not None)
     console.print(f"  on {report['rows']['evaluated']:,} held-out rows: {shown}")
     return outputs
 
@@ -440,7 +396,8 @@ def compare(spark: SparkSession, dataset: DataSet, table: Table) -> None:
                 found = [*objectives(training, models, loss, deviations)]
             table.add_row(
                 f"{name}\n[dim]{dataset.name}[/dim]",
-                f"{quality[0]:.4f}\n{quality[1]:.4f}" + (" rmse" if regress else " acc"),
+                "sparkml_lsml\nMLlib",
+                "\n".join(f"{'RMSE' if regress else 'accuracy'} {value:.4f}" for value in quality),
                 "\n".join("-" if value is None else f"{value:.8f}" for value in found),
                 f"{seconds[0]:.2f}\n{seconds[1]:.2f}",
                 f"{seconds[1] / seconds[0]:.1f} x",
@@ -458,6 +415,9 @@ def judge(model: Any, rows: DataFrame, *, regress: bool) -> float:
 
 def warm_up(spark: SparkSession) -> None:
     """Fit each estimator once: a JVM is several times slower at first."""
+    ours_says = logging.getLogger("sparkml_lsml")
+    # That five iterations are few is no news here.
+    ours_says.setLevel(logging.ERROR)
     rows = synthetic(spark, WARM_UP_ROWS, seed=1).persist()
     rows.count()
     ours = pipeline.estimators()
@@ -468,6 +428,7 @@ def warm_up(spark: SparkSession) -> None:
         model = kinds["LinearRegression"](labelCol="target").fit(rows)
         judge(model, rows.withColumn("label", F.col("target")), regress=True)
     rows.unpersist()
+    ours_says.setLevel(logging.NOTSET)
 
 
 def main(
@@ -488,17 +449,16 @@ def main(
     if (input_path is None) != (label is None):
         raise typer.BadParameter("--input and --label go together")
     begin = time.perf_counter()
-    folder = ROOT / "build" / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     submit_args = f"--properties-file {PROPERTIES} --master local[*] --driver-memory 4g"
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"{submit_args} pyspark-shell"
 
     datasets = []
     if input_path is None or label is None:
         step("1. Data")
-        datasets.append(breast_cancer(folder))
+        datasets.append(breast_cancer())
         console.print("  breast_cancer: 569 rows x 30 features, from scikit-learn")
-        datasets.append(generated(folder, rows))
+        datasets.append(generated(rows))
         console.print(
             f"  generated: {rows:,} rows x {FEATURES} correlated features, scales over three "
             f"decades,\n  a class (5 % of the labels flipped) and a number to predict"
@@ -512,16 +472,17 @@ def main(
     outputs = {}
     for index, dataset in enumerate(datasets, start=2):
         step(f"{index}. Jobs on {dataset.name}: {dataset.job_estimator}")
-        outputs[dataset.name] = run_jobs(dataset, folder)
+        outputs[dataset.name] = run_jobs(dataset)
 
     step(f"{len(datasets) + 2}. Beside Spark's MLlib: same rows, same Params, one Spark")
     console.print("  warming up ...")
     spark = session()
     warm_up(spark)
-    table = Table(box=box.ROUNDED, caption="Upper line: sparkml_lsml. Lower line: MLlib.")
+    table = Table(box=box.ROUNDED, show_lines=True)
     table.add_column("Estimator")
-    table.add_column("Held-out rows", justify="left")
-    table.add_column("Objective, all training rows", justify="right")
+    table.add_column("of")
+    table.add_column("On held-out rows", justify="right")
+    table.add_column("Training objective", justify="right")
     table.add_column("Seconds", justify="right")
     table.add_column("Faster by", justify="right")
     for dataset in datasets:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block
-from sparkml_lsml.kernels.sgd import SgdEpochs
+from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss
 from sparkml_lsml.passes import (

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.kernels.gram import gram
-from sparkml_lsml.kernels.sgd import SgdEpochs, sgd_epochs
+from sparkml_lsml.kernels.sgd import sgd_epochs
+from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.kernels.value_gradient import value_and_gradient
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss

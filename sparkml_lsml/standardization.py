@@ -106,12 +106,15 @@ def standardize(
     l2: float = 0.0,
     standardized: bool = True,
     label_scale: float = 1.0,
+    about_zero: bool = False,
 ) -> Standardization:
     r"""The map under which every coordinate bends the objective about equally.
 
     With an intercept features are centred, so a column bends the mean loss by
-    :math:`c\,\sigma_j^2` at most, without one by :math:`c\,(\sigma_j^2 + \mu_j^2)`; its L2
-    penalty adds to that. The scale is one over the square root of the sum, in units where a
+    :math:`c\,\sigma_j^2` at most, without one by :math:`c\,(\sigma_j^2 + \mu_j^2)`. The means
+    then bend it in one direction, which a quasi-Newton method learns in a few iterations: it needs
+    about half as many of them if columns are scaled by the variance alone. Its L2 penalty adds to
+    what a column bends. The scale is one over the square root of the sum, in units where a
     column of unit variance without penalty keeps its scale: a diagonal preconditioner. It changes
     the path of a solver, never the minimum.
 
@@ -126,13 +129,19 @@ def standardize(
     standardized : bool
         Whether the penalty is on the coefficients of features with unit variance.
     label_scale : float
+    about_zero : bool
+        Without an intercept, scale by the second moment about zero, which bounds the step of
+        first-order methods.
     """
     bound = curvature if np.isfinite(curvature) else 1.0
     centred = layout.fit_intercept
     used = deviation > 0.0
     if not centred and not standardized:
         used = used | (mean != 0.0)  # a constant column is a bias that the user made
-    spread = np.square(deviation) + (0.0 if centred else np.square(mean))
+    constant = used & (deviation == 0.0)
+    spread = np.square(deviation)
+    if not centred:
+        spread = spread + np.where(constant | about_zero, np.square(mean), 0.0)
     penalised = l2 * (np.square(deviation) if standardized else 1.0)
     bend = spread + penalised / bound
     scale = np.zeros_like(mean)

@@ -30,7 +30,8 @@ class Features:
     shortest, longest : int
         Smallest and largest number of features of a row.
     bad_indices : int
-        Sparse rows whose column numbers are negative, too large, or not increasing.
+        Sparse rows whose column numbers are negative, too large, not increasing, or not as many
+        as their values.
     """
 
     X: Dense | CsrRows | None
@@ -62,7 +63,8 @@ def to_features(column: pa.Array, dtype: npt.DTypeLike = np.float64) -> Features
         column = column.drop_null()
     if pa.types.is_struct(column.type):
         return _from_vectors(column, present, np.dtype(dtype))
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if lists and pa.types.is_floating(column.type.value_type):
         return _from_lists(column, present, np.dtype(dtype))
     raise TypeError(
         f"features arrive as {column.type}: expected vectors, or arrays of float or double"
@@ -110,6 +112,11 @@ def _from_vectors(
     shortest, longest = int(sizes.min()), int(sizes.max())
     if shortest != longest:
         return Features(None, present, shortest, longest)
+    # rows in which they differ may cancel in the sum and shift the values of those between
+    entries = pc.fill_null(pc.list_value_length(indices), 0).to_numpy(zero_copy_only=False)
+    unequal = int(np.count_nonzero(~dense & (entries != counts)))
+    if unequal:
+        return Features(None, present, shortest, longest, unequal)
     columns = _columns(indices, counts, dense, longest)
     bad = _count_bad(columns, offsets, longest)
     if bad:

@@ -199,7 +199,7 @@ class BlockWriter:
         if name not in self._files:
             handle = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._files[name] = os.fdopen(handle, "wb", buffering=0)
-        view = memoryview(np.ascontiguousarray(values).data).cast("B")
+        view = memoryview(np.ascontiguousarray(values).reshape(-1).data).cast("B")
         try:
             while len(view):  # an unbuffered write may take less than it was given
                 view = view[self._files[name].write(view) :]

@@ -88,7 +88,10 @@ class Moments:
         stored = left.stored + right.stored
         safe = np.where(stored > 0.0, stored, 1.0)
         share = right.stored / safe
-        delta = right.stored_mean - left.stored_mean
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for what overflowed
+            delta = right.stored_mean - left.stored_mean
+            mean = left.stored_mean + delta * share
+            m2 = left.stored_m2 + right.stored_m2 + np.square(delta) * left.stored * share
         return Moments(
             self.weight + other.weight,
             self.weight_squares + other.weight_squares,
@@ -96,8 +99,8 @@ class Moments:
             self.features,
             columns,
             stored,
-            left.stored_mean + delta * share,
-            left.stored_m2 + right.stored_m2 + np.square(delta) * left.stored * share,
+            mean,
+            m2,
         )
 
     def dense(self) -> "Moments":
@@ -122,8 +125,9 @@ class Moments:
         if denominator <= 0.0:
             return np.zeros(self.features)
         absent = np.maximum(total - full.stored, 0.0)
-        mixed = np.square(full.stored_mean) * full.stored * absent / total
-        variance = np.maximum((full.stored_m2 + mixed) / denominator, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for what overflowed
+            mixed = np.square(full.stored_mean) * full.stored * absent / total
+            variance = np.maximum((full.stored_m2 + mixed) / denominator, 0.0)
         variance[np.sqrt(variance) <= 1e-13 * np.abs(self.mean())] = 0.0
         return variance
 
@@ -152,18 +156,29 @@ def _of_csr(X: CsrRows, weight: Array | None) -> Moments:
     position = np.zeros(features, dtype=np.int64)
     position[columns] = np.arange(len(columns))
     count = len(columns)
-    stored, first, m2 = np.zeros(count), np.zeros(count), np.zeros(count)
+    stored, first, entries = np.zeros(count), np.zeros(count), np.zeros(count)
+    rest, m2 = np.zeros(count), np.zeros(count)
+    total = float(rows) if weight is None else float(weight.sum())
+    squares = float(rows) if weight is None else float(weight @ weight)
+    weighing = rows if weight is None else np.count_nonzero(weight)
     with np.errstate(over="ignore", invalid="ignore"):
         for data, indices, w in _csr_pieces(X, weight):
             at = position[indices]
+            entries += np.bincount(at, weights=w > 0.0, minlength=count)
             stored += np.bincount(at, weights=w, minlength=count)
             first += np.bincount(at, weights=w * data, minlength=count)
-        mean = first / np.where(stored > 0.0, stored, 1.0)
+        # a column without zeros: another order of summation must not leave it a few of them
+        stored[entries == weighing] = total
+        safe = np.where(stored > 0.0, stored, 1.0)
+        mean = first / safe
         for data, indices, w in _csr_pieces(X, weight):
             at = position[indices]
-            m2 += np.bincount(at, weights=w * np.square(data - mean[at]), minlength=count)
-    total = float(rows) if weight is None else float(weight.sum())
-    squares = float(rows) if weight is None else float(weight @ weight)
+            centred = data - mean[at]
+            rest += np.bincount(at, weights=w * centred, minlength=count)
+            m2 += np.bincount(at, weights=w * np.square(centred), minlength=count)
+        # the corrected two-pass algorithm: what rounding of the mean added is taken out again
+        mean += rest / safe
+        m2 = np.maximum(m2 - np.square(rest) / safe, 0.0)
     return Moments(total, squares, rows, features, columns, stored, mean, m2)
 
 

@@ -30,7 +30,8 @@ PROBLEMS = {
     "bad_weights": "rows whose weight is NaN, infinite or negative",
     "null_features": "rows whose features are null",
     "bad_features": "rows whose features hold NaN, infinity or null",
-    "bad_indices": "sparse rows whose indices are negative, too large or not increasing",
+    "bad_indices": "sparse rows whose indices are negative, too large, not increasing or not as "
+    "many as the values",
 }
 """What is counted of rows that cannot be used."""
 
@@ -85,9 +86,18 @@ class Handle:
     block: Block | None = None
 
     @property
-    def identity(self) -> tuple[int, float, int]:
-        """What must be the same when the block is packed again."""
-        return self.rows, self.weight, self.checksum
+    def identity(self) -> tuple[int, int]:
+        """What must be the same when the block is packed again.
+
+        The checksum covers the weights; their sum depends, in its last bits, on the order of the
+        rows, which is not the same after every shuffle.
+        """
+        return self.rows, self.checksum
+
+    @property
+    def folder(self) -> str:
+        """Where the files are, '' for rows in memory."""
+        return "" if self.files is None else self.files.folder
 
     @property
     def nbytes(self) -> int:
@@ -257,7 +267,11 @@ class _Packer:
         if self._writer is not None:
             files = self._writer.finish()
             self._writer = None
-            mapped = files.open()
+            try:
+                mapped = files.open()
+            except BaseException:
+                files.delete()
+                raise
             if isinstance(mapped.X, CsrRows) and _rows_of(report.moments) < self._rows:
                 report.moments = Moments.of_block(mapped)
         else:
@@ -371,17 +385,31 @@ def _rows_of(moments: Moments | None) -> int:
 
 
 def _checksum(block: Block) -> int:
-    """Sum of the bits of all values: the same for every order of the rows."""
+    """Sum of a hash of each row, the same for every order of the rows.
+
+    Sparse and dense rows of the same values give the same sum. Rows are hashed whole, so that
+    values which change places between rows, or ones of one-hot rows between columns, are seen.
+    """
     X = block.X
-    parts = [block.y] if block.weight is None else [block.y, block.weight]
-    data = X.data if isinstance(X, CsrRows) else X
-    total = sum(_bits(part) * (3 + 2 * n) for n, part in enumerate(parts)) + _bits(data)
-    return total % 2**64
+    if isinstance(X, CsrRows):
+        ends = np.zeros(len(X.data) + 1, dtype=np.uint64)
+        np.cumsum(_bits(X.data) * (2 * X.indices.astype(np.uint64) + 1), out=ends[1:])
+        rows = ends[X.indptr[1:]] - ends[X.indptr[:-1]]
+    else:
+        rows = _bits(X) @ (2 * np.arange(block.features, dtype=np.uint64) + 1)
+    rows += _bits(block.y) * np.uint64(0x9E3779B97F4A7C15)
+    if block.weight is not None:
+        rows += _bits(block.weight) * np.uint64(0xC2B2AE3D27D4EB4F)
+    # without it the sum over the rows would be a sum over the columns
+    rows ^= rows >> np.uint64(32)
+    rows *= np.uint64(0xBF58476D1CE4E5B9)
+    rows ^= rows >> np.uint64(29)
+    return int(rows.sum(dtype=np.uint64))
 
 
-def _bits(values: npt.NDArray[Any]) -> int:
-    flat = np.ascontiguousarray(values).reshape(-1)
-    return int(flat.view(np.dtype(f"u{flat.itemsize}")).sum(dtype=np.uint64))
+def _bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    unsigned = np.ascontiguousarray(values).view(np.dtype(f"u{values.itemsize}"))
+    return unsigned.astype(np.uint64, copy=False)
 
 
 def fit_folder(root: Path, fit: str) -> Path:

@@ -84,8 +84,8 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
         Share of the L1 penalty, from 0 to 1.
     solver : {"auto", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", "sgd", \
 "minibatch-sgd"}
-    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
-batchSize, localEpochs, seed
+    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
+miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
@@ -145,6 +145,7 @@ batchSize, localEpochs, seed
         momentum: float = 0.0,
         nesterov: bool = False,
         averaging: bool = True,
+        varianceReduction: bool = False,
         miniBatchFraction: float = 1.0,
         batchSize: int = 128,
         localEpochs: int = 1,

@@ -100,8 +100,8 @@ weightCol, aggregationDepth
         ``auto`` is binomial for at most two classes.
     solver : {"auto", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", "sgd", \
 "minibatch-sgd"}
-    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
-batchSize, localEpochs, seed
+    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
+miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
@@ -132,8 +132,8 @@ batchSize, localEpochs, seed
     >>> rows = [(1.0, Vectors.dense(1.0)), (0.0, Vectors.dense(-1.0))]
     >>> df = spark.createDataFrame(rows, ["label", "features"])
     >>> model = LogisticRegression(regParam=0.1).fit(df)
-    >>> [round(row.probability[1], 3) for row in model.transform(df).collect()]
-    [0.835, 0.165]
+    >>> [round(float(row.probability[1]), 3) for row in model.transform(df).collect()]
+    [0.764, 0.236]
     """
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
@@ -176,6 +176,7 @@ batchSize, localEpochs, seed
         momentum: float = 0.0,
         nesterov: bool = False,
         averaging: bool = True,
+        varianceReduction: bool = False,
         miniBatchFraction: float = 1.0,
         batchSize: int = 128,
         localEpochs: int = 1,
@@ -344,6 +345,11 @@ class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationM
         summary: TrainingSummary | None = None,
     ) -> None:
         super().__init__(coefficients, intercepts, summary)
+        if numClasses != max(2, len(self._intercepts)):
+            raise ValueError(
+                f"{len(self._intercepts)} intercepts do not fit {numClasses} classes: expected one "
+                "for two classes, or one for each"
+            )
         self._classes = numClasses
 
     @property

@@ -76,8 +76,9 @@ def value_and_gradient(
             total += len(y)
         else:
             # a row of weight 0 is no row, even where its loss overflows
-            value += weight @ np.where(weight[:, None] > 0.0, losses, 0.0)
-            derivative = derivative * weight[:, None, None]
+            counts = weight > 0.0
+            value += weight @ np.where(counts[:, None], losses, 0.0)
+            derivative = np.where(counts[:, None, None], derivative, 0.0) * weight[:, None, None]
             total += float(weight.sum())
         outputs = derivative[:, :, : layout.outputs]
         weights += transposed_product(X, outputs.reshape(len(y), models * layout.outputs))

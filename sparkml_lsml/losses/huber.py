@@ -49,13 +49,12 @@ class Huber:
         valid = scale > 0.0
         safe = np.where(valid, scale, 1.0)
         residual = raw[:, :, 0] - y[:, None]
-        z = residual / safe
-        size = np.abs(z)
-        inside = size <= self.epsilon
-        quadratic = 0.5 * (safe + residual * z)
-        linear = 0.5 * safe + self.epsilon * np.abs(residual) - 0.5 * safe * self.epsilon**2
-        value = np.where(valid, np.where(inside, quadratic, linear), np.inf)
+        with np.errstate(over="ignore"):  # an infinite ratio is clipped as any other
+            z = np.clip(residual / safe, -self.epsilon, self.epsilon)
+        # the square is taken of what was clipped: that of an outlier would overflow
+        beyond = np.maximum(np.abs(residual) - self.epsilon * safe, 0.0)
+        value = np.where(valid, 0.5 * safe * (1.0 + z**2) + self.epsilon * beyond, np.inf)
         derivative = np.empty_like(raw)
-        derivative[:, :, 0] = np.clip(z, -self.epsilon, self.epsilon)
-        derivative[:, :, 1] = 0.5 - 0.5 * np.minimum(size, self.epsilon) ** 2
+        derivative[:, :, 0] = z
+        derivative[:, :, 1] = 0.5 - 0.5 * z**2
         return value, derivative

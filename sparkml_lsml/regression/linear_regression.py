@@ -80,8 +80,8 @@ aggregationDepth, epsilon
     solver : {"auto", "normal", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", \
 "sgd", "minibatch-sgd"}
         ``auto`` solves the normal equations in one pass for up to 4,096 features.
-    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, miniBatchFraction, \
-batchSize, localEpochs, seed
+    stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
+miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
@@ -108,7 +108,7 @@ batchSize, localEpochs, seed
     >>> rows = [(float(3 * x + 1), Vectors.dense(float(x))) for x in range(5)]
     >>> df = spark.createDataFrame(rows, ["label", "features"])
     >>> model = LinearRegression().fit(df)
-    >>> round(model.coefficients[0], 6), round(model.intercept, 6)
+    >>> round(float(model.coefficients[0]), 6), round(model.intercept, 6)
     (3.0, 1.0)
     """
 
@@ -138,6 +138,7 @@ batchSize, localEpochs, seed
         momentum: float = 0.0,
         nesterov: bool = False,
         averaging: bool = True,
+        varianceReduction: bool = False,
         miniBatchFraction: float = 1.0,
         batchSize: int = 128,
         localEpochs: int = 1,

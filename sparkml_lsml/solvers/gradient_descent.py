@@ -15,8 +15,15 @@ MAX_TRIALS = 50
 
 @dataclass(frozen=True)
 class GradientDescentState(State):
-    """State of `GradientDescent`: the last accepted point and the step that is tried."""
+    """State of `GradientDescent`: the last accepted point and the step that is tried.
 
+    Attributes
+    ----------
+    point : array of shape (size,)
+        The last accepted point. A fixed step may climb, so ``coef`` can be an earlier one.
+    """
+
+    point: Array = field(default_factory=lambda: np.zeros(0))
     here: Smooth | None = None
     trial: float = 1.0
     trials: int = 0
@@ -60,7 +67,8 @@ class GradientDescent:
 
     def init(self, coef: Array, objective: Objective) -> GradientDescentState:
         """The state before the first pass."""
-        return GradientDescentState(coef, trial=self.step_size * safe_step(objective))
+        trial = self.step_size * safe_step(objective)
+        return GradientDescentState(coef, point=coef, trial=trial)
 
     def query(self, state: GradientDescentState, penalty: ElasticNet) -> Query:
         """Value and gradient at the trial point."""
@@ -86,7 +94,7 @@ class GradientDescent:
             if not np.isfinite(there.value) or there.value > limit:
                 return replace(state, reason="diverged", iteration=state.iteration + 1)
         else:
-            move = point - state.coef
+            move = point - state.point
             model = state.here.smooth + float(state.here.gradient @ move)
             bound = model + 0.5 / state.trial * float(move @ move)
             slack = 1e-12 * abs(bound)
@@ -95,17 +103,19 @@ class GradientDescent:
                     return replace(state, reason="line_search")
                 return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
         grow = 2.0 if self.line_search == "backtracking" and state.trials == 0 else 1.0
+        better = there.value <= state.objective
         return replace(
             state,
-            coef=point,
-            objective=there.value,
+            coef=point if better else state.coef,
+            objective=min(there.value, state.objective),
             iteration=state.iteration + 1,
             gradient_norm=mapping_norm(point, there, penalty, state.trial),
             step_size=state.trial,
+            point=point,
             here=there,
             trial=grow * state.trial,
             trials=0,
-            progress=state.progress.record(there.value),
+            progress=state.progress.record(min(there.value, state.objective)),
         )
 
     def terminate(self, state: GradientDescentState) -> Reason | None:
@@ -116,10 +126,12 @@ class GradientDescent:
             return Reason(state.reason, state.iteration)
         done = state.here is not None and state.trials == 0
         if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
-            return Reason("converged", state.iteration)
+            # a fixed step that is too long stands still as well, but above where it started
+            above = state.here is not None and state.here.value > state.start * (1.0 + 1e-6)
+            return Reason("diverged" if above else "converged", state.iteration)
         return None
 
     def _trial_point(self, state: GradientDescentState, penalty: ElasticNet) -> Array:
         if state.here is None:
-            return state.coef
-        return penalty.prox(state.coef - state.trial * state.here.gradient, state.trial)
+            return state.point
+        return penalty.prox(state.point - state.trial * state.here.gradient, state.trial)

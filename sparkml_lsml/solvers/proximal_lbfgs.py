@@ -46,7 +46,7 @@ class ProximalLBFGS:
     proximal gradients on the driver, without a pass; one pass then evaluates the step. OWL-QN, in
     contrast, only takes signs into account when it bends its direction, and backtracks: on
     ill-conditioned data it needs several times as many passes. The price is work on the driver,
-    memory x size x inner iterations, so this is for up to about 10,000 coefficients.
+    memory x size x inner iterations, so this is for up to some thousand coefficients.
 
     Parameters
     ----------

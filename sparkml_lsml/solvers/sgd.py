@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from sparkml_lsml.kernels.sgd import SgdEpochs
+from sparkml_lsml.kernels.sgd_steps import SgdEpochs, batch_rows
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
@@ -15,6 +15,7 @@ Schedule = Literal["constant", "invscaling", "optimal", "adaptive"]
 
 SHRINK = 3.0
 MIN_SHARE = 1e-6
+PATIENCE = 6
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ class LocalSGD:
     nesterov : bool
     average : bool
         Average the iterates of the second half of a round.
+    variance_reduction : bool
+        SVRG: worth its double cost where data are ill-conditioned or the answer must be precise.
     tol : float
-        Stop after three rounds in which the objective did not fall by ``tol``, relative to it.
+        Stop after six rounds in a row in which the objective did not fall by ``tol``, relative to
+        it.
     seed : int
 
     References
@@ -97,6 +101,7 @@ class LocalSGD:
     momentum: float = 0.0
     nesterov: bool = False
     average: bool = True
+    variance_reduction: bool = False
     tol: float = 1e-6
     seed: int = 0
     name: str = "sgd"
@@ -106,8 +111,9 @@ class LocalSGD:
     def init(self, coef: Array, objective: Objective) -> SgdState:
         """The state before the first pass."""
         # a mini-batch averages the curvature of its rows, so it bears a longer step than one row
-        unit = safe_step(objective) * min(self.batch_size, 8)
-        batches = max(1.0, objective.rows_per_block / self.batch_size)
+        size = batch_rows(self.batch_size, objective.rows_per_block)
+        unit = safe_step(objective) * min(size, 8)
+        batches = max(1.0, objective.rows_per_block / size)
         return SgdState(coef, point=coef, rate=self.step_size, unit=unit, batches=batches)
 
     def query(self, state: SgdState, penalty: ElasticNet) -> Query:
@@ -129,6 +135,7 @@ class LocalSGD:
             momentum=self.momentum,
             nesterov=self.nesterov,
             average=self.average,
+            variance_reduction=self.variance_reduction,
         )
         return Query(state.point, epochs=settings, seed=(self.seed, state.rounds))
 
@@ -171,6 +178,6 @@ class LocalSGD:
         """Stop on a standstill, a vanishing step, or divergence."""
         if state.reason:
             return Reason(state.reason, state.iteration)
-        if state.stalled >= 3 or state.rate < MIN_SHARE * self.step_size:
+        if state.stalled >= PATIENCE or state.rate < MIN_SHARE * self.step_size:
             return Reason("converged", state.iteration)
         return None

@@ -6,7 +6,7 @@ from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Array, Smooth
 
-GROWTH_LIMIT = 1e3
+GROWTH_LIMIT = 1e2
 """An objective this many times its start counts as diverged, long before it overflows."""
 
 

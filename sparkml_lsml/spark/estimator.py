@@ -15,10 +15,12 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import ParamError
+from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.ingest import check_features, check_numeric
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import SafeReadWrite
 from sparkml_lsml.spark.scoring import Scorer, add_scores
+from sparkml_lsml.spark.session import context
 from sparkml_lsml.spark.summary import TrainingSummary
 
 log = logging.getLogger("sparkml_lsml")
@@ -71,7 +73,7 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         """Log a warning when all labels are the same."""
         if len(report.labels) == 1:
             log.warning(
-                "%s: all %s labels are %g: the model is a constant",
+                "%s: all %s labels are %g: there are no two classes to tell apart",
                 type(self).__name__,
                 f"{sum(rows for rows, _ in report.labels.values()):,}",
                 next(iter(report.labels)),
@@ -89,18 +91,21 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
     ) -> Iterator[tuple[int, Any]]:
         """Models for several param maps, as they are asked for; safe for several threads.
 
-        When one fit fails or is interrupted, those not yet begun are not begun.
+        When one fit fails or is interrupted, those that run in other threads are stopped before
+        their next pass, and those not yet begun are not begun.
         """
         estimator = self.copy()
-        return FitIterator(lambda n: estimator.fit(dataset, paramMaps[n]), len(paramMaps))
+        jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
+        return FitIterator(lambda n: estimator.fit(dataset, paramMaps[n]), len(paramMaps), jobs)
 
 
 class FitIterator:
     """Runs fits as they are asked for, by any thread, until one fails."""
 
-    def __init__(self, fit: Callable[[int], Any], number: int) -> None:
+    def __init__(self, fit: Callable[[int], Any], number: int, jobs: JobGroup) -> None:
         self._fit = fit
         self._number = number
+        self._jobs = jobs
         self._next = 0
         self._failed: BaseException | None = None
         self._lock = threading.Lock()
@@ -117,9 +122,13 @@ class FitIterator:
             index = self._next
             self._next += 1
         try:
-            return index, self._fit(index)
+            with self._jobs.around():
+                return index, self._fit(index)
         except BaseException as error:
-            self._failed = error
+            with self._lock:
+                if self._failed is None:  # the others fail because they are stopped
+                    self._failed = error
+            self._jobs.stop()
             raise
 
 
@@ -140,6 +149,12 @@ class LinearModel(Params, SafeReadWrite):
         self._coefficients = np.asarray(coefficients, dtype=np.float64)
         self._intercepts = np.asarray(intercepts, dtype=np.float64)
         self._summary = summary
+        shape, outputs = self._coefficients.shape, self._intercepts.shape
+        if len(shape) != 2 or outputs != shape[:1]:
+            raise ValueError(
+                f"coefficients of shape {shape} and intercepts of shape {outputs} do not fit: "
+                "expected (outputs, features) and (outputs,)"
+            )
 
     @property
     def numFeatures(self) -> int:

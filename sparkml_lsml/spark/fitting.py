@@ -15,7 +15,7 @@ from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
-from sparkml_lsml.spark.params import HasSolverSettings, build_solver
+from sparkml_lsml.spark.params import FIRST_ORDER_SOLVERS, HasSolverSettings, build_solver
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary
@@ -29,7 +29,7 @@ SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
 
 
-MAX_PROXIMAL = 10_000
+MAX_PROXIMAL = 4_096
 """Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
 
 
@@ -202,6 +202,7 @@ def _minimise(
         l2=problem.l2,
         standardized=standardized,
         label_scale=problem.label_scale,
+        about_zero=problem.solver in FIRST_ORDER_SOLVERS,
     )
     objective = BlockObjective(blocks, problem.loss, layout, standardization, type(params).__name__)
     penalty = standardization.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)

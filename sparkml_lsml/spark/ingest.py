@@ -94,33 +94,37 @@ def quoted(name: str) -> Column:
     return F.col("`" + name.replace("`", "``") + "`")
 
 
-def feature_column(dataset: DataFrame, name: str) -> Column:
-    """The features in the form that reaches Arrow fastest.
+def looks_dense(dataset: DataFrame, name: str) -> bool:
+    """Whether features are dense vectors that should reach Arrow as arrays.
 
-    Dense vectors are expanded to arrays on the JVM, which is three times faster than to send their
-    struct; wide or sparse ones must not be, so one row is looked at where that costs nothing.
+    The JVM expands them to arrays, which is three times faster than to send their struct; wide or
+    sparse ones must not be, so one row is looked at where that costs nothing.
     """
     found = check_features(dataset, name)
-    column = quoted(name)
     if not isinstance(found, VectorUDT):
+        return False
+    plan = dataset._jdf.queryExecution().optimizedPlan()
+    if not _is_cheap(plan):
+        return False
+    row = dataset.select(quoted(name)).first()
+    return row is not None and isinstance(row[0], DenseVector) and len(row[0]) <= MAX_DENSE_ROUTE
+
+
+def feature_column(dataset: DataFrame, name: str, *, dense: bool) -> Column:
+    """The features as Arrow is to have them: arrays as they are, vectors as arrays or structs."""
+    column = quoted(name)
+    if not isinstance(check_features(dataset, name), VectorUDT):
         return column
-    if _looks_dense(dataset, column):
-        return vector_to_array(column)
-    return vector_struct(column)
+    if not dense:
+        return vector_struct(column)
+    # the function fails on null, which without an otherwise stays null
+    return F.when(column.isNotNull(), vector_to_array(column))
 
 
 def vector_struct(column: Column) -> Column:
     """A vector column as its struct; before Spark 4 vectors reach Arrow so by themselves."""
     unwrap: Callable[[Column], Column] | None = getattr(F, "unwrap_udt", None)
     return unwrap(column) if unwrap is not None else column
-
-
-def _looks_dense(dataset: DataFrame, column: Column) -> bool:
-    plan = dataset._jdf.queryExecution().optimizedPlan()
-    if not _is_cheap(plan):
-        return False
-    row = dataset.select(column).first()
-    return row is not None and isinstance(row[0], DenseVector) and len(row[0]) <= MAX_DENSE_ROUTE
 
 
 def _is_cheap(plan: Any) -> bool:
@@ -131,14 +135,20 @@ def _is_cheap(plan: Any) -> bool:
 
 
 def training_frame(
-    dataset: DataFrame, features: str, label: str, weight: str | None, partitions: int
+    dataset: DataFrame,
+    features: str,
+    label: str,
+    weight: str | None,
+    partitions: int,
+    *,
+    dense: bool,
 ) -> DataFrame:
     """Features, label and weight, in at most as many partitions as there are cores.
 
     Partitions are joined, never split: that would be a shuffle that nobody asked for.
     """
     columns = [
-        feature_column(dataset, features).alias("features"),
+        feature_column(dataset, features, dense=dense).alias("features"),
         quoted(label).cast("double").alias("label"),
     ]
     if weight is not None:
@@ -178,7 +188,9 @@ def read_report(handle: Handle, saved: bytes) -> Report:
     return report
 
 
-def raise_for_problems(report: Report, task: Task, label: str, features: str) -> None:
+def raise_for_problems(
+    report: Report, task: Task, label: str, features: str, weight: str | None
+) -> None:
     """Raise one error about all rows that cannot be used.
 
     Raises
@@ -205,8 +217,9 @@ def raise_for_problems(report: Report, task: Task, label: str, features: str) ->
     if report.too_many_labels:
         found.append("so many different labels that they are not classes")
     if found:
+        columns = " or ".join(f"'{name}'" for name in (features, label, weight) if name)
         raise DataError(
-            f"column '{features}' or '{label}' cannot be trained on: found {'; '.join(found)}. "
+            f"column {columns} cannot be trained on: found {'; '.join(found)}. "
             f"Expected finite features of one length, weights of 0 or more, and {expected}. "
             "Filter or repair these rows first"
         )

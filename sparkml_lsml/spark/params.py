@@ -100,6 +100,7 @@ RANGES = {
     "momentum": BELOW_ONE,
     "nesterov": FLAG,
     "averaging": FLAG,
+    "varianceReduction": FLAG,
     "miniBatchFraction": FRACTION,
     "batchSize": COUNT,
     "localEpochs": COUNT,
@@ -126,9 +127,14 @@ class CheckedParams(Params):
 
     def _set(self, **kwargs: Any) -> Self:
         values = {name: to_python(value) for name, value in kwargs.items() if value is not None}
-        super()._set(**values)
-        for name in values:
-            self._check(name, self.getOrDefault(name))
+        before = dict(self._paramMap)
+        try:
+            super()._set(**values)
+            for name in values:
+                self._check(name, self.getOrDefault(name))
+        except BaseException:
+            self._paramMap = before  # a value that was refused is not kept
+            raise
         return self
 
     def _check(self, name: str, value: Any) -> None:
@@ -192,6 +198,12 @@ class HasSolverSettings(CheckedParams, HasSeed):
     averaging: Param[bool] = _param(
         "averaging", "Whether the SGD solvers average their iterates.", TypeConverters.toBoolean
     )
+    varianceReduction: Param[bool] = _param(
+        "varianceReduction",
+        "Whether solver 'sgd' corrects its steps by the gradient of the whole partition (SVRG): "
+        "twice the work a round, and far more exact.",
+        TypeConverters.toBoolean,
+    )
     miniBatchFraction: Param[float] = _param(
         "miniBatchFraction",
         "Share of the rows in a step of 'minibatch-sgd', in (0, 1].",
@@ -228,6 +240,7 @@ class HasSolverSettings(CheckedParams, HasSeed):
             momentum=0.0,
             nesterov=False,
             averaging=True,
+            varianceReduction=False,
             miniBatchFraction=1.0,
             batchSize=128,
             localEpochs=1,
@@ -261,21 +274,19 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
     if name == "accelerated":
         return Accelerated(step_size=params.value("stepSize"), tol=tol)
     if name == "sgd":
-        epochs, rows = params.value("localEpochs"), params.value("batchSize")
-        return LocalSGD(epochs=epochs, batch_size=rows, **schedule)
+        return LocalSGD(
+            epochs=params.value("localEpochs"),
+            batch_size=params.value("batchSize"),
+            variance_reduction=params.value("varianceReduction"),
+            **schedule,
+        )
     if name == "minibatch-sgd":
         return MiniBatchSGD(fraction=params.value("miniBatchFraction"), **schedule)
     raise ParamError(f"solver={name!r} is not one of {', '.join(ITERATIVE_SOLVERS)}")
 
 
-ITERATIVE_SOLVERS = (
-    "l-bfgs",
-    "proximal-l-bfgs",
-    "gradient-descent",
-    "accelerated",
-    "sgd",
-    "minibatch-sgd",
-)
+FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd")
+ITERATIVE_SOLVERS = ("l-bfgs", "proximal-l-bfgs", *FIRST_ORDER_SOLVERS)
 
 
 def _memory(size: int, budget: int, most: int) -> int:

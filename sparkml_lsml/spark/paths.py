@@ -63,12 +63,12 @@ def whole(spark: SparkSession, path: str, overwrite: bool) -> Iterator[str]:
     try:
         yield new
         replaced = exists(spark, path)
-        if replaced:
-            rename(spark, path, old)
         try:
+            if replaced:
+                rename(spark, path, old)
             rename(spark, new, path)
         except BaseException:
-            if replaced:
+            if replaced and not exists(spark, path):
                 rename(spark, old, path)
             raise
         if replaced:
@@ -76,4 +76,6 @@ def whole(spark: SparkSession, path: str, overwrite: bool) -> Iterator[str]:
     except BaseException:
         with contextlib.suppress(Exception):
             delete(spark, new)
+            if exists(spark, path):  # otherwise what is left of the former content is kept
+                delete(spark, old)
         raise

@@ -17,7 +17,7 @@ from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark.paths import whole
+from sparkml_lsml.spark.paths import exists, whole
 
 FORMAT_VERSION = 1
 CHUNK = 1_000_000
@@ -122,7 +122,12 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         arrays = _read_arrays(spark, path, metadata.get("arrays", {}))
         owner: Any = self._owner
         if arrays or hasattr(owner, "_from_saved"):
-            instance = owner._from_saved(arrays, metadata.get("facts", {}))
+            try:
+                instance = owner._from_saved(arrays, metadata.get("facts", {}))
+            except (KeyError, TypeError, ValueError) as error:
+                raise PersistenceError(
+                    f"{path} holds no {self._owner.__name__}: {error!r}: the folder is damaged"
+                ) from error
         else:
             instance = owner()
         instance._resetUid(metadata["uid"])
@@ -141,6 +146,11 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         return result
 
     def _metadata(self, spark: SparkSession, path: str) -> dict[str, Any]:
+        if not exists(spark, f"{path}/metadata"):
+            raise PersistenceError(
+                f"there is no saved {self._owner.__name__} at {path}: expected a folder with "
+                "metadata, which a save writes last"
+            )
         row = spark.read.text(f"{path}/metadata").first()
         try:
             metadata = json.loads(row[0]) if row is not None else None
@@ -160,6 +170,9 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
                 f"{path} has format version {version}, this package reads up to "
                 f"{FORMAT_VERSION}: install a newer sparkml_lsml"
             )
+        for key in ("arrays", "facts", "paramMap", "defaultParamMap"):
+            if not isinstance(metadata.get(key, {}), dict):
+                raise PersistenceError(f"{path}/metadata: {key} is damaged: expected an object")
         return metadata
 
 
@@ -171,10 +184,12 @@ def _read_arrays(spark: SparkSession, path: str, shapes: dict[str, Any]) -> Arra
             raise PersistenceError(f"{path}: array '{name}' has the impossible shape {shape}")
     if not shapes:
         return {}
+    if not exists(spark, f"{path}/data"):
+        raise PersistenceError(f"{path}/data is missing: the folder is damaged")
     frame = spark.read.schema(SCHEMA).parquet(f"{path}/data")
     sizes: dict[str, int] = {}
     for name, number in frame.selectExpr("name", "size(values)").toLocalIterator():
-        sizes[name] = sizes.get(name, 0) + max(int(number), 0)
+        sizes[name] = sizes.get(name, 0) + max(int(number or 0), 0)
     expected = {name: math.prod(shape) for name, shape in shapes.items()}
     if sizes != expected:
         raise PersistenceError(
@@ -182,8 +197,14 @@ def _read_arrays(spark: SparkSession, path: str, shapes: dict[str, Any]) -> Arra
             "damaged"
         )
     arrays = {name: np.zeros(size) for name, size in expected.items()}
-    filled = dict.fromkeys(arrays, 0)
-    for name, _, values in frame.orderBy("name", "chunk").toLocalIterator():
+    filled, chunks = dict.fromkeys(arrays, 0), dict.fromkeys(arrays, 0)
+    for name, chunk, values in frame.orderBy("name", "chunk").toLocalIterator():
+        if values is None or chunk != chunks[name]:
+            raise PersistenceError(
+                f"{path}/data: chunk {chunks[name]} of array '{name}' is missing, found chunk "
+                f"{chunk}: the folder is damaged"
+            )
+        chunks[name] += 1
         part = np.asarray(values, dtype=np.float64)
         if np.isnan(part).any():
             raise PersistenceError(f"{path}: array '{name}' holds NaN: the folder is damaged")

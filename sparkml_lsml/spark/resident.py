@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,12 @@ from sparkml_lsml.spark.aggregate import (
     Total,
     broadcast,
     run_partitions,
+    surrounding_jobs,
     tree_aggregate,
 )
 from sparkml_lsml.spark.ingest import (
     HANDLE_SCHEMA,
+    looks_dense,
     packer,
     raise_for_problems,
     read_report,
@@ -47,6 +50,13 @@ REBUILDS = 3
 
 OWN_BLOCKS_ONLY = "SPARKML_LSML_OWN_BLOCKS_ONLY"
 """Environment variable of executors: open no block of another executor of the same machine."""
+
+MALFORMED = "org.apache.spark.ml.linalg.SparseVector"
+"""In the errors of a JVM that reads a vector whose indices are wrong."""
+
+Identity = tuple[int, int]
+NO_ROWS: tuple[Identity, str] = ((0, 0), "")
+"""What is known of a partition that had no rows."""
 
 Execution = Literal["auto", "local", "distributed"]
 
@@ -101,14 +111,15 @@ class ResidentBlocks:
         started = time.perf_counter()
         self._dataset, self._plan = dataset, plan
         self._sc: SparkContext = context(dataset)
-        self._jobs = JobGroup(self._sc, plan.name)
+        self._jobs = JobGroup(self._sc, plan.name, surrounding_jobs())
         self._encrypted = _flag(self._sc, "spark.io.encryption.enabled")
         self._fit = uuid.uuid4().hex
         self._rdd: RDD[Any] | None = None
         self._local: LocalBlocks | None = None
-        self._identities: dict[int, tuple[int, float, int]] = {}
-        self._files: set[str] | None = set()
+        self._known: dict[int, tuple[Identity, str]] = {}
+        self._weight = 0.0
         self._nbytes = 0
+        self._written = False
         try:
             check_executors(self._sc)
             self.report = self._ingest()
@@ -134,12 +145,12 @@ class ResidentBlocks:
     @property
     def partitions(self) -> int:
         """Number of blocks that have rows."""
-        return 1 if self.local else len(self._identities)
+        return 1 if self.local else len(self._known)
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return sum(rows for rows, _, _ in self._identities.values())
+        return sum(rows for (rows, _), _ in self._known.values())
 
     @property
     def nbytes(self) -> int:
@@ -154,13 +165,21 @@ class ResidentBlocks:
         Raises
         ------
         SourceChangedError
-            If a block that was packed again holds other rows.
+            If a block that was packed again holds other rows, or the source is gone by then.
         """
         if self._local is not None:
+            self._jobs.check()
             return self._local.run(task, description)
-        with broadcast(self._sc, (task, self._identities)) as sent, self._jobs.job(description):
-            total = self._run(_run_pass(sent))
-        return total.value
+        with broadcast(self._sc, (task, self._known)) as sent, self._jobs.job(description):
+            try:
+                return self._run(_run_pass(sent)).value
+            except Exception as error:
+                if gone := _gone_source(error):
+                    raise SourceChangedError(
+                        f"blocks of training rows were lost, and cannot be packed anew: {gone}. "
+                        "The source must stay as it is during the fit"
+                    ) from error
+                raise
 
     def release(self) -> None:
         """End the jobs of the fit and remove its files, broadcasts and cached handles."""
@@ -181,42 +200,58 @@ class ResidentBlocks:
             self._fit,
             on_disk=not self._encrypted,
         )
-        frame = training_frame(self._dataset, plan.features, plan.label, plan.weight, target)
-        packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA)
-        self._rdd = packed.rdd.persist(StorageLevel.MEMORY_AND_DISK)
-        if self._rdd.getNumPartitions() == 0:
-            return Report()
-        self._files = None  # unknown until the job is done
-        with self._jobs.job(f"{plan.name} ingest"):
-            total = self._run(_collect_reports)
-        report = total.value
-        assert isinstance(report, Report)
+        dense = looks_dense(self._dataset, plan.features)
+        try:
+            report = self._pack(settings, target, dense)
+        except Exception as error:
+            if not dense or MALFORMED not in str(error):
+                raise
+            # the JVM cannot read some of the vectors: as structs they are counted
+            self._release_rdd()
+            report = self._pack(settings, target, dense=False)
         handles = [handle for _, handle in report.handles]
-        self._identities = {n: h.identity for n, h in report.handles if h.rows}
-        self._files = {h.files.folder for h in handles if h.files is not None}
+        self._known = {n: (h.identity, h.folder) for n, h in report.handles if h.rows}
+        self._weight = sum(handle.weight for handle in handles)
         self._nbytes = sum(handle.nbytes for handle in handles)
+        self._written = any(handle.folder for handle in handles)
+        return report
+
+    def _pack(self, settings: PackSettings, partitions: int, dense: bool) -> Report:
+        plan = self._plan
+        # the source may run jobs, for its shuffles, before its RDD is there
+        with self._jobs.job(f"{plan.name} ingest"):
+            frame = training_frame(
+                self._dataset, plan.features, plan.label, plan.weight, partitions, dense=dense
+            )
+            packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA)
+            self._rdd = packed.rdd.persist(StorageLevel.MEMORY_AND_DISK)
+            if self._rdd.getNumPartitions() == 0:
+                return Report()
+            self._written = True  # not known otherwise until the job is done
+            report = self._run(_collect_reports).value
+        assert isinstance(report, Report)
         return report
 
     def _check(self) -> None:
         plan, report = self._plan, self.report
-        raise_for_problems(report, plan.task, plan.label, plan.features)
-        if not self._identities:
+        raise_for_problems(report, plan.task, plan.label, plan.features, plan.weight)
+        if not self._known:
             raise DataError(
                 f"the frame has no rows: found 0 rows in {len(report.handles)} partitions, "
                 "expected at least one row to train on"
             )
-        if sum(weight for _, weight, _ in self._identities.values()) <= 0.0:
+        if self._weight <= 0.0:
             raise DataError(
                 f"all {self.rows:,} weights in column '{plan.weight}' are 0: expected at least "
                 "one positive weight"
             )
         cores = parallelism(self._sc)
-        if len(self._identities) < cores and self.nbytes > LOCAL_BYTES:
+        if len(self._known) < cores and self.nbytes > LOCAL_BYTES:
             log.warning(
                 "%s: the rows lie in %d partitions, fewer than the %d cores: repartition the "
                 "frame before the fit to use them all",
                 plan.name,
-                len(self._identities),
+                len(self._known),
                 cores,
             )
 
@@ -228,8 +263,7 @@ class ResidentBlocks:
         handles = [handle for _, handle in sorted(self.report.handles, key=lambda pair: pair[0])]
         blocks = [handle.block for handle in handles if handle.block is not None]
         if any(handle.files is not None for handle in handles):
-            with self._jobs.job(f"{self._plan.name} collect"):
-                blocks = self.run(_CollectBlocks(), "").blocks
+            blocks = self.run(_CollectBlocks(), f"{self._plan.name} collect").blocks
         self._local = LocalBlocks([Block.concat(blocks)])
         self.report.handles.clear()
         return True
@@ -253,17 +287,33 @@ class ResidentBlocks:
                     "a table, or checkpoint() it, and fit on that"
                 )
             if not total.missing:
+                self._note_rebuilt(total.rebuilt)
                 return total
             log.warning(
                 "%s: blocks %s were lost, packing all rows anew", self._plan.name, total.missing
             )
-            # unpersisting makes Spark's lineage pack every block again, on the next use
+            # unpersisting makes Spark's lineage pack every block again, on the next use; the files
+            # that are left would only take disk space until then
             self._rdd.unpersist(blocking=True)
+            remove_files(self._sc, self._plan.name, self._fit)
             self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
         raise BackendError(
             f"{self._plan.name}: blocks of training rows were lost {REBUILDS} times in one pass. "
             "Expected executors that keep their local folders (spark.local.dir) during a fit"
         )
+
+    def _note_rebuilt(self, rebuilt: Iterable[tuple[int, str]]) -> None:
+        partitions = dict(rebuilt)
+        for number, folder in partitions.items():
+            self._known[number] = (self._known[number][0], folder)
+        if partitions and self._rdd is not None:
+            log.warning(
+                "%s: blocks %s were lost and packed anew, with the same rows",
+                self._plan.name,
+                sorted(partitions),
+            )
+            # whoever unpersisted it would have it packed anew in every pass from now on
+            self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
 
     def _size_hint(self) -> int:
         report = getattr(self, "report", None)
@@ -276,8 +326,8 @@ class ResidentBlocks:
         with contextlib.suppress(Exception):  # best effort: the context may have been stopped
             rdd.unpersist(blocking=False)
         with contextlib.suppress(Exception):
-            if self._files != set():
-                remove_files(self._sc, self._jobs, self._fit, self._files)
+            if self._written:
+                remove_files(self._sc, self._plan.name, self._fit)
 
 
 @dataclass
@@ -341,17 +391,20 @@ def _run_pass(sent: Any) -> PartitionFunction:
     """A function that runs the broadcast pass on the block of a partition."""
 
     def run(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
-        task, identities = sent.value
+        task, known = sent.value
         total = Total()
         for handle, _ in _handles(rows):
-            if handle.identity != identities.get(partition, (0, 0.0, 0)):
+            identity, folder = known.get(partition, NO_ROWS)
+            if handle.identity != identity:
                 total.changed += (partition,)
             elif handle.rows:
                 block = _open_block(handle)
                 if block is None:
                     total.missing += (partition,)
-                else:
-                    total.merge(Total(task(block, partition)))
+                    continue
+                total.merge(Total(task(block, partition)))
+                if handle.folder != folder:
+                    total.rebuilt += ((partition, handle.folder),)
         yield total
 
     return run
@@ -369,6 +422,16 @@ def _collect_reports(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
         report.handles = [(partition, handle)]
         total.merge(Total(report))
     yield total
+
+
+def _gone_source(error: Exception) -> str:
+    """The file that Spark misses in the source, '' if that is not what happened."""
+    text = str(error)
+    # the class of the error since Spark 4, and the words of Spark 3
+    if "FILE_NOT_EXIST" not in text and "underlying files have been updated" not in text:
+        return ""
+    found = re.search(r"FileNotFoundException: (.+)", text)
+    return found[1].strip() if found else "a file of the source is gone"
 
 
 def _flag(sc: SparkContext, name: str) -> bool:

@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 from sparkml_lsml.blocks.arrow import to_features
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
-from sparkml_lsml.spark.ingest import feature_column
+from sparkml_lsml.spark.ingest import feature_column, looks_dense
 
 Array = npt.NDArray[np.float64]
 
@@ -59,8 +59,8 @@ class Scorer:
         expected = self.coefficients.shape[1]
         if found.bad_indices:
             raise ValueError(
-                f"{found.bad_indices} sparse rows have indices that are negative, too large or "
-                "not increasing: repair the features"
+                f"{found.bad_indices} sparse rows have indices that are negative, too large, "
+                "not increasing or not as many as the values: repair the features"
             )
         rows = int(found.present.sum())
         if rows and (found.shortest, found.longest) != (expected, expected):
@@ -127,7 +127,7 @@ def add_scores(
             f"output columns {', '.join(wanted.values())} must be new and differ from each other: "
             f"found {', '.join(dataset.columns)}. Drop or rename, or set predictionCol and its like"
         )
-    column = feature_column(dataset, features)
+    column = feature_column(dataset, features, dense=looks_dense(dataset, features))
     if not wanted:
         return dataset
     kinds = tuple(wanted)
@@ -140,9 +140,10 @@ def add_scores(
     scored = dataset.withColumn(name, function(column))
     for kind, output in wanted.items():
         values = F.col(name)[kind]
-        scored = scored.withColumn(
-            output, values if kind == "prediction" else array_to_vector(values)
-        )
+        if kind != "prediction":
+            # the function fails on null, which without an otherwise stays null
+            values = F.when(values.isNotNull(), array_to_vector(values))
+        scored = scored.withColumn(output, values)
     return scored.drop(name)
 
 

@@ -56,6 +56,12 @@ def parallelism(sc: SparkContext) -> int:
     return max(1, cores)
 
 
+def executors(sc: SparkContext) -> int:
+    """Number of executors that are alive."""
+    known: int = sc._jsc.sc().getExecutorMemoryStatus().size()
+    return 1 if is_local(sc) else known - 1  # the driver counts as one
+
+
 def check_executors(sc: SparkContext) -> None:
     """Compare the packages of the executors with the driver's, once a context.
 
@@ -73,7 +79,7 @@ def check_executors(sc: SparkContext) -> None:
             return
         found = _probe(sc)
         if found["sparkml_lsml"] == "":
-            sc.addPyFile(str(_package_zip()))
+            sc.addPyFile(str(_package_zip(sc)))
             found = _probe(sc)
         _compare(found)
         _checked[sc] = True
@@ -124,10 +130,11 @@ def _probe(sc: SparkContext) -> dict[str, str]:
     return {name: min(report[name] for report in reports) for name in reports[0]}
 
 
-def _package_zip() -> Path:
+def _package_zip(sc: SparkContext) -> Path:
     """The package as a zip that executors can import."""
     source = Path(sparkml_lsml.__file__).parent
-    folder = Path(tempfile.mkdtemp(prefix="sparkml_lsml-"))
+    # executors fetch it from there as long as the context lives, which then removes the folder
+    folder = Path(tempfile.mkdtemp(prefix="package-", dir=sc._temp_dir))
     try:
         staging = folder / "staging"
         shutil.copytree(source, staging / source.name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,5 +1,6 @@
 """Removing the files of a fit from the executors."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -11,49 +12,51 @@ from pyspark import SparkContext
 
 from sparkml_lsml.blocks.pack import fit_folder
 from sparkml_lsml.spark.aggregate import JobGroup
-from sparkml_lsml.spark.session import parallelism
+from sparkml_lsml.spark.session import executors, parallelism
 
-ROUNDS = 3
+ROUNDS = 5
 
 
-def remove_files(sc: SparkContext, jobs: JobGroup, fit: str, folders: set[str] | None) -> None:
+def remove_files(sc: SparkContext, name: str, fit: str) -> None:
     """Remove the folder of a fit from every executor.
 
     The job has no lineage: a job on the cached handles would pack lost blocks anew, only to
     remove them. Its tasks go to whichever executors are free, so it is repeated, a few times,
-    until every known folder was removed; Spark removes the rest when an executor ends.
+    until each executor had one; Spark removes the rest when an executor ends.
 
     Parameters
     ----------
     sc : SparkContext
-    jobs : JobGroup
+    name : str
+        What was fitted.
     fit : str
-    folders : set of str, or None
-        Folders of the blocks; None where they are not known, after an ingest that failed.
+        Names the folder.
     """
-    left = set(folders or ())
-    for _ in range(ROUNDS):
+    # a group of its own: what cancels the jobs of the fit must not cancel this one
+    jobs = JobGroup(sc, f"{name}-remove")
+    seen: set[str] = set()
+    for turn in range(ROUNDS):
         tasks = 2 * parallelism(sc)
-        with jobs.job("remove blocks"):
-            left -= set(sc.parallelize(range(tasks), tasks).mapPartitions(_remover(fit)).collect())
-        if not left:
-            return
+        remover = _remover(fit, 0.02 * 2**turn)
+        # an interrupt cancels all jobs of the session, and may do so twice: try again
+        with contextlib.suppress(Exception), jobs.job(f"{name} remove blocks"):
+            seen |= set(sc.parallelize(range(tasks), tasks).mapPartitions(remover).collect())
+            if len(seen) >= executors(sc):
+                return
 
 
-def _remover(fit: str) -> Callable[[Iterable[Any]], Iterator[str]]:
+def _remover(fit: str, pause: float) -> Callable[[Iterable[Any]], Iterator[str]]:
     def remove(rows: Iterable[Any]) -> Iterator[str]:
         from sparkml_lsml.spark.resident import forget_deleted
 
         for _ in rows:
             pass
-        removed = []
-        for root in os.environ.get("SPARK_LOCAL_DIRS", "").split(","):
-            folder = fit_folder(Path(root), fit)
-            if root and folder.is_dir():
-                removed += [str(path) for path in folder.iterdir()]
-                shutil.rmtree(folder, ignore_errors=True)
+        roots = os.environ.get("SPARK_LOCAL_DIRS", "")
+        for root in roots.split(","):
+            if root:
+                shutil.rmtree(fit_folder(Path(root), fit), ignore_errors=True)
         forget_deleted()
-        time.sleep(0.02)  # long enough that one executor does not take all tasks
-        yield from removed
+        time.sleep(pause)  # long enough that one executor does not take all tasks
+        yield roots
 
     return remove

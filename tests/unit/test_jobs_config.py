@@ -47,6 +47,8 @@ output:
   model: out/model
   report: out/report.json
 """
+BOUNDS = "LogisticRegression\n    params:\n      lowerBoundsOnIntercepts: [0]"
+BOUNDS_PATH = "pipeline.estimator.params.lowerBoundsOnIntercepts"
 SECRET = "pa'ss\"w\\rd!"
 KINDS: dict[str, type[Section]] = {
     "train-classification.yaml": TrainConfig,
@@ -476,6 +478,8 @@ def test_a_right_pipeline() -> None:
         ("inputCols:", "inputCol:", "pipeline.stages[0].params.inputCol", "'inputCols'?"),
         ("regParam", "regparm", "pipeline.estimator.params.regparm", "'regParam'?"),
         ("1e-2", "high", "pipeline.estimator.params.regParam", "expected a number, found 'high'"),
+        ("1e-2", "-1", "pipeline.estimator.params.regParam", "regParam=-1"),
+        ("LinearSVC\n    params:\n      regParam: 1e-2", BOUNDS, BOUNDS_PATH, "not supported"),
         ("[a, b]", "7", "pipeline.stages[0].params.inputCols", "expected a list of texts"),
         ("regParam: 1e-2", "labelCol: z", "pipeline.estimator.params.labelCol", "'y'"),
     ],
