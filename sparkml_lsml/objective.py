@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses.base import Loss
+from sparkml_lsml.losses.base import KinkedLoss, Loss
 from sparkml_lsml.passes import (
     Blocks,
     GradientPass,
@@ -45,11 +45,22 @@ class Objective(Protocol):
         ...
 
     def value_and_gradient(
-        self, coef: Array, fraction: float = 1.0, seed: tuple[int, ...] = ()
+        self,
+        coef: Array,
+        fraction: float = 1.0,
+        seed: tuple[int, ...] = (),
+        smoothing: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Mean loss and its gradient at ``coef``, shape (models, size).
+        """Mean loss and its gradient at ``coef``.
 
-        With ``fraction`` below 1 over a sample of the rows that follows from ``seed``.
+        Parameters
+        ----------
+        coef : array of shape (models, size)
+        fraction : float
+            Below 1 over a sample of the rows that follows from ``seed``.
+        seed : tuple of int
+        smoothing : array of shape (models,), optional
+            Widths over which the kinks of a `KinkedLoss` are smoothed.
 
         Returns
         -------
@@ -132,11 +143,19 @@ class BlockObjective:
         return self.blocks.rows / max(1, self.blocks.partitions)
 
     def value_and_gradient(
-        self, coef: Array, fraction: float = 1.0, seed: tuple[int, ...] = ()
+        self,
+        coef: Array,
+        fraction: float = 1.0,
+        seed: tuple[int, ...] = (),
+        smoothing: Array | None = None,
     ) -> tuple[Array, Array]:
         """See `Objective.value_and_gradient`."""
         stored = self.standardization.to_stored(coef)
-        total: LossSum = self._run(GradientPass(self.loss, self.layout, stored, fraction, seed))
+        loss = self.loss
+        if smoothing is not None:
+            assert isinstance(loss, KinkedLoss)
+            loss = loss.smoothed(smoothing)
+        total: LossSum = self._run(GradientPass(loss, self.layout, stored, fraction, seed))
         if total.value is None or total.gradient is None or total.weight <= 0.0:
             # a sample without rows: no step, rather than a division by zero
             return np.zeros(len(coef)), np.zeros_like(coef)

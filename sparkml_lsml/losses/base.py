@@ -23,7 +23,8 @@ class Loss(Protocol):
         Names of parameters that the loss has besides the linear predictors, one number a model
         (Huber: ``("scale",)``). Their values arrive as further raw outputs, the same for all rows.
     smooth
-        Whether the derivative is continuous. Solvers that need it say so when it is not.
+        Whether the derivative is continuous. Solvers that need it say so when it is not; a loss
+        for which it is not is a `KinkedLoss`.
     curvature
         Upper bound of the second derivative in the raw prediction, infinity without one. It
         bounds the step size of gradient descent.
@@ -63,5 +64,20 @@ class Loss(Protocol):
         -------
         value : array of shape (rows, models)
         derivative : array of shape (rows, models, outputs)
+        """
+        ...
+
+
+@runtime_checkable
+class KinkedLoss(Loss, Protocol):
+    """A loss that is not smooth, but comes with smooth ones that approach it from below."""
+
+    def smoothed(self, width: Array) -> Loss:
+        """A smooth loss that is below this one by at most half of ``width``.
+
+        Parameters
+        ----------
+        width : array of shape (models,)
+            Positive widths, one a model.
         """
         ...

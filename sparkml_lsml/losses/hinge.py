@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkml_lsml.losses.base import Array
+from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,7 @@ class Hinge:
         sign = (2.0 * y - 1.0)[:, None, None]
         slack = 1.0 - sign * raw
         return np.maximum(slack, 0.0)[:, :, 0], np.where(slack > 0.0, -sign, 0.0)
+
+    def smoothed(self, width: Array) -> SmoothedHinge:
+        """The hinge with a parabola of that width at its kink."""
+        return SmoothedHinge(width)

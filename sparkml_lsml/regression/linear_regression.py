@@ -77,8 +77,8 @@ class LinearRegression(LinearEstimator, _Params, Regressor["LinearRegressionMode
 aggregationDepth, epsilon
         As in MLlib. ``tol`` is relative to the objective.
     loss : {"squaredError", "huber"}
-    solver : {"auto", "normal", "l-bfgs", "proximal-l-bfgs", "gradient-descent", "accelerated", \
-"sgd", "minibatch-sgd"}
+    solver : {"auto", "normal", "l-bfgs", "smoothed-l-bfgs", "proximal-l-bfgs", \
+"gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
         ``auto`` solves the normal equations in one pass for up to 4,096 features.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed

@@ -8,6 +8,7 @@ from sparkml_lsml.solvers.minibatch_sgd import MiniBatchSGD
 from sparkml_lsml.solvers.normal import NormalEquations
 from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
 from sparkml_lsml.solvers.sgd import LocalSGD
+from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
 
 __all__ = [
     "LBFGS",
@@ -19,6 +20,7 @@ __all__ = [
     "NormalEquations",
     "ProximalLBFGS",
     "Reason",
+    "SmoothedLBFGS",
     "Solution",
     "Solver",
     "minimize",

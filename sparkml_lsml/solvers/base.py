@@ -62,12 +62,15 @@ class Query:
     epochs : SgdEpochs or None
         With settings, a round of local SGD from ``coef`` instead of a gradient.
     seed : tuple of int
+    smoothing : float
+        Width over which the kinks of the loss are smoothed; 0 for the loss itself.
     """
 
     coef: Array
     fraction: float = 1.0
     epochs: SgdEpochs | None = None
     seed: tuple[int, ...] = ()
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,11 @@ class State:
     iteration: int = 0
     gradient_norm: float = float("nan")
     step_size: float = float("nan")
+
+    @property
+    def candidates(self) -> Array:
+        """Coefficients that may be the solution, shape (candidates, size): see `Solver`."""
+        return self.coef[None, :]
 
 
 @dataclass(frozen=True)
@@ -167,8 +175,8 @@ class Solver(Protocol):
     needs_smooth : bool
         Whether the loss must have a continuous derivative.
     estimates : bool
-        Whether the objective in its states is only an estimate, so that the solution is
-        evaluated over all rows at the end.
+        Whether the objective in its states is only an estimate, so that at the end the
+        candidates of the last state are evaluated over all rows, and the best is the solution.
     """
 
     @property
@@ -300,12 +308,7 @@ def minimize(
             if reasons[k] is None and state.iteration >= max_iter:
                 reasons[k] = Reason("max_iter", state.iteration)
     if solver.estimates:
-        coefs = np.stack([state.coef for state in states])
-        values, _ = objective.value_and_gradient(coefs)
-        states = [
-            replace(state, objective=float(value) + penalty.value(state.coef))
-            for state, value, penalty in zip(states, values, penalties, strict=True)
-        ]
+        states = _evaluate(objective, states, penalties)
     if only_evaluate:
         for k, state in enumerate(states):
             finite = bool(np.isfinite(state.objective))
@@ -319,18 +322,36 @@ def minimize(
     ]
 
 
+def _evaluate(
+    objective: Objective, states: Sequence[Any], penalties: Sequence[ElasticNet]
+) -> list[Any]:
+    """States at the best of their candidates, with the objective over all rows: one pass."""
+    candidates = [state.candidates for state in states]
+    values, _ = objective.value_and_gradient(np.concatenate(candidates))
+    found = []
+    for state, coefs, penalty in zip(states, candidates, penalties, strict=True):
+        mine, values = values[: len(coefs)], values[len(coefs) :]
+        totals = [float(v) + penalty.value(coef) for v, coef in zip(mine, coefs, strict=True)]
+        # a value that is not finite is never the best, but it is told if there is no other
+        best = int(np.argmin(np.where(np.isfinite(totals), totals, np.inf)))
+        found.append(replace(state, coef=coefs[best], objective=totals[best]))
+    return found
+
+
 def _ask(
     objective: Objective, queries: Sequence[Query], penalties: Sequence[ElasticNet]
 ) -> list[Answer]:
     """Answer queries in as few passes as there are kinds of them."""
     answers: dict[int, Answer] = {}
-    kinds: dict[tuple[bool, float, tuple[int, ...]], list[int]] = {}
+    kinds: dict[tuple[bool, float, tuple[int, ...], bool], list[int]] = {}
     for number, query in enumerate(queries):
-        kinds.setdefault((query.epochs is None, query.fraction, query.seed), []).append(number)
-    for (gradient, fraction, seed), members in kinds.items():
+        kind = (query.epochs is None, query.fraction, query.seed, query.smoothing > 0.0)
+        kinds.setdefault(kind, []).append(number)
+    for (gradient, fraction, seed, smooth), members in kinds.items():
         coef = np.stack([queries[i].coef for i in members])
         if gradient:
-            values, results = objective.value_and_gradient(coef, fraction, seed)
+            widths = np.array([queries[i].smoothing for i in members]) if smooth else None
+            values, results = objective.value_and_gradient(coef, fraction, seed, widths)
         else:
             settings = [s for i in members if (s := queries[i].epochs) is not None]
             values, results = objective.local_sgd(

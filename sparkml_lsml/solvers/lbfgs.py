@@ -11,6 +11,9 @@ from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Sm
 DECREASE, CURVATURE = 1e-4, 0.9
 MAX_TRIALS = 30
 
+MEMORY_WITH_L1 = 10
+"""Pairs at most with an L1 penalty: older ones are of other orthants, and mislead."""
+
 Pair = tuple[Array, Array, float]
 """A step, the change of the gradient along it, and their product."""
 
@@ -120,7 +123,8 @@ class LBFGS:
         pairs = state.pairs
         if state.here is not None:
             change = there.gradient - state.here.gradient
-            pairs = remember(pairs, point - state.coef, change, self.memory)
+            memory = min(self.memory, MEMORY_WITH_L1) if _has_l1(penalty) else self.memory
+            pairs = remember(pairs, point - state.coef, change, memory)
         direction = _direction(there.subgradient, pairs, _has_l1(penalty))
         norm = float(np.linalg.norm(there.subgradient))
         return replace(

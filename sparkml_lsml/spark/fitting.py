@@ -15,7 +15,12 @@ from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
-from sparkml_lsml.spark.params import FIRST_ORDER_SOLVERS, HasSolverSettings, build_solver
+from sparkml_lsml.spark.params import (
+    FIRST_ORDER_SOLVERS,
+    MAX_PROXIMAL,
+    HasSolverSettings,
+    build_solver,
+)
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary
@@ -27,10 +32,6 @@ Array = npt.NDArray[np.float64]
 
 SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
-
-
-MAX_PROXIMAL = 4_096
-"""Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
 
 
 @dataclass(frozen=True)
@@ -250,13 +251,10 @@ def choose_solver(
     asked: str = params.value("solver")
     if asked != "auto":
         return asked, f"solver='{asked}'"
-    if l1 > 0.0 and smooth and coefficients <= MAX_PROXIMAL:
-        return "proximal-l-bfgs", "auto: an L1 penalty and few coefficients"
-    if l1 > 0.0:
-        return (
-            "l-bfgs",
-            "auto: OWL-QN, for an L1 penalty and many coefficients or a loss with kinks",
-        )
-    if smooth:
+    if not smooth:
+        return "smoothed-l-bfgs", "auto: the loss has kinks"
+    if l1 == 0.0:
         return "l-bfgs", "auto: the loss is smooth and the penalty is L2"
-    return "l-bfgs", "auto: a quasi-Newton method also serves a loss with kinks"
+    if coefficients <= MAX_PROXIMAL:
+        return "proximal-l-bfgs", "auto: an L1 penalty and few coefficients"
+    return "l-bfgs", "auto: OWL-QN, for an L1 penalty and many coefficients"

@@ -17,6 +17,7 @@ from sparkml_lsml.solvers import (
     LocalSGD,
     MiniBatchSGD,
     ProximalLBFGS,
+    SmoothedLBFGS,
     Solver,
 )
 
@@ -37,6 +38,9 @@ class Range:
 
 
 T = TypeVar("T", bound=type)
+
+MAX_PROXIMAL = 4_096
+"""Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
 
 
 def _number(value: Any) -> bool:
@@ -267,6 +271,12 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
         return LBFGS(tol=tol, memory=_memory(size, 1_000_000, 100))
     if name == "proximal-l-bfgs":
         return ProximalLBFGS(tol=tol, memory=_memory(size, 100_000, 60))
+    if name == "smoothed-l-bfgs":
+        l1 = params.value("regParam") * params.value("elasticNetParam") > 0.0
+        inner = "proximal-l-bfgs" if l1 and size <= MAX_PROXIMAL else "l-bfgs"
+        solver = build_solver(inner, params, size)
+        assert isinstance(solver, LBFGS | ProximalLBFGS)
+        return SmoothedLBFGS(tol=tol, inner=solver)
     if name == "gradient-descent":
         return GradientDescent(
             step_size=params.value("stepSize"), line_search=params.value("lineSearch"), tol=tol
@@ -286,7 +296,7 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
 
 
 FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd")
-ITERATIVE_SOLVERS = ("l-bfgs", "proximal-l-bfgs", *FIRST_ORDER_SOLVERS)
+ITERATIVE_SOLVERS = ("l-bfgs", "smoothed-l-bfgs", "proximal-l-bfgs", *FIRST_ORDER_SOLVERS)
 
 
 def _memory(size: int, budget: int, most: int) -> int:

@@ -46,11 +46,19 @@ def huber(y: Decimal, raw: Sequence[Decimal]) -> Decimal:
     return (scale + h * scale) / 2
 
 
+def smoothed_hinge(y: Decimal, raw: Sequence[Decimal]) -> Decimal:
+    slack = 1 - margin(y, raw)
+    if slack <= 0:
+        return Decimal(0)
+    return slack**2 / 2 if slack < 1 else slack - Decimal(1) / 2
+
+
 FORMULAS: dict[str, Formula] = {
     "hinge": lambda y, raw: max(Decimal(0), 1 - margin(y, raw)),
     "huber": huber,
     "logistic": logistic,
     "multinomial": lambda y, raw: log_sum_exp(raw) - raw[int(y)],
+    "smoothedHinge": smoothed_hinge,
     "squaredError": lambda y, raw: (raw[0] - y) ** 2 / 2,
     "squaredHinge": lambda y, raw: max(Decimal(0), 1 - margin(y, raw)) ** 2,
 }

@@ -275,7 +275,7 @@ def test_a_fit_that_starts_at_the_minimum_stays_there(cls: type, loss: type) -> 
     problem, penalty = shared(loss, "l2")
     least = minimum(loss, "l2")
     best = solve(problem, penalty, make_solver(ITERATIVE[0], tol=1e-12), max_iter=500)
-    again = solve(problem, penalty, cls(), best.coef[None, :], max_iter=50)
+    again = solve(problem, penalty, cls(), best.coef[None, :], max_iter=300)
     if is_random(cls):
         assert relative_excess(problem, penalty, again.coef, least) <= RANDOM
     else:

@@ -1,0 +1,126 @@
+"""Quasi-Newton for losses with kinks: a sequence of smooth losses that approach them."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sparkml_lsml.objective import Objective
+from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
+from sparkml_lsml.solvers.lbfgs import LBFGS
+from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
+
+WIDEST, RATIO = 10.0, 10.0
+PRECISION = 0.03
+"""A smooth loss is solved to this share of its width, which is about what it differs by."""
+
+SCALES = (1.0, 1.02, 1.05, 1.01, 1.1, 0.95, 1.2, 0.9, 1.5, 0.8)
+CANDIDATE_NUMBERS = 16_000_000
+
+
+@dataclass(frozen=True)
+class SmoothedState(State):
+    """State of `SmoothedLBFGS`: that of the solver of the current width.
+
+    Attributes
+    ----------
+    objective : float
+        The objective of the smoothed loss plus half the width: the objective itself is no higher.
+    """
+
+    inner: Any = None
+    width: float = 0.0
+    before: int = 0
+    """Iterations of the widths before this one."""
+
+    start: Array = field(default_factory=lambda: np.zeros(0))
+    """Where the fit began."""
+
+    reason: str = ""
+
+    @property
+    def candidates(self) -> Array:
+        """The coefficients times some factors, and the start.
+
+        A smoothed margin ends a little short of the kink. Where the iterations ran out early, a
+        factor near 1 is all that the loss itself asks for; and the fit may have begun at the
+        minimum, which the first widths leave.
+        """
+        if self.width == 0.0:
+            return self.coef[None, :]
+        count = max(1, min(len(SCALES), CANDIDATE_NUMBERS // max(1, len(self.coef))))
+        return np.vstack([np.outer(SCALES[:count], self.coef), self.start])
+
+
+@dataclass(frozen=True)
+class SmoothedLBFGS:
+    r"""L-BFGS on smooth losses that approach one with kinks, such as the hinge.
+
+    At a minimum of such a loss many rows lie on its kinks, where L-BFGS gets stuck: gradients of
+    the two sides tell it of a curvature that is not there. So each kink is replaced by a parabola
+    of width 10, then 1, 0.1 and so on; each solution is the start of the next width, until half
+    the width is below ``tol``, relative to the objective. A smooth loss is solved as it is.
+
+    Parameters
+    ----------
+    tol : float
+        Relative tolerance, see `Progress`.
+    inner : LBFGS or ProximalLBFGS
+        What solves each smooth problem; its own ``tol`` is not used.
+
+    References
+    ----------
+    Nesterov (2005), Smooth minimization of non-smooth functions, Mathematical Programming 103;
+    Chapelle (2007), Training a support vector machine in the primal, Neural Computation 19.
+
+    Examples
+    --------
+    >>> SmoothedLBFGS(tol=1e-8).name
+    'smoothed-l-bfgs'
+    """
+
+    tol: float = 1e-6
+    inner: LBFGS | ProximalLBFGS = field(default_factory=LBFGS)
+    name: str = "smoothed-l-bfgs"
+    needs_smooth: bool = False
+    estimates: bool = True
+
+    def init(self, coef: Array, objective: Objective) -> SmoothedState:
+        """The state before the first pass."""
+        width = 0.0 if objective.loss.smooth else WIDEST
+        inner = self.inner.init(coef, objective)
+        return SmoothedState(coef, inner=inner, width=width, start=coef)
+
+    def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
+        """Value and gradient of the smoothed loss at the trial point."""
+        return replace(self.inner.query(state.inner, penalty), smoothing=state.width)
+
+    def step(self, state: SmoothedState, answer: Answer, penalty: ElasticNet) -> SmoothedState:
+        """A step for the current width; at its minimum, on to the next."""
+        inner = self.inner.step(state.inner, answer, penalty)
+        state = replace(
+            state,
+            coef=inner.coef,
+            objective=inner.objective + 0.5 * state.width,
+            iteration=state.before + inner.iteration,
+            gradient_norm=inner.gradient_norm,
+            step_size=inner.step_size,
+            inner=inner,
+        )
+        size = max(abs(inner.objective), 1e-300)
+        tol = min(PRECISION, max(self.tol, PRECISION * state.width / size))
+        if state.width == 0.0:
+            tol = self.tol
+        stage: Any = replace(self.inner, tol=tol)
+        reason: Reason | None = stage.terminate(inner)
+        if reason is None or reason.name == "diverged":
+            return replace(state, reason="" if reason is None else reason.name)
+        if 0.5 * state.width <= self.tol * size:
+            return replace(state, reason=reason.name if state.width == 0.0 else "converged")
+        start = type(inner)(inner.coef)
+        return replace(state, inner=start, width=state.width / RATIO, before=state.iteration)
+
+    def terminate(self, state: SmoothedState) -> Reason | None:
+        """Stop at the minimum of the narrowest width."""
+        return Reason(state.reason, state.iteration) if state.reason else None
