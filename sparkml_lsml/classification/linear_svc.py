@@ -82,8 +82,8 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
     loss : {"hinge", "squaredHinge"}
     elasticNetParam : float
         Share of the L1 penalty, from 0 to 1.
-    solver : {"auto", "l-bfgs", "smoothed-l-bfgs", "proximal-l-bfgs", "gradient-descent", \
-"accelerated", "sgd", "minibatch-sgd"}
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+        ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.

@@ -98,8 +98,8 @@ weightCol, aggregationDepth
         As in MLlib. ``tol`` is relative to the objective.
     family : {"auto", "binomial", "multinomial"}
         ``auto`` is binomial for at most two classes.
-    solver : {"auto", "l-bfgs", "smoothed-l-bfgs", "proximal-l-bfgs", "gradient-descent", \
-"accelerated", "sgd", "minibatch-sgd"}
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+        ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.

@@ -105,7 +105,7 @@ def training_summary(model: Any, params: dict[str, Any]) -> dict[str, Any]:
     dict
         Always ``model`` (the class) and ``params``; ``num_features`` and, where the model has a
         summary, ``solver``, ``reason`` (why it stopped), ``iterations``, ``passes`` over the data,
-        ``execution`` and the final ``objective``.
+        ``execution`` and the ``objective``.
     """
     result: dict[str, Any] = {"model": type(model).__name__, "params": params}
     features = getattr(model, "numFeatures", None)
@@ -114,7 +114,6 @@ def training_summary(model: Any, params: dict[str, Any]) -> dict[str, Any]:
     summary = _summary(model)
     if summary is None:
         return result
-    history = list(getattr(summary, "objectiveHistory", None) or [])
     return {
         **result,
         "solver": getattr(summary, "solver", None),
@@ -122,7 +121,7 @@ def training_summary(model: Any, params: dict[str, Any]) -> dict[str, Any]:
         "iterations": getattr(summary, "totalIterations", None),
         "passes": getattr(summary, "passes", None),
         "execution": getattr(summary, "execution", None),
-        "objective": float(history[-1]) if history else None,
+        "objective": getattr(summary, "objective", None),
     }
 
 

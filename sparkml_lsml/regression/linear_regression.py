@@ -77,9 +77,10 @@ class LinearRegression(LinearEstimator, _Params, Regressor["LinearRegressionMode
 aggregationDepth, epsilon
         As in MLlib. ``tol`` is relative to the objective.
     loss : {"squaredError", "huber"}
-    solver : {"auto", "normal", "l-bfgs", "smoothed-l-bfgs", "proximal-l-bfgs", \
-"gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
-        ``auto`` solves the normal equations in one pass for up to 4,096 features.
+    solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
+"minibatch-sgd"}
+        ``auto`` solves the normal equations in one pass for up to 4,096 features. ``l-bfgs`` is the
+        quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.

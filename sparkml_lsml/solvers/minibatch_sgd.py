@@ -10,7 +10,7 @@ from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
 from sparkml_lsml.solvers.sgd import Schedule
 from sparkml_lsml.solvers.steps import GROWTH_LIMIT, safe_step
 
-PATIENCE = 5
+PATIENCE = 20
 
 
 @dataclass(frozen=True)

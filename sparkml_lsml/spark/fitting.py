@@ -143,6 +143,7 @@ def fit_linear(
         log.warning("%s: %s", name, reason)
     summary = TrainingSummary(
         history=solution.history,
+        objective=solution.objective,
         reason=reason,
         solver=problem.solver,
         solver_reason=problem.solver_reason,
@@ -238,6 +239,8 @@ def choose_solver(
 ) -> tuple[str, str]:
     """The iterative solver of an estimator, and why.
 
+    ``l-bfgs`` stands for the quasi-Newton method that fits the loss and the penalty.
+
     Parameters
     ----------
     params : the estimator
@@ -249,12 +252,13 @@ def choose_solver(
         Number of them.
     """
     asked: str = params.value("solver")
-    if asked != "auto":
-        return asked, f"solver='{asked}'"
+    why = "auto" if asked == "auto" else f"solver='{asked}'"
+    if asked not in ("auto", "l-bfgs"):
+        return asked, why
     if not smooth:
-        return "smoothed-l-bfgs", "auto: the loss has kinks"
+        return "smoothed-l-bfgs", f"{why}: the loss has kinks"
     if l1 == 0.0:
-        return "l-bfgs", "auto: the loss is smooth and the penalty is L2"
+        return "l-bfgs", f"{why}: the loss is smooth and the penalty is L2"
     if coefficients <= MAX_PROXIMAL:
-        return "proximal-l-bfgs", "auto: an L1 penalty and few coefficients"
-    return "l-bfgs", "auto: OWL-QN, for an L1 penalty and many coefficients"
+        return "proximal-l-bfgs", f"{why}: an L1 penalty and few coefficients"
+    return "l-bfgs", f"{why}: OWL-QN, for an L1 penalty and many coefficients"

@@ -36,12 +36,9 @@ CHEAP_NODES = (
     "Filter",
     "SubqueryAlias",
     "LogicalRelation",
-    "LogicalRDD",
     "LocalRelation",
-    "ExternalRDD",
     "InMemoryRelation",
     "DataSourceV2ScanRelation",
-    "SerializeFromObject",
     "ResolvedHint",
 )
 """Plans of these nodes alone give their first row without computing the others."""
@@ -128,7 +125,11 @@ def vector_struct(column: Column) -> Column:
 
 
 def _is_cheap(plan: Any) -> bool:
-    if plan.nodeName().split(" ")[0] not in CHEAP_NODES:
+    name = plan.nodeName().split(" ")[0]
+    if name == "LogicalRDD":
+        # one from Python would lose a worker, whose next start takes longer than a small fit
+        return bool(plan.rdd().isCheckpointed())
+    if name not in CHEAP_NODES:
         return False
     children = plan.children()
     return all(_is_cheap(children.apply(i)) for i in range(children.length()))

@@ -296,7 +296,7 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
 
 
 FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd")
-ITERATIVE_SOLVERS = ("l-bfgs", "smoothed-l-bfgs", "proximal-l-bfgs", *FIRST_ORDER_SOLVERS)
+ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
 
 
 def _memory(size: int, budget: int, most: int) -> int:

@@ -14,7 +14,10 @@ class TrainingSummary:
     Attributes
     ----------
     history : tuple of Iteration
-        One line an iteration: objective, norm of the gradient, step, passes, seconds.
+        One line an iteration: objective, norm of the gradient, step, passes, seconds. Of a solver
+        that only estimates the objective on its way, or smooths the loss, this is the estimate.
+    objective : float
+        Loss plus penalty at the solution, over all rows.
     reason : Reason
         Why the solver stopped, and what to do about it.
     solver : str
@@ -36,6 +39,7 @@ class TrainingSummary:
     """
 
     history: tuple[Iteration, ...]
+    objective: float
     reason: Reason
     solver: str
     solver_reason: str
@@ -78,7 +82,6 @@ class TrainingSummary:
             f"{self.passes} passes, {self.seconds:.2f} s, of which {self.ingest_seconds:.2f} s "
             "to read the rows",
             *self.notes,
+            f"objective {self.objective:.9g}",
         ]
-        if self.history:
-            lines.append(f"objective {self.history[-1].objective:.9g}")
         return "\n".join(lines)

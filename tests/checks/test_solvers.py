@@ -34,7 +34,7 @@ EXACT = 1e-8
 RANDOM = 1e-2
 """The same for stochastic gradients."""
 
-KINKS = {"l-bfgs": 2e-3}
+KINKS = {"l-bfgs": 2e-3, "smoothed-l-bfgs": 1e-4}
 """The same for a loss with kinks, where quasi-Newton methods have no guarantee."""
 
 KINKS_OTHERWISE = 1e-2
