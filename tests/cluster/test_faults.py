@@ -1,0 +1,300 @@
+"""Faults of tasks, workers, executors and placement, with executors in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyspark.ml.linalg import SparseVector
+from pyspark.sql import DataFrame, SparkSession
+
+from sparkml_lsml.classification import LinearSVC, LogisticRegression
+from sparkml_lsml.errors import SourceChangedError
+from sparkml_lsml.spark.resident import ResidentBlocks
+from tests.faults import (
+    assert_same,
+    block_folders,
+    estimator,
+    executor_processes,
+    fail_once,
+    hook_passes,
+    left_behind,
+    made_up_rows,
+    python_workers,
+    stay_once,
+    wait_for,
+)
+
+Patch = pytest.MonkeyPatch
+Logs = pytest.LogCaptureFixture
+
+
+@pytest.fixture(scope="module")
+def frame(spark: SparkSession) -> DataFrame:
+    return made_up_rows(spark)
+
+
+@pytest.fixture(scope="module")
+def expected(frame: DataFrame) -> Any:
+    """Give the model of a fit that nothing disturbs."""
+    return estimator().fit(frame)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(spark: SparkSession) -> Iterator[None]:
+    yield
+    assert left_behind(spark) == []
+
+
+def test_package_is_shipped_to_executors_that_lack_it(spark: SparkSession, expected: Any) -> None:
+    def origin(_: Any) -> Any:
+        import sparkml_lsml.blocks
+
+        yield sparkml_lsml.blocks.__file__
+
+    origins = spark.sparkContext.parallelize(range(4), 4).mapPartitions(origin).collect()
+    assert all("sparkml_lsml.zip" in path for path in origins)
+
+
+def test_empty_partitions(spark: SparkSession) -> None:
+    rows = made_up_rows(spark, 40, 1)
+    compact = LogisticRegression(execution="local", regParam=0.01).fit(rows)
+    spread = estimator(maxIter=100, tol=1e-6).fit(rows.repartition(50))
+    np.testing.assert_allclose(
+        spread.coefficients.toArray(), compact.coefficients.toArray(), rtol=1e-6
+    )
+    one_sided = estimator(maxIter=100, tol=1e-6).fit(made_up_rows(spark, 80, 2).where("id < 40"))
+    assert one_sided.summary.partitions == 1
+    np.testing.assert_allclose(
+        one_sided.coefficients.toArray(), compact.coefficients.toArray(), rtol=1e-6
+    )
+
+
+def test_a_million_features(spark: SparkSession) -> None:
+    """Ten values a row: 5,000 rows as dense ones would be 40 GB."""
+    features, rows = 1_000_000, 5_000
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, features, (rows, 10)), axis=1)
+    table = [
+        (float(n % 2), SparseVector(features, sorted(set(row.tolist())), np.ones(len(set(row)))))
+        for n, row in enumerate(columns)
+    ]
+    source = spark.createDataFrame(table, ["label", "features"]).repartition(2)
+    fits = [
+        LogisticRegression(execution=where, regParam=0.01, maxIter=2, tol=0.0)
+        for where in ("local", "distributed")
+    ]
+    local, distributed = (fit.fit(source) for fit in fits)
+    assert distributed.summary.execution == "distributed"
+    # values, columns and row pointers, labels
+    assert distributed.summary.nbytes < rows * (10 * 12 + 16) + 100
+    np.testing.assert_allclose(
+        distributed.coefficients.toArray(), local.coefficients.toArray(), rtol=1e-9, atol=1e-12
+    )
+
+
+# ---------------------------------------------------- tasks that fail
+
+
+def test_task_fails_once_in_the_ingest(frame: DataFrame, expected: Any, tmp_path: Path) -> None:
+    def source(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import TaskContext
+
+        for batch in batches:
+            yield batch
+            if TaskContext.get().partitionId() == 1:
+                try:
+                    (tmp_path / "failed").touch(exist_ok=False)
+                except FileExistsError:
+                    continue
+                raise OSError("a passing fault")
+
+    disturbed = frame.mapInArrow(source, frame.schema)
+    assert_same(estimator().fit(disturbed), expected)
+    assert (tmp_path / "failed").exists()
+
+
+def test_task_fails_once_in_a_pass(
+    frame: DataFrame, expected: Any, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    hook_passes(monkeypatch, inside=fail_once(tmp_path))
+    assert_same(estimator().fit(frame), expected)
+    assert (tmp_path / "failed").exists()
+
+
+def test_task_that_always_fails(frame: DataFrame, tmp_path: Path, monkeypatch: Patch) -> None:
+    def inside(partition: int) -> None:
+        with (tmp_path / f"attempts{partition}").open("a") as file:
+            file.write(".")
+        if partition == 1:
+            raise OSError("the root cause")
+
+    hook_passes(monkeypatch, inside=inside)
+    with pytest.raises(Exception, match="the root cause"):
+        estimator().fit(frame)
+    # spark.task.maxFailures is 4: no retries of ours on top of them
+    assert (tmp_path / "attempts1").read_text() == "...."
+
+
+# ---------------------------------------------------- processes that are killed
+
+
+def fit_while_a_task_stays(
+    frame: DataFrame, folder: Path, monkeypatch: Patch, disturb: Any, after: int = 2
+) -> Any:
+    """Fit, and call ``disturb`` with the pid of the worker that is inside of a pass."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pid = int(
+                wait_for((folder / "pid").read_text, "a pass")
+                if wait_for((folder / "pid").exists, "a pass")
+                else 0
+            )
+            disturb(pid)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            (folder / "go").touch()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        hook_passes(monkeypatch, inside=stay_once(folder, after))
+        return estimator().fit(frame)
+    finally:
+        thread.join()
+        if errors:
+            raise errors[0]
+
+
+def test_python_worker_killed(
+    spark: SparkSession, frame: DataFrame, expected: Any, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def kill(pid: int) -> None:
+        assert pid in python_workers(spark)
+        os.kill(pid, signal.SIGKILL)
+
+    assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
+
+
+def test_executor_killed(
+    spark: SparkSession,
+    frame: DataFrame,
+    expected: Any,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    caplog: Logs,
+) -> None:
+    def kill(pid: int) -> None:
+        executors = executor_processes(spark)
+        assert len(executors) == 2
+        os.kill(executors[0], signal.SIGKILL)
+
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
+    assert "lost and packed anew, with the same rows" in caplog.text
+    # the next fits have two executors again
+    wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
+
+
+# ---------------------------------------------------- blocks that are lost
+
+
+def test_block_files_of_one_executor_deleted(
+    spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch, caplog: Logs
+) -> None:
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number in (2, 5):
+            shutil.rmtree(block_folders(spark)[0])
+
+    hook_passes(monkeypatch, hook)
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        assert_same(estimator().fit(frame), expected)
+    assert caplog.text.count("were lost, packing all rows anew") == 2
+
+
+def test_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
+    def noisy(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import numpy as np
+        import pyarrow as pa
+
+        for batch in batches:
+            values = pa.array(list(np.random.default_rng().random((batch.num_rows, 3))))
+            yield pa.RecordBatch.from_arrays([values, batch.column(1)], ["features", "label"])
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number == 2:
+            shutil.rmtree(block_folders(spark)[0])
+
+    hook_passes(monkeypatch, hook)
+    source = frame.mapInArrow(noisy, "features array<double>, label double")
+    with pytest.raises(SourceChangedError, match="not deterministic"):
+        estimator().fit(source)
+
+
+def test_task_placed_on_the_other_executor(
+    spark: SparkSession,
+    frame: DataFrame,
+    expected: Any,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    caplog: Logs,
+) -> None:
+    """With no wait for locality, and one executor busy, its blocks are asked of the other one."""
+    sc = spark.sparkContext
+    conf = sc._jsc.sc().conf()
+    before = conf.get("spark.locality.wait", "3s")
+
+    def stay(_: Any) -> Any:
+        import time
+
+        (tmp_path / "busy").touch()
+        until = time.monotonic() + 60.0
+        while time.monotonic() < until and not (tmp_path / "free").exists():
+            time.sleep(0.02)
+        yield 0
+
+    job = threading.Thread(target=lambda: sc.parallelize([0], 1).mapPartitions(stay).collect())
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number == 2:
+            job.start()
+            wait_for((tmp_path / "busy").exists, "a busy executor")
+        if number == 5:
+            (tmp_path / "free").touch()
+            job.join()
+
+    hook_passes(monkeypatch, hook)
+    conf.set("spark.locality.wait", "0s")
+    try:
+        with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+            model = estimator().fit(frame)
+    finally:
+        (tmp_path / "free").touch()
+        conf.set("spark.locality.wait", before)
+    assert_same(model, expected)
+    assert "were lost, packing all rows anew" in caplog.text
+    # from pass 5 on all blocks are on one executor, which runs the tasks one after another
+    again = caplog.text.count("not found, trying again")
+    assert again > caplog.text.count("were lost, packing all rows anew")
+
+
+def test_svm_in_rounds_survives_an_executor(
+    spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Rounds of local SGD hold no state on the workers."""
+    fit = LinearSVC(execution="distributed", solver="sgd", maxIter=4, regParam=0.1)
+    model = fit.fit(frame)
+    hook_passes(monkeypatch, lambda blocks, number: shutil.rmtree(block_folders(spark)[0]) or None)
+    assert_same(fit.fit(frame), model)

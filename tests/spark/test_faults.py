@@ -1,0 +1,410 @@
+"""Faults under a running fit: lost blocks, sources that change, and what an error leaves behind."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark import inheritable_thread_target
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from sparkml_lsml.classification import LinearSVC
+from sparkml_lsml.errors import DataError, SourceChangedError
+from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.resident import ResidentBlocks
+from tests.faults import (
+    assert_same,
+    block_folders,
+    estimator,
+    fail_once,
+    hook_passes,
+    left_behind,
+    made_up_rows,
+    python_workers,
+    walk,
+)
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(scope="module")
+def frame(spark: SparkSession) -> DataFrame:
+    return made_up_rows(spark)
+
+
+@pytest.fixture(scope="module")
+def expected(frame: DataFrame) -> Any:
+    """Give the model of a fit that nothing disturbs."""
+    return estimator().fit(frame)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(spark: SparkSession) -> Iterator[None]:
+    yield
+    assert left_behind(spark) == []
+
+
+def delete_blocks(spark: SparkSession) -> None:
+    for folder in block_folders(spark):
+        shutil.rmtree(folder)
+
+
+def delete_files_of_one_block(spark: SparkSession) -> None:
+    block = next(block_folders(spark)[0].iterdir())
+    for file in block.iterdir():
+        file.unlink()
+
+
+def delete_one_block(spark: SparkSession) -> None:
+    shutil.rmtree(next(block_folders(spark)[0].iterdir()))
+
+
+# ---------------------------------------------------- lost blocks
+
+
+@pytest.mark.parametrize("lose", [delete_blocks, delete_one_block, delete_files_of_one_block])
+def test_deleted_blocks_are_packed_again(
+    spark: SparkSession,
+    frame: DataFrame,
+    expected: Any,
+    monkeypatch: Patch,
+    caplog: pytest.LogCaptureFixture,
+    lose: Callable[[SparkSession], None],
+) -> None:
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number in (3, 6):
+            lose(spark)
+
+    hook_passes(monkeypatch, hook)
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        assert_same(estimator().fit(frame), expected)
+    if lose is not delete_files_of_one_block:  # a worker may still have them mapped
+        assert caplog.text.count("were lost, packing all rows anew") == 2
+        assert caplog.text.count("were lost and packed anew, with the same rows") == 2
+
+
+def test_other_loss_sums_survive_too(spark: SparkSession, monkeypatch: Patch) -> None:
+    """Passes of each kind: gradients, rounds of local SGD, and the normal equations."""
+    frame = made_up_rows(spark)
+    fits: list[Any] = [
+        LinearSVC(execution="distributed", solver="sgd", maxIter=3, regParam=0.1),
+        LinearRegression(execution="distributed", solver="normal", regParam=0.1),
+    ]
+    expected = [fit.fit(frame) for fit in fits]
+    for fit, model in zip(fits, expected, strict=True):
+        with monkeypatch.context() as patch:
+            hook_passes(patch, lambda blocks, number: delete_blocks(spark))
+            assert_same(fit.fit(frame), model)
+
+
+def test_wide_rows_whose_report_lies_beside_them(spark: SparkSession, monkeypatch: Patch) -> None:
+    index = (F.hash("id") % 10_000 + 10_000).cast("int")
+    frame = spark.range(300, numPartitions=2).selectExpr("id", "cast(id % 2 as double) as label")
+    frame = frame.select(
+        "label",
+        F.transform(F.sequence(F.lit(0), F.lit(19_999)), lambda i: (i == index).cast("double"))
+        .cast("array<double>")
+        .alias("array"),
+    )
+    frame = frame.select("label", array_to_vector("array").alias("features"))
+    expected = estimator(maxIter=3).fit(frame)
+    hook_passes(monkeypatch, lambda blocks, number: delete_blocks(spark))
+    assert_same(estimator(maxIter=3).fit(frame), expected)
+
+
+def test_unpersisted_handles_are_cached_again(
+    spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch
+) -> None:
+    packed: list[int] = []
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number == 3:
+            for rdd in spark.sparkContext._jsc.getPersistentRDDs().values():
+                rdd.unpersist(True)
+        packed.append(sum(len(list(folder.iterdir())) for folder in block_folders(spark)))
+
+    hook_passes(monkeypatch, hook)
+    assert_same(estimator().fit(frame), expected)
+    assert packed[2] < packed[4] == packed[-1]
+
+
+# ---------------------------------------------------- sources that change
+
+
+def lose_blocks_in_pass(
+    spark: SparkSession, monkeypatch: Patch, number: int, then: Callable[[], None] = lambda: None
+) -> None:
+    def hook(blocks: ResidentBlocks, at: int) -> None:
+        if at == number:
+            then()
+            delete_blocks(spark)
+
+    hook_passes(monkeypatch, hook)
+
+
+def test_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
+    def noisy(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import numpy as np
+        import pyarrow as pa
+
+        for batch in batches:
+            values = pa.array(list(np.random.default_rng().random((batch.num_rows, 3))))
+            yield pa.RecordBatch.from_arrays([values, batch.column(1)], ["features", "label"])
+
+    source = frame.mapInArrow(noisy, "features array<double>, label double")
+    lose_blocks_in_pass(spark, monkeypatch, 3)
+    with pytest.raises(
+        SourceChangedError, match=r"partitions \[0, 1\] .* not deterministic \(rand"
+    ):
+        estimator().fit(source)
+
+
+def test_rand_of_spark_is_repeatable(spark: SparkSession, monkeypatch: Patch) -> None:
+    frame = made_up_rows(spark).withColumn("features", F.array(F.rand(), F.randn()))
+    expected = estimator().fit(frame)
+    lose_blocks_in_pass(spark, monkeypatch, 3)
+    assert_same(estimator().fit(frame), expected)
+
+
+def csv_of(rows: int, shift: int) -> str:
+    return "".join(f"{i % 2},{(i * 7 + shift) % 10},{(i * 3 + shift) % 10}\n" for i in range(rows))
+
+
+def test_file_rewritten_in_place(spark: SparkSession, tmp_path: Path, monkeypatch: Patch) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(csv_of(400, 0))
+    table = spark.read.schema("label double, a double, b double").csv(str(file))
+    source = table.select("label", F.array("a", "b").alias("features"))
+    lose_blocks_in_pass(spark, monkeypatch, 3, lambda: file.write_text(csv_of(400, 1)) and None)
+    with pytest.raises(SourceChangedError, match="files rewritten during the fit"):
+        estimator().fit(source)
+
+
+def test_table_overwritten(spark: SparkSession, tmp_path: Path, monkeypatch: Patch) -> None:
+    folder = str(tmp_path / "rows")
+    made_up_rows(spark).write.parquet(folder)
+    source = spark.read.parquet(folder)
+
+    def overwrite() -> None:
+        made_up_rows(spark, 1000).write.mode("overwrite").parquet(folder)
+
+    lose_blocks_in_pass(spark, monkeypatch, 3, overwrite)
+    with pytest.raises(SourceChangedError, match=r"rows\S*\.parquet.*does not exist"):
+        estimator().fit(source)
+
+
+def test_one_hot_rows_that_change_places(
+    spark: SparkSession, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """All values are 1, so that only the columns they are in can tell the rows apart."""
+    file = tmp_path / "rows.csv"
+    file.write_text("0,1\n1,2\n" * 50)
+    table = spark.read.schema("label double, i int").csv(str(file))
+    ones = F.transform(F.sequence(F.lit(0), F.lit(9)), lambda j: (j == F.col("i")).cast("double"))
+    source = table.select("label", array_to_vector(ones).alias("features"))
+    change: Any = lambda: file.write_text("0,3\n1,4\n" * 50)  # noqa: E731
+    lose_blocks_in_pass(spark, monkeypatch, 3, change)
+    with pytest.raises(SourceChangedError):
+        estimator().fit(source)
+
+
+# ---------------------------------------------------- what a fit leaves behind
+
+
+def modes(spark: SparkSession) -> dict[str, set[str]]:
+    """Permissions of the folders and of the files of all fits."""
+    found: dict[str, set[str]] = {"folders": set(), "files": set()}
+    for root in block_folders(spark):
+        for path in [root, *walk(root)]:
+            mode = stat.filemode(path.stat().st_mode)
+            found["folders" if path.is_dir() else "files"].add(mode)
+    return found
+
+
+class Interruption(BaseException):
+    """Not an Exception, as KeyboardInterrupt is none; that one would end pytest."""
+
+
+@pytest.mark.parametrize("ending", [None, "error", "interrupt"])
+def test_block_files_are_private_and_gone_after(
+    spark: SparkSession, frame: DataFrame, monkeypatch: Patch, tmp_path: Path, ending: str | None
+) -> None:
+    seen: list[dict[str, set[str]]] = []
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        seen.append(modes(spark))
+        if number == 3 and ending == "interrupt":
+            raise Interruption
+
+    inside = fail_once(tmp_path) if ending == "error" else None
+    hook_passes(monkeypatch, hook, inside)
+    if ending is None:
+        estimator().fit(frame)
+    else:
+        with pytest.raises(Exception if ending == "error" else Interruption) as raised:
+            estimator().fit(frame)
+        # local[2] has no retries
+        assert ending == "interrupt" or "a passing fault" in str(raised.value)
+    assert seen
+    assert all(at == {"folders": {"drwx------"}, "files": {"-rw-------"}} for at in seen)
+    assert left_behind(spark) == []
+
+
+def test_error_in_the_rows(spark: SparkSession, frame: DataFrame) -> None:
+    bad = frame.withColumn("label", F.when(F.rand(1) < 0.01, 2.0).otherwise(F.col("label")))
+    with pytest.raises(DataError, match="labels must be 0 or 1"):
+        LinearSVC(execution="distributed").fit(bad)
+    assert left_behind(spark) == []
+
+
+def test_block_that_another_task_writes_after_the_ingest_failed(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def source(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import time
+
+        import pyarrow as pa
+        from pyspark import TaskContext
+
+        def wait(name: str) -> None:
+            until = time.monotonic() + 60.0
+            while time.monotonic() < until and not (tmp_path / name).exists():
+                time.sleep(0.01)
+
+        for _ in batches:
+            pass
+        partition = TaskContext.get().partitionId()
+        (tmp_path / f"begun{partition}").touch()
+        wait(f"begun{1 - partition}")
+        if partition == 0:
+            raise ValueError("the source is broken")
+        time.sleep(1.0)  # the job has failed by now
+        columns = [pa.array([[1.0, 2.0]] * 100), pa.array([0.0, 1.0] * 50)]
+        yield pa.RecordBatch.from_arrays(columns, ["features", "label"])
+        (tmp_path / "written").touch()
+
+    frame = spark.range(2, numPartitions=2).mapInArrow(
+        source, "features array<double>, label double"
+    )
+    with pytest.raises(Exception, match="the source is broken"):
+        estimator().fit(frame)
+    assert (tmp_path / "written").exists()
+    assert left_behind(spark) == []
+
+
+def test_failing_source_is_not_tried_again(spark: SparkSession, tmp_path: Path) -> None:
+    def source(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            with (tmp_path / "attempts").open("a") as file:
+                file.write(".")
+            raise ValueError("the root cause")
+            yield batch
+
+    frame = made_up_rows(spark, partitions=1).mapInArrow(
+        source, "features array<double>, label double"
+    )
+    with pytest.raises(Exception, match="the root cause"):
+        estimator().fit(frame)
+    # Spark itself tries once in local[2], four times in local[2,4]
+    assert (tmp_path / "attempts").read_text() == "."
+
+
+def open_files(pids: list[int]) -> list[str]:
+    """Files that processes have open or mapped."""
+    found = []
+    for pid in pids:
+        proc = Path("/proc") / str(pid)
+        found += [str(path.readlink()) for path in (proc / "fd").iterdir() if path.is_symlink()]
+        found += [line for line in (proc / "maps").read_text().split() if "sparkml_lsml-" in line]
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_thirty_fits_leave_nothing(spark: SparkSession, frame: DataFrame) -> None:
+    fit = estimator(maxIter=1)
+    jvm: Any = spark.sparkContext._jvm
+    root = int(jvm.java.lang.ProcessHandle.current().pid())
+
+    def count() -> tuple[int, int, int]:
+        files = len(walk(Path(spark.sparkContext.getConf().get("spark.local.dir") or "")))
+        workers = open_files(python_workers(spark))
+        assert not [path for path in workers if "sparkml_lsml-" in path]
+        return files, len(workers), len(list((Path("/proc") / str(root) / "fd").iterdir()))
+
+    for _ in range(3):
+        fit.fit(frame)
+    before = count()
+    for _ in range(30):
+        fit.fit(frame)
+    after = count()
+    assert left_behind(spark) == []
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
+    assert after[2] <= before[2] + 10
+
+
+# ---------------------------------------------------- several fits at once
+
+
+def test_grid_stops_with_its_first_failure(
+    spark: SparkSession, frame: DataFrame, monkeypatch: Patch
+) -> None:
+    """The other fits run until their next pass, not for a million of them."""
+    begun = threading.Barrier(4)
+    seen: dict[int, int] = {}
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        here = threading.get_ident()
+        seen[here] = seen.get(here, 0) + 1
+        if seen[here] == 2 and begun.wait(60.0) == 0:
+            raise Interruption
+
+    hook_passes(monkeypatch, hook)
+    many = LinearSVC(execution="distributed", solver="gradient-descent", tol=0.0)
+    many.setParams(maxIter=1_000_000, lineSearch="fixed", stepSize=1e-9)
+    fits = many.fitMultiple(frame, [{many.regParam: 0.1 * n} for n in range(9)])
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while True:
+            try:
+                next(fits)
+            except StopIteration:
+                return
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+        assert not thread.is_alive()
+    assert sorted(type(error).__name__ for error in failures).count("Interruption") == 1
+    assert len(failures) == 4
+    assert left_behind(spark) == []
+    with pytest.raises(RuntimeError, match="another fit of this grid failed"):
+        next(fits)
+
+
+def test_fits_in_threads_that_share_local_properties(spark: SparkSession, frame: DataFrame) -> None:
+    """As in PySpark's CrossValidator, where the tags of one fit reach the jobs of the others."""
+    fits = [estimator(maxIter=3, regParam=10.0**-n) for n in range(4)]
+    expected = [fit.fit(frame) for fit in fits]
+    wrap = inheritable_thread_target(spark)
+    with ThreadPool(4) as pool:
+        found = pool.map(lambda f: f(), [wrap(partial(fit.fit, frame)) for fit in fits])
+    for model, other in zip(found, expected, strict=True):
+        assert_same(model, other)

@@ -1,0 +1,504 @@
+"""Scoring, and what a Spark user does around it: pipelines, searches, copies, param maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pyspark.errors import PythonException
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import classification as mllib_classification
+from pyspark.ml import regression as mllib_regression
+from pyspark.ml.classification import OneVsRest
+from pyspark.ml.evaluation import (
+    BinaryClassificationEvaluator,
+    MulticlassClassificationEvaluator,
+    RegressionEvaluator,
+)
+from pyspark.ml.feature import StringIndexer, VectorAssembler
+from pyspark.ml.linalg import DenseVector, Vectors, VectorUDT
+from pyspark.ml.tuning import CrossValidator, ParamGridBuilder, TrainValidationSplit
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import DoubleType, StringType
+
+from sparkml_lsml.classification import (
+    LinearSVC,
+    LinearSVCModel,
+    LogisticRegression,
+    LogisticRegressionModel,
+)
+from sparkml_lsml.errors import ColumnError
+from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
+from tests.spark.helpers import (
+    ESTIMATORS,
+    EXECUTIONS,
+    KINDS,
+    binary_rows,
+    cells,
+    frame,
+    frame_of,
+    numbers,
+    refused,
+)
+
+Array = npt.NDArray[np.float64]
+
+NAN = float("nan")
+X, Y = binary_rows(60, 3, seed=5)
+CLASSES3 = np.digitize(X @ [1.0, -0.5, 0.2], [-0.5, 0.6]).astype(np.float64)
+
+each_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
+
+# every model with dense rows, and one of them with every kind of features
+KIND_OF_EACH = [
+    *[(name, "dense") for name in ("svc", "multinomial", "linear")],
+    *[("binomial", kind) for kind in KINDS],
+]
+
+
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession) -> DataFrame:
+    return frame(spark, X, Y)
+
+
+@pytest.fixture(scope="module")
+def three(spark: SparkSession) -> DataFrame:
+    return frame(spark, X, CLASSES3)
+
+
+@pytest.fixture(scope="module")
+def pairs(rows: DataFrame, three: DataFrame) -> dict[str, tuple[Any, Any]]:
+    """MLlib's models, and ours with the very same coefficients."""
+    svc = mllib_classification.LinearSVC(regParam=0.1, maxIter=5).fit(rows)
+    logistic = mllib_classification.LogisticRegression(regParam=0.1, maxIter=5)
+    binomial, multinomial = logistic.fit(rows), logistic.fit(three)
+    linear = mllib_regression.LinearRegression(regParam=0.1).fit(rows)
+    ours = {
+        "svc": LinearSVCModel(svc.coefficients.toArray()[None, :], np.array([svc.intercept])),
+        "linear": LinearRegressionModel(
+            linear.coefficients.toArray()[None, :], np.array([linear.intercept])
+        ),
+    }
+    for name, model in (("binomial", binomial), ("multinomial", multinomial)):
+        ours[name] = LogisticRegressionModel(
+            model.coefficientMatrix.toArray(), model.interceptVector.toArray(), model.numClasses
+        )
+    theirs = {"svc": svc, "binomial": binomial, "multinomial": multinomial, "linear": linear}
+    return {name: (theirs[name], ours[name]) for name in theirs}
+
+
+def collected(model: Any, dataset: DataFrame) -> dict[str, Array]:
+    """The columns that a model adds, one row a row."""
+    found = model.transform(dataset)
+    added = [name for name in found.columns if name not in dataset.columns]
+    data = found.select(*added).collect()
+    return {
+        name: np.array(
+            [r[name].toArray() if hasattr(r[name], "toArray") else r[name] for r in data]
+        )
+        for name in added
+    }
+
+
+def same_scores(theirs: Any, ours: Any, dataset: DataFrame) -> dict[str, Array]:
+    """Compare all that two models add; what they predict must not be one class only."""
+    expected, found = collected(theirs, dataset), collected(ours, dataset)
+    assert list(found) == list(expected)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12)
+    assert len(np.unique(expected["prediction"])) > 1
+    return found
+
+
+# ---------------------------------------------------- columns and values
+
+
+@pytest.mark.parametrize("name", ["svc", "binomial", "multinomial", "linear"])
+def test_columns_and_values_are_mllibs(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], name: str
+) -> None:
+    theirs, ours = pairs[name]
+    expected, found = theirs.transform(rows).schema, ours.transform(rows).schema
+    assert [(f.name, f.dataType) for f in found] == [(f.name, f.dataType) for f in expected]
+    # the columns that were there are as they were
+    assert found.fields[: len(rows.columns)] == rows.schema.fields
+    vectors = {"rawPrediction", "probability"}
+    for column in found.fields[len(rows.columns) :]:
+        assert column.dataType == (VectorUDT() if column.name in vectors else DoubleType())
+    same_scores(theirs, ours, rows)
+    if name != "linear":
+        assert isinstance(ours.transform(rows).first()["rawPrediction"], DenseVector)
+
+
+@pytest.mark.parametrize("threshold", [0.3, float("inf"), float("-inf")])
+def test_threshold_of_the_svc(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], threshold: float
+) -> None:
+    theirs, ours = (model.copy().setThreshold(threshold) for model in pairs["svc"])
+    expected, found = collected(theirs, rows), collected(ours, rows)
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    plain = collected(pairs["svc"][1], rows)["prediction"]
+    assert found["prediction"].tolist() != plain.tolist()
+    np.testing.assert_allclose(found["rawPrediction"], expected["rawPrediction"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.8, 1.0])
+def test_threshold_of_logistic_regression(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], threshold: float
+) -> None:
+    theirs, ours = (model.copy().setThreshold(threshold) for model in pairs["binomial"])
+    expected, found = collected(theirs, rows), collected(ours, rows)
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    assert (
+        found["prediction"].tolist() != collected(pairs["binomial"][1], rows)["prediction"].tolist()
+    )
+
+
+@pytest.mark.parametrize("thresholds", [[0.3, 0.7], [0.8, 0.4], [0.0, 1.0]])
+def test_thresholds_of_two_classes(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], thresholds: list[float]
+) -> None:
+    theirs, ours = (model.copy().setThresholds(thresholds) for model in pairs["binomial"])
+    expected, found = collected(theirs, rows), collected(ours, rows)
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+
+
+@pytest.mark.parametrize("thresholds", [[0.6, 0.1, 0.3], [0.2, 0.0, 0.9], [0.1, 0.5, 0.4]])
+def test_thresholds_of_three_classes(
+    three: DataFrame, pairs: dict[str, tuple[Any, Any]], thresholds: list[float]
+) -> None:
+    theirs, ours = (model.copy().setThresholds(thresholds) for model in pairs["multinomial"])
+    expected, found = collected(theirs, three), collected(ours, three)
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    plain = collected(pairs["multinomial"][1], three)["prediction"]
+    assert found["prediction"].tolist() != plain.tolist()
+
+
+def test_thresholds_of_the_estimator_reach_the_model(rows: DataFrame) -> None:
+    for cls in (mllib_classification.LogisticRegression, LogisticRegression):
+        model = cls(thresholds=[0.25, 0.75]).fit(rows)
+        assert model.getThreshold() == 0.75
+        assert model.getThresholds() == [0.25, 0.75]
+    probability = collected(model, rows)["probability"][:, 1]
+    assert collected(model, rows)["prediction"].tolist() == (probability > 0.75).tolist()
+
+
+def test_probabilities_far_out(spark: SparkSession) -> None:
+    """A margin of 800 overflows exp; MLlib's own values are the reference."""
+    far = frame(spark, [[800.0], [-800.0], [40.0], [0.0]], [1.0, 0.0, 1.0, 0.0])
+    model = LogisticRegressionModel(np.array([[1.0]]), np.array([0.0]))
+    found = collected(model, far)
+    assert found["probability"][:, 1].tolist() == [1.0, 0.0, 1.0 / (1.0 + np.exp(-40.0)), 0.5]
+    # 1 - p would have no digits left
+    assert found["probability"][2, 0] == pytest.approx(np.exp(-40.0), rel=1e-12)
+    assert found["prediction"].tolist() == [1.0, 0.0, 1.0, 0.0]
+    many = LogisticRegressionModel(np.array([[1.0], [0.0], [-1.0]]), np.zeros(3), 3)
+    found = collected(many, far)
+    np.testing.assert_allclose(found["probability"].sum(axis=1), 1.0)
+    assert found["prediction"].tolist() == [0.0, 2.0, 0.0, 0.0]
+
+
+# ---------------------------------------------------- names of columns
+
+
+def test_columns_of_other_names(rows: DataFrame) -> None:
+    renamed = rows.withColumnRenamed("features", "x y").withColumnRenamed("label", "target")
+    model = LogisticRegression(
+        featuresCol="x y",
+        labelCol="target",
+        rawPredictionCol="r",
+        probabilityCol="q",
+        predictionCol="p",
+        maxIter=3,
+    ).fit(renamed)
+    assert model.transform(renamed).columns == ["target", "x y", "r", "q", "p"]
+    expected = collected(LogisticRegression(maxIter=3).fit(rows), rows)["prediction"]
+    # scoring needs no label
+    assert collected(model, renamed.drop("target"))["p"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("dropped", "left"),
+    [
+        (["rawPredictionCol"], ["probability", "prediction"]),
+        (["probabilityCol", "rawPredictionCol"], ["prediction"]),
+        (["predictionCol"], ["rawPrediction", "probability"]),
+        (["rawPredictionCol", "probabilityCol", "predictionCol"], []),
+    ],
+)
+def test_an_empty_name_drops_the_column(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], dropped: list[str], left: list[str]
+) -> None:
+    expected: list[str] = []
+    found: list[str] = []
+    for columns, model in zip((expected, found), pairs["binomial"], strict=True):
+        changed = model.copy()
+        for name in dropped:
+            changed.set(changed.getParam(name), "")
+        columns += changed.transform(rows).columns
+    assert found == expected == ["label", "features", *left]
+
+
+@pytest.mark.parametrize("name", ["rawPredictionCol", "predictionCol"])
+def test_an_empty_name_drops_the_column_of_the_svc(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], name: str
+) -> None:
+    found = []
+    for model in pairs["svc"]:
+        changed = model.copy()
+        changed.set(changed.getParam(name), "")
+        found.append(changed.transform(rows).columns)
+    assert found[0] == found[1]
+    assert len(found[0]) == 3
+
+
+def test_columns_that_cannot_be_added(rows: DataFrame, pairs: dict[str, tuple[Any, Any]]) -> None:
+    _, model = pairs["binomial"]
+    scored = model.transform(rows)
+    with pytest.raises(ColumnError, match="prediction must be new"):
+        model.transform(scored)
+    with pytest.raises(ColumnError, match="differ from each other"):
+        model.copy().setProbabilityCol("prediction").transform(rows)
+    with pytest.raises(ColumnError, match="featuresCol='features'"):
+        model.transform(rows.drop("features"))
+    with pytest.raises(TypeError, match="featuresCol='label' is double"):
+        model.copy().setFeaturesCol("label").transform(rows)
+
+
+# ---------------------------------------------------- one vector
+
+
+@pytest.mark.parametrize("name", ["svc", "binomial", "multinomial", "linear"])
+def test_one_vector(pairs: dict[str, tuple[Any, Any]], name: str) -> None:
+    theirs, ours = pairs[name]
+    assert {ours.predict(Vectors.dense(row)) for row in X} != {ours.predict(Vectors.dense(X[0]))}
+    for row in [*X[:6], np.zeros(3)]:
+        for vector in (Vectors.dense(row), Vectors.sparse(3, [(0, row[0]), (2, row[2])])):
+            assert type(ours.predict(vector)) is float
+            assert ours.predict(vector) == pytest.approx(theirs.predict(vector), rel=1e-9)
+            for method in ("predictRaw", "predictProbability"):
+                if hasattr(theirs, method):
+                    found, expected = getattr(ours, method)(vector), getattr(theirs, method)(vector)
+                    assert isinstance(found, DenseVector)
+                    np.testing.assert_allclose(found.toArray(), expected.toArray(), rtol=1e-9)
+    with pytest.raises(ValueError, match="3 features, found 2"):
+        ours.predict(Vectors.dense(1.0, 2.0))
+
+
+# ---------------------------------------------------- features
+
+
+@pytest.mark.parametrize(("name", "kind"), KIND_OF_EACH)
+def test_features_of_every_kind(
+    spark: SparkSession, pairs: dict[str, tuple[Any, Any]], name: str, kind: str
+) -> None:
+    # numbers that float32 holds exactly
+    values = np.round(X * 8.0) / 8.0 * (np.abs(X) > 0.4)
+    expected = collected(pairs[name][0], frame(spark, values, Y))
+    found = collected(pairs[name][1], frame(spark, values, Y, kind=kind))
+    for column in expected:
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "kind"), KIND_OF_EACH)
+def test_null_and_nan_features(
+    spark: SparkSession, pairs: dict[str, tuple[Any, Any]], name: str, kind: str
+) -> None:
+    values = np.round(X[:6] * 8.0) / 8.0
+    features = cells(values, kind)
+    features[1] = None
+    broken = values[4].copy()
+    broken[1] = NAN
+    features[4] = cells(broken[None, :], kind)[0]
+    data = frame_of(spark, {"features": (KINDS[kind], features)})
+    model = pairs[name][1]
+    scores = [column for column in model.transform(data).columns if column != "features"]
+    whole = collected(model, frame(spark, values, np.zeros(6)))
+    found = model.transform(data).collect()
+    for column in scores:
+        assert found[1][column] is None
+        assert np.isnan(np.ravel(found[4][column])).any()
+        for n in (0, 2, 3, 5):
+            value = found[n][column]
+            value = value.toArray() if hasattr(value, "toArray") else value
+            np.testing.assert_allclose(value, whole[column][n], rtol=1e-9)
+    assert np.isnan(found[4]["prediction"])
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_case_09_null_below_dense_rows(spark: SparkSession, execution: str) -> None:
+    """The first row decides how vectors reach Arrow: what is dense there may be null below."""
+    features = [*cells(X[:8]), None, None]
+    label = [0.0, 1.0] * 5
+    data = frame_of(spark, {"label": (DoubleType(), label), "features": (VectorUDT(), features)})
+    with refused(spark, "'features'", "2 rows whose features are null"):
+        LogisticRegression(execution=execution).fit(data)
+
+
+def test_only_null_features(spark: SparkSession, pairs: dict[str, tuple[Any, Any]]) -> None:
+    data = frame_of(spark, {"features": (VectorUDT(), [None, None])})
+    for _, model in pairs.values():
+        assert all(row["prediction"] is None for row in model.transform(data).collect())
+        assert model.transform(data.limit(0)).collect() == []
+
+
+def test_rows_of_another_length(spark: SparkSession, pairs: dict[str, tuple[Any, Any]]) -> None:
+    data = frame(spark, X[:4, :2], Y[:4], partitions=1)
+    _, model = pairs["binomial"]
+    with pytest.raises(PythonException, match="3 features, found rows with 2"):
+        model.transform(data).collect()
+
+
+# ---------------------------------------------------- what is built of estimators
+
+
+EVALUATORS: dict[type[Any], Callable[[], Any]] = {
+    LinearSVC: BinaryClassificationEvaluator,
+    LogisticRegression: BinaryClassificationEvaluator,
+    LinearRegression: RegressionEvaluator,
+}
+
+
+def test_pipeline(spark: SparkSession) -> None:
+    names = ["no", "yes"]
+    data = frame_of(
+        spark,
+        {
+            "answer": (StringType(), [names[int(y)] for y in Y]),
+            **{f"x{n}": (DoubleType(), X[:, n].tolist()) for n in range(3)},
+        },
+    )
+    estimator = LogisticRegression(regParam=0.1, maxIter=5)
+    pipeline = Pipeline(
+        stages=[
+            StringIndexer(inputCol="answer", outputCol="label", stringOrderType="alphabetAsc"),
+            VectorAssembler(inputCols=["x0", "x1", "x2"], outputCol="features"),
+            estimator,
+        ]
+    )
+    model = pipeline.fit(data)
+    assert isinstance(model, PipelineModel)
+    direct = estimator.fit(frame(spark, X, Y))
+    np.testing.assert_allclose(numbers(model.stages[-1]), numbers(direct), rtol=1e-9)
+    found = [row.prediction for row in model.transform(data).collect()]
+    expected = collected(direct, frame(spark, X, Y))["prediction"]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    # Params of a stage in a map for the pipeline
+    other: Any = pipeline.fit(data, {estimator.regParam: 5.0})
+    assert other.stages[-1].getRegParam() == 5.0
+    assert estimator.getRegParam() == 0.1
+
+
+@pytest.mark.parametrize(
+    ("cls", "search"),
+    [*[(cls, CrossValidator) for cls in ESTIMATORS], (LogisticRegression, TrainValidationSplit)],
+)
+def test_searches_choose_the_better(rows: DataFrame, cls: type[Any], search: type[Any]) -> None:
+    estimator = cls(maxIter=10)
+    grid = ParamGridBuilder().addGrid(estimator.regParam, [0.01, 100.0]).build()
+    evaluator = EVALUATORS[cls]()
+    more = {"numFolds": 2} if search is CrossValidator else {"trainRatio": 0.6}
+    if cls is not LinearRegression:
+        # ranks do not change with the strength, probabilities and margins do not matter: accuracy
+        evaluator = MulticlassClassificationEvaluator(metricName="accuracy")
+    found = search(
+        estimator=estimator, estimatorParamMaps=grid, evaluator=evaluator, seed=3, **more
+    ).fit(rows)
+    assert isinstance(found.bestModel, cls(maxIter=0).fit(rows).__class__)
+    assert found.bestModel.getRegParam() == 0.01
+    metrics = found.avgMetrics if search is CrossValidator else found.validationMetrics
+    assert (metrics[0] > metrics[1]) == evaluator.isLargerBetter()
+    # the best one was fitted again, to all rows
+    again = estimator.copy({estimator.regParam: 0.01}).fit(rows)
+    np.testing.assert_allclose(numbers(found.bestModel), numbers(again), rtol=1e-9)
+    assert "prediction" in found.transform(rows).columns
+
+
+@pytest.mark.parametrize("cls", [LinearSVC, LogisticRegression])
+def test_one_vs_rest(spark: SparkSession, three: DataFrame, cls: type[Any]) -> None:
+    settings: dict[str, Any] = {"regParam": 0.1, "tol": 1e-9}
+    model = OneVsRest(classifier=cls(**settings)).fit(three)
+    # each is the model of one class against all others
+    margins = []
+    for number, one in enumerate(model.models):
+        alone = cls(**settings).fit(frame(spark, X, np.equal(CLASSES3, number)))
+        np.testing.assert_allclose(numbers(one), numbers(alone), rtol=1e-6)
+        margins.append(X @ alone.coefficients.toArray() + alone.intercept)
+    assert len(margins) == 3
+    predicted = collected(model, three)["prediction"]
+    assert predicted.tolist() == np.argmax(margins, axis=0).tolist()
+    assert len(set(predicted)) > 1
+    if cls is LogisticRegression:
+        mllib = mllib_classification.LogisticRegression(**settings)
+        expected = collected(OneVsRest(classifier=mllib).fit(three), three)["prediction"]
+        assert predicted.tolist() == expected.tolist()
+
+
+# ---------------------------------------------------- copies and param maps
+
+
+@each_estimator
+def test_a_model_has_the_uid_and_params_of_its_estimator(rows: DataFrame, cls: type[Any]) -> None:
+    estimator = cls(regParam=0.25, maxIter=3, predictionCol="p")
+    model = estimator.fit(rows)
+    assert model.uid == estimator.uid
+    assert model.regParam.parent == estimator.uid
+    assert model.getRegParam() == 0.25
+    assert model.isSet("maxIter")
+    assert not model.isSet("tol")
+    assert model.getPredictionCol() == "p"
+    assert estimator.uid.startswith(f"{cls.__name__}_")
+    assert cls().uid != cls().uid
+
+
+@each_estimator
+def test_copies_are_independent(rows: DataFrame, cls: type[Any]) -> None:
+    estimator = cls(regParam=0.25, maxIter=3)
+    changed = estimator.copy({estimator.regParam: 0.5})
+    assert type(changed) is cls
+    assert changed.uid == estimator.uid
+    assert (estimator.getRegParam(), changed.getRegParam()) == (0.25, 0.5)
+    changed.setTol(0.5)
+    assert not estimator.isSet("tol")
+    model = estimator.fit(rows)
+    other = model.copy({model.predictionCol: "p"})
+    assert type(other) is type(model)
+    assert other.uid == model.uid
+    assert other.summary is model.summary
+    assert numbers(other).tolist() == numbers(model).tolist()
+    assert "p" in other.transform(rows).columns
+    assert "p" not in model.transform(rows).columns
+    # a map for this one call
+    assert "q" in model.transform(rows, {model.predictionCol: "q"}).columns
+    assert model.getPredictionCol() == "prediction"
+
+
+@each_estimator
+def test_a_fit_with_a_param_map(rows: DataFrame, cls: type[Any]) -> None:
+    estimator = cls(regParam=0.25, maxIter=5)
+    model = estimator.fit(rows, {estimator.regParam: 0.5, estimator.fitIntercept: False})
+    expected = cls(regParam=0.5, maxIter=5, fitIntercept=False).fit(rows)
+    assert numbers(model).tolist() == numbers(expected).tolist()
+    assert model.getRegParam() == 0.5
+    assert model.intercept == 0.0
+    assert estimator.getRegParam() == 0.25
+    assert not estimator.isSet("fitIntercept")
+
+
+def test_a_fit_with_several_param_maps(rows: DataFrame) -> None:
+    estimator = LogisticRegression(maxIter=5)
+    strengths = [0.01, 1.0]
+    found = estimator.fit(rows, [{estimator.regParam: strength} for strength in strengths])
+    assert len(found) == 2
+    for strength, model in zip(strengths, found, strict=True):
+        assert model.getRegParam() == strength
+        expected = LogisticRegression(maxIter=5, regParam=strength).fit(rows)
+        assert numbers(model).tolist() == numbers(expected).tolist()
+    assert estimator.fit(rows, []) == []
+    # as CrossValidator asks for them
+    pairs = dict(estimator.fitMultiple(rows, [{estimator.regParam: s} for s in strengths]))
+    assert sorted(pairs) == [0, 1]
+    assert pairs[1].getRegParam() == 1.0
