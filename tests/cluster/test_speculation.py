@@ -1,0 +1,57 @@
+"""Copies of slow tasks: Spark makes them only on another host, so two hosts are needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Give what the fits of `speculating` came to, in a Spark of their own."""
+    folder = tmp_path_factory.mktemp("cluster")
+    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    # not ./dev/cluster, which would take the Python of .venv
+    cluster = [sys.executable, str(ROOT / "dev" / "cluster.py")]
+    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
+    done = subprocess.run(
+        [*cluster, sys.executable, "-m", "tests.cluster.speculating", str(folder)],
+        cwd=ROOT,
+        # the folders of the workers are made in TMPDIR, so that the fits can look into them
+        env={**inherited, **python, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if sys.platform == "darwin" and "loopback has no 127.0.0.2" in done.stderr:
+        pytest.skip("needs `sudo ifconfig lo0 alias 127.0.0.2`")
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.glob("cluster-*")), "the cluster left its folder"
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["undisturbed"]["copies"] == []
+    return found
+
+
+@pytest.mark.parametrize("where", ["ingest", "pass"])
+def test_copy_of_a_slow_task_wins(fits: dict[str, Any], where: str) -> None:
+    expected, found = fits["undisturbed"], fits[where]
+    # at least one, as the same pass may be tried again
+    assert found["copies"], "no task had a copy"
+    for attempts in found["copies"]:
+        assert sorted(status for status, _, _ in attempts) == ["KILLED", "SUCCESS"]
+        assert {host for _, host, _ in attempts} == {"127.0.0.1", "127.0.0.2"}
+    assert any(copy for status, _, copy in found["copies"][0] if status == "SUCCESS")
+    assert found["rows"] == expected["rows"] == 2000
+    np.testing.assert_allclose(
+        found["coefficients"], expected["coefficients"], rtol=1e-9, atol=1e-12
+    )
+    assert found["left"] == []
