@@ -22,7 +22,8 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
 
     The job has no lineage: a job on the cached handles would pack lost blocks anew, only to
     remove them. Its tasks go to whichever executors are free, so it is repeated, a few times,
-    until each executor had one; Spark removes the rest when an executor ends.
+    until each executor had one. Spark removes the rest when an executor ends, and those of one that
+    was killed with the application.
 
     Parameters
     ----------

@@ -204,6 +204,9 @@ def test_executor_killed(
     with caplog.at_level(logging.WARNING, "sparkml_lsml"):
         assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
     assert "lost and packed anew, with the same rows" in caplog.text
+    # nobody is left to remove the files of the executor that is gone, until the application ends
+    [folder] = block_folders(spark)
+    shutil.rmtree(folder)
     # the next fits have two executors again
     wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
 
