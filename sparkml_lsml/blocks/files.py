@@ -1,5 +1,6 @@
 """Blocks in files: written whole or not at all, private, and mapped read-only."""
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -145,14 +146,15 @@ class BlockWriter:
         self._rows += block.rows
 
     def finish(self) -> BlockFiles:
-        """Flush everything to the disk and give the block its final name."""
-        for file in self._files.values():
-            try:
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise self._disk_error(0) from error
-        self._close()
+        """Close the files and give the block its final name.
+
+        They are not flushed to the disk: nobody reads them after a crash of the machine, and the
+        page cache, which everybody reads, has them already.
+        """
+        try:
+            self._close()
+        except OSError as error:  # where some file systems, networked ones, report a full disk
+            raise self._disk_error(0) from error
         final = self._folder.with_suffix("")
         self._folder.rename(final)
         return BlockFiles(
@@ -166,7 +168,8 @@ class BlockWriter:
 
     def abort(self) -> None:
         """Remove what was written."""
-        self._close()
+        with contextlib.suppress(OSError):
+            self._close()
         shutil.rmtree(self._folder, ignore_errors=True)
         remove_if_empty(self._parent)
 
@@ -219,9 +222,10 @@ class BlockWriter:
         )
 
     def _close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        with contextlib.ExitStack() as files:  # closes all of them, also when one fails
+            for file in self._files.values():
+                files.callback(file.close)
+            self._files.clear()
 
 
 def check_address_space(wanted: int) -> None:

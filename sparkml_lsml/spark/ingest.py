@@ -4,12 +4,10 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyspark.sql.functions as F
-from pyspark.ml.functions import vector_to_array
-from pyspark.ml.linalg import DenseVector, VectorUDT
+from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.types import (
     ArrayType,
@@ -27,21 +25,6 @@ HANDLE_SCHEMA = "handle binary, report binary"
 
 SMALL_REPORT = 64 * 1024
 """Bytes of a report that may stay in the cached row of its block."""
-
-MAX_DENSE_ROUTE = 4_096
-"""Widest vectors that are expanded on the JVM: wider ones might be sparse in later rows."""
-
-CHEAP_NODES = (
-    "Project",
-    "Filter",
-    "SubqueryAlias",
-    "LogicalRelation",
-    "LocalRelation",
-    "InMemoryRelation",
-    "DataSourceV2ScanRelation",
-    "ResolvedHint",
-)
-"""Plans of these nodes alone give their first row without computing the others."""
 
 
 def column_type(dataset: DataFrame, name: str, role: str) -> DataType:
@@ -91,48 +74,23 @@ def quoted(name: str) -> Column:
     return F.col("`" + name.replace("`", "``") + "`")
 
 
-def looks_dense(dataset: DataFrame, name: str) -> bool:
-    """Whether features are dense vectors that should reach Arrow as arrays.
-
-    The JVM expands them to arrays, which is three times faster than to send their struct; wide or
-    sparse ones must not be, so one row is looked at where that costs nothing.
-    """
-    found = check_features(dataset, name)
-    if not isinstance(found, VectorUDT):
-        return False
-    plan = dataset._jdf.queryExecution().optimizedPlan()
-    if not _is_cheap(plan):
-        return False
-    row = dataset.select(quoted(name)).first()
-    return row is not None and isinstance(row[0], DenseVector) and len(row[0]) <= MAX_DENSE_ROUTE
-
-
-def feature_column(dataset: DataFrame, name: str, *, dense: bool) -> Column:
-    """The features as Arrow is to have them: arrays as they are, vectors as arrays or structs."""
+def feature_column(dataset: DataFrame, name: str) -> Column:
+    """The features as Arrow is to have them: arrays as they are, vectors as their struct."""
     column = quoted(name)
     if not isinstance(check_features(dataset, name), VectorUDT):
         return column
-    if not dense:
-        return vector_struct(column)
-    # the function fails on null, which without an otherwise stays null
-    return F.when(column.isNotNull(), vector_to_array(column))
-
-
-def vector_struct(column: Column) -> Column:
-    """A vector column as its struct; before Spark 4 vectors reach Arrow so by themselves."""
-    unwrap: Callable[[Column], Column] | None = getattr(F, "unwrap_udt", None)
-    return unwrap(column) if unwrap is not None else column
-
-
-def _is_cheap(plan: Any) -> bool:
-    name = plan.nodeName().split(" ")[0]
-    if name == "LogicalRDD":
-        # one from Python would lose a worker, whose next start takes longer than a small fit
-        return bool(plan.rdd().isCheckpointed())
-    if name not in CHEAP_NODES:
-        return False
-    children = plan.children()
-    return all(_is_cheap(children.apply(i)) for i in range(children.length()))
+    vector = F.unwrap_udt(column)
+    # dense vectors have no indices, and null lists take Spark four times as long to write to
+    # Arrow as all their values
+    indices = F.coalesce(vector["indices"], F.array().cast("array<int>"))
+    fields = {
+        "type": vector["type"],
+        "size": vector["size"],
+        "indices": indices,
+        "values": vector["values"],
+    }
+    struct = F.struct(*(field.alias(key) for key, field in fields.items()))
+    return F.when(column.isNotNull(), struct)
 
 
 def training_frame(
@@ -141,15 +99,13 @@ def training_frame(
     label: str,
     weight: str | None,
     partitions: int,
-    *,
-    dense: bool,
 ) -> DataFrame:
     """Features, label and weight, in at most as many partitions as there are cores.
 
     Partitions are joined, never split: that would be a shuffle that nobody asked for.
     """
     columns = [
-        feature_column(dataset, features, dense=dense).alias("features"),
+        feature_column(dataset, features).alias("features"),
         quoted(label).cast("double").alias("label"),
     ]
     if weight is not None:

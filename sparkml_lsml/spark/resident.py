@@ -31,7 +31,6 @@ from sparkml_lsml.spark.aggregate import (
 )
 from sparkml_lsml.spark.ingest import (
     HANDLE_SCHEMA,
-    looks_dense,
     packer,
     raise_for_problems,
     read_report,
@@ -50,9 +49,6 @@ REBUILDS = 3
 
 OWN_BLOCKS_ONLY = "SPARKML_LSML_OWN_BLOCKS_ONLY"
 """Environment variable of executors: open no block of another executor of the same machine."""
-
-MALFORMED = "org.apache.spark.ml.linalg.SparseVector"
-"""In the errors of a JVM that reads a vector whose indices are wrong."""
 
 Identity = tuple[int, int]
 NO_ROWS: tuple[Identity, str] = ((0, 0), "")
@@ -200,15 +196,7 @@ class ResidentBlocks:
             self._fit,
             on_disk=not self._encrypted,
         )
-        dense = looks_dense(self._dataset, plan.features)
-        try:
-            report = self._pack(settings, target, dense)
-        except Exception as error:
-            if not dense or MALFORMED not in str(error):
-                raise
-            # the JVM cannot read some of the vectors: as structs they are counted
-            self._release_rdd()
-            report = self._pack(settings, target, dense=False)
+        report = self._pack(settings, target)
         handles = [handle for _, handle in report.handles]
         self._known = {n: (h.identity, h.folder) for n, h in report.handles if h.rows}
         self._weight = sum(handle.weight for handle in handles)
@@ -216,12 +204,12 @@ class ResidentBlocks:
         self._written = any(handle.folder for handle in handles)
         return report
 
-    def _pack(self, settings: PackSettings, partitions: int, dense: bool) -> Report:
+    def _pack(self, settings: PackSettings, partitions: int) -> Report:
         plan = self._plan
         # the source may run jobs, for its shuffles, before its RDD is there
         with self._jobs.job(f"{plan.name} ingest"):
             frame = training_frame(
-                self._dataset, plan.features, plan.label, plan.weight, partitions, dense=dense
+                self._dataset, plan.features, plan.label, plan.weight, partitions
             )
             packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA)
             self._rdd = packed.rdd.persist(StorageLevel.MEMORY_AND_DISK)

@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 from sparkml_lsml.blocks.arrow import to_features
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
-from sparkml_lsml.spark.ingest import feature_column, looks_dense
+from sparkml_lsml.spark.ingest import feature_column
 
 Array = npt.NDArray[np.float64]
 
@@ -127,7 +127,7 @@ def add_scores(
             f"output columns {', '.join(wanted.values())} must be new and differ from each other: "
             f"found {', '.join(dataset.columns)}. Drop or rename, or set predictionCol and its like"
         )
-    column = feature_column(dataset, features, dense=looks_dense(dataset, features))
+    column = feature_column(dataset, features)
     if not wanted:
         return dataset
     kinds = tuple(wanted)

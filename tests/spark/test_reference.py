@@ -37,6 +37,8 @@ def adult(folder: Path) -> tuple[sparse.csr_matrix, Array, sparse.csr_matrix, Ar
     X, y, held_out, truth = load_svmlight_files(
         [str(folder / "a9a" / name) for name in ("a9a", "a9a.t")]
     )
+    # LIBLINEAR takes no other indices
+    X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
     return X, (y > 0).astype(float), held_out, (truth > 0).astype(float)
 
 
