@@ -156,11 +156,13 @@ class BlockObjective:
             assert isinstance(loss, KinkedLoss)
             loss = loss.smoothed(smoothing)
         total: LossSum = self._run(GradientPass(loss, self.layout, stored, fraction, seed))
-        if total.value is None or total.gradient is None or total.weight <= 0.0:
-            # a sample without rows: no step, rather than a division by zero
-            return np.zeros(len(coef)), np.zeros_like(coef)
-        gradient = self.standardization.gradient(total.gradient / total.weight)
-        return total.value / total.weight, gradient
+        assert total.value is not None
+        assert total.gradient is not None
+        weight = np.asarray(total.weight)
+        # a sample without rows: no step, rather than a division by zero
+        weight = np.where(weight > 0.0, weight, np.inf)
+        gradient = self.standardization.gradient(total.gradient / weight[:, None])
+        return total.value / weight, gradient
 
     def local_sgd(
         self,

@@ -67,16 +67,16 @@ class LossSum:
 
     value: Array | None = None
     gradient: Array | None = None
-    weight: float = 0.0
+    weight: Array | float = 0.0
 
-    def add(self, value: Array, gradient: Array, weight: float) -> "LossSum":
+    def add(self, value: Array, gradient: Array, weight: Array | float) -> "LossSum":
         """Add the sums of more rows, in place."""
         if self.value is None or self.gradient is None:
             self.value, self.gradient = value, gradient
         else:
             self.value = self.value + value
             self.gradient += gradient
-        self.weight += weight
+        self.weight = self.weight + weight
         return self
 
     def merge(self, other: "LossSum") -> "LossSum":

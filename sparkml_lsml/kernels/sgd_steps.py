@@ -99,5 +99,5 @@ def start_gradient(
     """Gradient of the mean loss of a block, in the units of the stored features; shape (size,)."""
     stored = standardization.to_stored(coef[None, :])
     _, gradient, weight = value_and_gradient(block, loss, layout, stored)
-    result: Array = gradient[0] / (weight if weight > 0.0 else 1.0)
+    result: Array = gradient[0] / (weight[0] if weight[0] > 0.0 else 1.0)
     return result

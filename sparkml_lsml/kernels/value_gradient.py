@@ -1,10 +1,13 @@
 """Value and gradient of a loss, summed over the rows of a block, for a batch of models."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from sparkml_lsml.blocks.block import Block, Rows
+from sparkml_lsml.blocks.block import Block, CsrRows, Rows
+from sparkml_lsml.kernels.compiled import FUSED_MODELS, Compiled, Factors, Sums, compiled
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss
 
@@ -38,12 +41,18 @@ def raw_predictions(X: Rows, layout: Layout, coef: Array) -> Array:
 
 
 def value_and_gradient(
-    block: Block, loss: Loss, layout: Layout, coef: Array, rows: npt.NDArray[np.intp] | None = None
-) -> tuple[Array, Array, float]:
+    block: Block,
+    loss: Loss,
+    layout: Layout,
+    coef: Array,
+    rows: npt.NDArray[np.intp] | None = None,
+    factors: Factors | None = None,
+) -> Sums:
     """Weighted sums over the rows of a block.
 
-    The rows are walked in pieces that stay in the cache between the product that predicts and the
-    product that sums the gradient.
+    Large blocks and the usual losses take the compiled loops of `sparkml_lsml.kernels.loops`, all
+    else NumPy: there the rows are walked in pieces that stay in the cache between the product that
+    predicts and the product that sums the gradient.
 
     Parameters
     ----------
@@ -54,32 +63,59 @@ def value_and_gradient(
         In the units of the stored features.
     rows : int array, optional
         Only these rows (a mini-batch).
+    factors : callable, optional
+        Takes the first row and the last (exclusive), and returns what multiplies their weights
+        in each model, an array of shape (rows, models): 0 where a row is not in a fold.
 
     Returns
     -------
     value : array of shape (models,)
     gradient : array of shape (models, layout.size)
-    weight : float
-        Sum of the weights of the rows.
+    weight : array of shape (models,)
+        Sums of the weights of the rows.
     """
+    if rows is not None:
+        # a batch is small, and copied already
+        return _by_pieces([(*block.take(rows), None)], loss, layout, coef)
+    stored = len(block.X.data) if isinstance(block.X, CsrRows) else block.X.size
+    fast = compiled(loss, layout, len(coef), stored)
+    is_sparse = isinstance(block.X, CsrRows)
+    if fast is not None and (is_sparse or (factors is None and len(coef) <= FUSED_MODELS)):
+        # without an intercept its column stays 0, and its gradient is dropped
+        padded = coef if layout.fit_intercept else np.pad(coef, ((0, 0), (0, 1)))
+        sums = fast.sparse(block, factors, padded) if is_sparse else fast.dense(block, padded)
+        return sums[0], sums[1][:, : layout.size], sums[2]
+    return _by_pieces(_pieces(block, len(coef) * layout.outputs, factors), loss, layout, coef, fast)
+
+
+Piece = tuple[Rows, Array, Array | None, Array | None]
+"""Features, labels, weights, and factors of some rows."""
+
+
+def _pieces(block: Block, columns: int, factors: Factors | None) -> Iterator[Piece]:
+    start = 0
+    for X, y, weight in block.chunks(columns):
+        stop = start + len(y)
+        yield X, y, weight, None if factors is None else factors(start, stop)
+        start = stop
+
+
+def _by_pieces(
+    pieces: Iterable[Piece], loss: Loss, layout: Layout, coef: Array, fast: Compiled | None = None
+) -> Sums:
     models = len(coef)
-    value = np.zeros(models)
+    value, total = np.zeros(models), np.zeros(models)
     gradient = np.zeros((models, layout.size))
     weights = np.zeros((models * layout.outputs, layout.features))
-    total = 0.0
-    chunks = block.chunks(models * layout.outputs) if rows is None else [block.take(rows)]
-    for X, y, weight in chunks:
+    for X, y, weight, factors in pieces:
         raw = raw_predictions(X, layout, coef)
-        losses, derivative = loss.value_and_derivative(y, raw)
-        if weight is None:
-            value += losses.sum(axis=0)
-            total += len(y)
+        if fast is not None:
+            derivative = raw
+            losses, counts = fast.slopes(y, weight, factors, raw.reshape(len(y), models))
         else:
-            # a row of weight 0 is no row, even where its loss overflows
-            counts = weight > 0.0
-            value += weight @ np.where(counts[:, None], losses, 0.0)
-            derivative = np.where(counts[:, None, None], derivative, 0.0) * weight[:, None, None]
-            total += float(weight.sum())
+            losses, derivative, counts = _losses(loss, y, weight, factors, raw)
+        value += losses
+        total += counts
         outputs = derivative[:, :, : layout.outputs]
         weights += transposed_product(X, outputs.reshape(len(y), models * layout.outputs))
         if layout.fit_intercept:
@@ -88,6 +124,21 @@ def value_and_gradient(
             gradient[:, layout.extras] += derivative[:, :, layout.outputs :].sum(axis=0)
     gradient[:, layout.weights] = weights.reshape(models, -1)
     return value, gradient, total
+
+
+def _losses(loss: Loss, y: Array, weight: Array | None, factors: Array | None, raw: Array) -> Sums:
+    """Sums of losses, the weighted derivatives of each row, and the sums of the weights."""
+    losses, derivative = loss.value_and_derivative(y, raw)
+    if weight is None and factors is None:
+        return losses.sum(axis=0), derivative, np.full(losses.shape[1], float(len(y)))
+    shares = np.ones((len(y), 1)) if weight is None else weight[:, None]
+    if factors is not None:
+        shares = shares * factors
+    # a row of weight 0 is no row, even where its loss overflows
+    counts = shares > 0.0
+    value = (shares * np.where(counts, losses, 0.0)).sum(axis=0)
+    derivative = np.where(counts[:, :, None], derivative, 0.0) * shares[:, :, None]
+    return value, derivative, np.broadcast_to(shares, losses.shape).sum(axis=0)
 
 
 def transposed_product(X: Rows, columns: Array) -> Array:

@@ -804,10 +804,9 @@ def test_case_30_rows_in_another_order(
     expected = numbers(smooth(cls, tol=1e-12, maxIter=50).fit(rows))
     order = np.random.default_rng(9).permutation(len(Y))
     shuffled = frame(spark, X[order], Y[order], partitions=5)
-    for execution in EXECUTIONS:
+    for execution, again in zip(EXECUTIONS, (shuffled, rows.repartition(3)), strict=True):
         estimator = smooth(cls, tol=1e-12, maxIter=50, execution=execution)
-        for again in (shuffled, rows.repartition(3)):
-            np.testing.assert_allclose(numbers(estimator.fit(again)), expected, rtol=1e-6)
+        np.testing.assert_allclose(numbers(estimator.fit(again)), expected, rtol=1e-6)
 
 
 @each_fit

@@ -331,6 +331,7 @@ def open_files(pids: list[int]) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+@pytest.mark.slow
 def test_thirty_fits_leave_nothing(spark: SparkSession, frame: DataFrame) -> None:
     fit = estimator(maxIter=1)
     jvm: Any = spark.sparkContext._jvm
@@ -338,9 +339,13 @@ def test_thirty_fits_leave_nothing(spark: SparkSession, frame: DataFrame) -> Non
 
     def count() -> tuple[int, int, int]:
         files = len(walk(Path(spark.sparkContext.getConf().get("spark.local.dir") or "")))
-        workers = open_files(python_workers(spark))
-        assert not [path for path in workers if "sparkml_lsml-" in path]
-        return files, len(workers), len(list((Path("/proc") / str(root) / "fd").iterdir()))
+        workers = [open_files([pid]) for pid in python_workers(spark)]
+        assert not [path for held in workers for path in held if "sparkml_lsml-" in path]
+        return (
+            files,
+            max(len(held) for held in workers),
+            len(list((Path("/proc") / str(root) / "fd").iterdir())),
+        )
 
     for _ in range(3):
         fit.fit(frame)

@@ -238,9 +238,7 @@ COVERING = [
     Case("logistic", "cancer", standardization=False, fitIntercept=False, weighted=True),
     Case("logistic", "sparse-binary", elasticNetParam=0.5, fitIntercept=False, weighted=True),
     Case("logistic", "cancer", 1e-4, 1.0, standardization=False),
-    Case("logistic", "sparse-binary", elasticNetParam=1.0, weighted=True),
     Case("logistic", "iris"),
-    Case("logistic", "iris", 1e-4, 0.5, standardization=False, fitIntercept=False, weighted=True),
     Case("svc", "cancer"),
     Case("svc", "cancer", 1e-4, standardization=False, fitIntercept=False, weighted=True),
     Case("svc", "sparse-binary", fitIntercept=False, weighted=True),
@@ -390,6 +388,7 @@ def test_all_fits_are_mllibs_or_better(frames: Frames, case: Case) -> None:
     compare_with_mllib(frames, case, ("local",), LONG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

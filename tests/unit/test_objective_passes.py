@@ -220,7 +220,7 @@ def test_samples_have_the_wanted_size_and_no_bias(fraction: float, compressed: b
         for row in zip(*(np.split(part, ROWS) for part in (X, y, weight)), strict=True)
     ]
     single = np.array(rows)
-    found = np.mean([[s.value[0], *s.gradient[0], s.weight] for s in sums], axis=0)
+    found = np.mean([[s.value[0], *s.gradient[0], *s.weight] for s in sums], axis=0)
     error = np.sqrt(fraction * (1.0 - fraction) * (single**2).sum(axis=0) / draws)
     assert np.all(np.abs(found - fraction * single.sum(axis=0)) < 4.0 * error)
 
