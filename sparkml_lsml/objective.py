@@ -1,7 +1,7 @@
 """The objective that solvers minimise: the mean loss over all rows, wherever they lie."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from sparkml_lsml.passes import (
     Pass,
 )
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.standardization import Standardization
+from sparkml_lsml.standardization import Standardization, stored_coefficients
 
 Array = npt.NDArray[np.float64]
 
@@ -36,8 +36,16 @@ class Objective(Protocol):
 
     layout: Layout
     loss: Loss
-    standardization: Standardization
     passes: int
+
+    @property
+    def standardization(self) -> Standardization:
+        """The units of the only model, or of the first."""
+        ...
+
+    def of(self, model: int) -> "Objective":
+        """The objective of one model of the batch."""
+        ...
 
     @property
     def rows_per_block(self) -> float:
@@ -50,6 +58,7 @@ class Objective(Protocol):
         fraction: float = 1.0,
         seed: tuple[int, ...] = (),
         smoothing: Array | None = None,
+        models: Sequence[int] | None = None,
     ) -> tuple[Array, Array]:
         """Mean loss and its gradient at ``coef``.
 
@@ -61,6 +70,8 @@ class Objective(Protocol):
         seed : tuple of int
         smoothing : array of shape (models,), optional
             Widths over which the kinks of a `KinkedLoss` are smoothed.
+        models : sequence of int, optional
+            The models of the batch that ``coef`` belongs to; all of them by default.
 
         Returns
         -------
@@ -75,6 +86,7 @@ class Objective(Protocol):
         penalties: Sequence[ElasticNet],
         settings: Sequence[SgdEpochs],
         seed: tuple[int, ...],
+        models: Sequence[int] | None = None,
     ) -> tuple[Array, Array]:
         """Mean loss at ``coef``, and the weighted average of the models of all partitions."""
         ...
@@ -125,17 +137,31 @@ class BlockObjective:
         `LocalBlocks`, or the resident blocks of a cluster: the maths is the same.
     loss : Loss
     layout : Layout
-    standardization : Standardization
+    standardization : Standardization, or one for each model
     name : str
         What jobs are called in Spark's user interface.
+    held_out : sequence of int, optional
+        For each model the fold whose rows it does not see, -1 where it sees all.
     """
 
     blocks: Blocks
     loss: Loss
     layout: Layout
-    standardization: Standardization
+    units: Standardization | Sequence[Standardization]
     name: str = "fit"
     passes: int = 0
+    held_out: Sequence[int] | None = None
+
+    @property
+    def standardization(self) -> Standardization:
+        """See `Objective.standardization`."""
+        return self.units if isinstance(self.units, Standardization) else self.units[0]
+
+    def of(self, model: int) -> "BlockObjective":
+        """See `Objective.of`."""
+        [units] = self._units(1, [model])
+        held_out = None if self.held_out is None else [self.held_out[model]]
+        return replace(self, units=units, held_out=held_out)
 
     @property
     def rows_per_block(self) -> float:
@@ -148,21 +174,29 @@ class BlockObjective:
         fraction: float = 1.0,
         seed: tuple[int, ...] = (),
         smoothing: Array | None = None,
+        models: Sequence[int] | None = None,
     ) -> tuple[Array, Array]:
         """See `Objective.value_and_gradient`."""
-        stored = self.standardization.to_stored(coef)
+        units = self._units(len(coef), models)
+        stored = stored_coefficients(units, coef)
         loss = self.loss
         if smoothing is not None:
             assert isinstance(loss, KinkedLoss)
             loss = loss.smoothed(smoothing)
-        total: LossSum = self._run(GradientPass(loss, self.layout, stored, fraction, seed))
+        held_out = None
+        if self.held_out is not None:
+            which = range(len(coef)) if models is None else models
+            held_out = np.array([self.held_out[k] for k in which], dtype=np.int32)
+        task = GradientPass(loss, self.layout, stored, fraction, seed, held_out)
+        total: LossSum = self._run(task)
         assert total.value is not None
         assert total.gradient is not None
         weight = np.asarray(total.weight)
         # a sample without rows: no step, rather than a division by zero
         weight = np.where(weight > 0.0, weight, np.inf)
-        gradient = self.standardization.gradient(total.gradient / weight[:, None])
-        return total.value / weight, gradient
+        gradient = total.gradient / weight[:, None]
+        rows = [one.gradient(row[None, :])[0] for one, row in zip(units, gradient, strict=True)]
+        return total.value / weight, np.stack(rows)
 
     def local_sgd(
         self,
@@ -170,13 +204,14 @@ class BlockObjective:
         penalties: Sequence[ElasticNet],
         settings: Sequence[SgdEpochs],
         seed: tuple[int, ...],
+        models: Sequence[int] | None = None,
     ) -> tuple[Array, Array]:
         """See `Objective.local_sgd`."""
         total: ModelSum = self._run(
             LocalSgdPass(
                 self.loss,
                 self.layout,
-                self.standardization,
+                tuple(self._units(len(coef), models)),
                 tuple(penalties),
                 tuple(settings),
                 coef,
@@ -187,11 +222,16 @@ class BlockObjective:
             raise AssertionError("a pass over no rows")
         return total.start.value / total.start.weight, total.coef / total.weight
 
+    def _units(self, number: int, models: Sequence[int] | None) -> list[Standardization]:
+        if isinstance(self.units, Standardization):
+            return [self.units] * number
+        return [self.units[k] for k in (range(number) if models is None else models)]
+
     def gram(self, label_shift: float) -> GramSum:
-        """Sums of the normal equations in the standardised features."""
-        result: GramSum = self._run(
-            GramPass(self.standardization.shift, self.standardization.scale, label_shift)
-        )
+        """Sums of the normal equations of the first model, in its standardised features."""
+        held_out = -1 if self.held_out is None else self.held_out[0]
+        units = self.standardization
+        result: GramSum = self._run(GramPass(units.shift, units.scale, label_shift, held_out))
         return result
 
     def _run(self, task: Pass) -> Any:

@@ -6,6 +6,7 @@ what it does, so a new kind of pass needs no change there.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from sparkml_lsml.kernels.value_gradient import value_and_gradient
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.standardization import Standardization
+from sparkml_lsml.standardization import Standardization, stored_coefficients
 
 Array = npt.NDArray[np.float64]
 
@@ -99,6 +100,8 @@ class GradientPass:
     fraction : float
         Share of the rows, drawn anew for each ``seed``; 1 takes all rows.
     seed : tuple of int
+    held_out : int array of shape (models,), optional
+        The fold whose rows a model does not see, -1 where it sees all. Not with a ``fraction``.
     """
 
     loss: Loss
@@ -106,6 +109,7 @@ class GradientPass:
     coef: Array
     fraction: float = 1.0
     seed: tuple[int, ...] = ()
+    held_out: npt.NDArray[np.int32] | None = None
 
     def __call__(self, block: Block, partition: int) -> LossSum:
         """Sums of one block."""
@@ -113,7 +117,16 @@ class GradientPass:
         if self.fraction < 1.0:
             rng = np.random.default_rng((*self.seed, partition))
             rows = np.flatnonzero(rng.random(block.rows) < self.fraction)
-        return LossSum().add(*value_and_gradient(block, self.loss, self.layout, self.coef, rows))
+        factors = None if self.held_out is None else partial(trained_on, block, self.held_out)
+        sums = value_and_gradient(block, self.loss, self.layout, self.coef, rows, factors)
+        return LossSum().add(*sums)
+
+
+def trained_on(block: Block, held_out: npt.NDArray[np.int32], start: int, stop: int) -> Array:
+    """1 where a model is trained on a row and 0 where it is held out; shape (rows, models)."""
+    assert block.fold is not None
+    seen: Array = np.not_equal(block.fold[start:stop, None], held_out).astype(np.float64)
+    return seen
 
 
 @dataclass
@@ -138,7 +151,8 @@ class LocalSgdPass:
 
     Parameters
     ----------
-    loss, layout, standardization
+    loss, layout
+    units : sequence of Standardization, one a model
     penalties : sequence of ElasticNet, one a model
     settings : sequence of SgdEpochs, one a model
     coef : array of shape (models, layout.size)
@@ -148,7 +162,7 @@ class LocalSgdPass:
 
     loss: Loss
     layout: Layout
-    standardization: Standardization
+    units: tuple[Standardization, ...]
     penalties: tuple[ElasticNet, ...]
     settings: tuple[SgdEpochs, ...]
     coef: Array
@@ -156,21 +170,21 @@ class LocalSgdPass:
 
     def __call__(self, block: Block, partition: int) -> ModelSum:
         """Sums of one block."""
-        stored = self.standardization.to_stored(self.coef)
+        stored = stored_coefficients(self.units, self.coef)
         start = LossSum().add(*value_and_gradient(block, self.loss, self.layout, stored))
         models = [
             sgd_epochs(
                 block,
                 self.loss,
                 self.layout,
-                self.standardization,
+                units,
                 penalty,
                 settings,
                 coef,
                 (*self.seed, partition),
             )
-            for penalty, settings, coef in zip(
-                self.penalties, self.settings, self.coef, strict=True
+            for units, penalty, settings, coef in zip(
+                self.units, self.penalties, self.settings, self.coef, strict=True
             )
         ]
         weight = block.weight_sum
@@ -200,8 +214,13 @@ class GramPass:
     shift: Array
     scale: Array
     label_shift: float
+    held_out: int = -1
 
     def __call__(self, block: Block, partition: int) -> GramSum:
         """Sums of one block."""
+        if self.held_out >= 0:
+            assert block.fold is not None
+            weight = np.ones(block.rows) if block.weight is None else block.weight
+            block = Block(block.X, block.y, weight * (block.fold != self.held_out))
         products, sums = gram(block, self.shift, self.scale, self.label_shift)
         return GramSum(products, sums, block.weight_sum)

@@ -1,5 +1,6 @@
 """Scaling and centring of features that never touches the data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,13 @@ class Standardization:
             return out
 
         return ElasticNet(l1_strength=spread(l1 * factor), l2_strength=spread(l2 * factor**2))
+
+
+def stored_coefficients(units: Sequence[Standardization], coef: Array) -> Array:
+    """Coefficients for the stored features of a batch of models, each in its own units."""
+    return np.concatenate(
+        [one.to_stored(row[None, :]) for one, row in zip(units, coef, strict=True)]
+    )
 
 
 def standardize(

@@ -95,6 +95,8 @@ class Block:
     y : float64 array of shape (rows,)
     weight : float64 array of shape (rows,) or None
         None means that every row weighs 1.
+    fold : int32 array of shape (rows,) or None
+        Number of the fold that each row is held out in.
 
     Examples
     --------
@@ -107,6 +109,7 @@ class Block:
     X: Dense | CsrRows
     y: Array
     weight: Array | None = None
+    fold: npt.NDArray[np.int32] | None = None
 
     @property
     def rows(self) -> int:
@@ -121,7 +124,8 @@ class Block:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.X.nbytes + self.y.nbytes + (0 if self.weight is None else self.weight.nbytes)
+        arrays = (self.X, self.y, self.weight, self.fold)
+        return sum(array.nbytes for array in arrays if array is not None)
 
     @property
     def weight_sum(self) -> float:
@@ -169,7 +173,9 @@ class Block:
             weight = np.concatenate(
                 [np.ones(b.rows) if b.weight is None else b.weight for b in blocks]
             )
-        return Block(X, np.concatenate([block.y for block in blocks]), weight)
+        folds = [block.fold for block in blocks if block.fold is not None]
+        fold = np.concatenate(folds) if folds else None
+        return Block(X, np.concatenate([block.y for block in blocks]), weight, fold)
 
 
 def as_csr(X: Dense | CsrRows) -> CsrRows:

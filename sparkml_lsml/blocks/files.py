@@ -25,13 +25,13 @@ class BlockFiles:
     Parameters
     ----------
     folder : str
-        One file an array: ``data``, ``labels``, and where there are any ``weights``, ``indices``
-        and ``indptr``.
+        One file an array: ``data``, ``labels``, and where there are any ``weights``, ``folds``,
+        ``indices`` and ``indptr``.
     dtype : str
         Type of the feature values.
     rows, features, nonzeros : int
         ``nonzeros`` is -1 for dense rows.
-    weighted : bool
+    weighted, folded : bool
     """
 
     folder: str
@@ -40,6 +40,7 @@ class BlockFiles:
     features: int
     nonzeros: int
     weighted: bool
+    folded: bool = False
 
     def arrays(self) -> dict[str, tuple[str, int]]:
         """Type and length of each array."""
@@ -53,6 +54,8 @@ class BlockFiles:
             out["indptr"] = ("int64", self.rows + 1)
         if self.weighted:
             out["weights"] = ("float64", self.rows)
+        if self.folded:
+            out["folds"] = ("int32", self.rows)
         return out
 
     @property
@@ -77,7 +80,7 @@ class BlockFiles:
             X = CsrRows(arrays["data"], arrays["indices"], arrays["indptr"], self.features)
         else:
             X = arrays["data"].reshape(self.rows, self.features)
-        return Block(X, arrays["labels"], arrays.get("weights"))
+        return Block(X, arrays["labels"], arrays.get("weights"), arrays.get("folds"))
 
     def _map(self, name: str, dtype: str, length: int) -> npt.NDArray[Any]:
         path = Path(self.folder) / name
@@ -107,16 +110,19 @@ class BlockWriter:
     folder : Path
         Folder of the fit; it is made with mode 0700.
     dtype : float64 or float32
-    weighted : bool
+    weighted, folded : bool
     """
 
-    def __init__(self, folder: Path, dtype: npt.DTypeLike, weighted: bool) -> None:
+    def __init__(
+        self, folder: Path, dtype: npt.DTypeLike, weighted: bool, folded: bool = False
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._parent = folder
         self._folder = folder / f"{uuid.uuid4().hex}.partial"
         self._folder.mkdir(mode=0o700)
         self._dtype = np.dtype(dtype)
         self._weighted = weighted
+        self._folded = folded
         self._files: dict[str, IO[bytes]] = {}
         self._sparse = False
         self._rows = 0
@@ -143,6 +149,9 @@ class BlockWriter:
         self._write("labels", block.y)
         if self._weighted:
             self._write("weights", np.ones(block.rows) if block.weight is None else block.weight)
+        if self._folded:
+            assert block.fold is not None
+            self._write("folds", block.fold)
         self._rows += block.rows
 
     def finish(self) -> BlockFiles:
@@ -164,6 +173,7 @@ class BlockWriter:
             self._features,
             self._nonzeros if self._sparse else -1,
             self._weighted,
+            self._folded,
         )
 
     def abort(self) -> None:

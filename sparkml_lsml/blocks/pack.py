@@ -30,6 +30,7 @@ PROBLEMS = {
     "bad_weights": "rows whose weight is NaN, infinite or negative",
     "null_features": "rows whose features are null",
     "bad_features": "rows whose features hold NaN, infinity or null",
+    "bad_folds": "rows whose fold is null or not one of the folds",
     "bad_indices": "sparse rows whose indices are negative, too large, not increasing or not as "
     "many as the values",
 }
@@ -53,6 +54,8 @@ class PackSettings:
         Names the folder of this fit.
     on_disk : bool
         False where rows may not be written to a local disk.
+    folds : int
+        Number of folds of a cross-validation, whose numbers are the last column; 0 for none.
     """
 
     task: Task
@@ -61,6 +64,7 @@ class PackSettings:
     inline_bytes: int
     fit: str
     on_disk: bool = True
+    folds: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +130,8 @@ class Report:
     too_many_labels : bool
     label_means : list of (float, float)
         Weight and mean label of each partition: they show sorted rows.
+    folds : list of Report
+        Of the rows of each fold: lengths, moments and labels.
     """
 
     problems: dict[str, int] = field(default_factory=dict)
@@ -138,6 +144,7 @@ class Report:
     too_many_labels: bool = False
     label_means: list[tuple[float, float]] = field(default_factory=list)
     handles: list[tuple[int, Handle]] = field(default_factory=list)
+    folds: list["Report"] = field(default_factory=list)
 
     def merge(self, other: "Report") -> "Report":
         """Add the report of other partitions, in place."""
@@ -154,6 +161,11 @@ class Report:
             self.labels[label] = (mine[0] + rows, mine[1] + weight)
         self.too_many_labels |= other.too_many_labels or len(self.labels) > MAX_LABELS_COUNTED
         self.label_means += other.label_means
+        if self.folds and other.folds:
+            for fold, theirs in zip(self.folds, other.folds, strict=True):
+                fold.merge(theirs)
+        else:
+            self.folds = self.folds or other.folds
         self.handles += other.handles
         return self
 
@@ -234,6 +246,10 @@ class _Packer:
         if settings.weighted:
             weight, valid = self._weights(batch.column(2))
             usable &= valid
+        fold: npt.NDArray[np.int32] | None = None
+        if settings.folds:
+            fold, valid = self._folds(batch.column(batch.num_columns - 1))
+            usable &= valid
         features = to_features(batch.column(0), settings.dtype)
         report.count("null_features", ~features.present)
         if features.bad_indices:
@@ -246,7 +262,7 @@ class _Packer:
         if features.X is None or not usable.all() or not report.usable:
             self._count_bad_features(features)
             return
-        block = Block(features.X, y, weight)
+        block = Block(features.X, y, weight, fold)
         if not isinstance(block.X, CsrRows):
             moments = Moments.of_rows(block.X, weight)
             if not _finite(moments) and self._count_bad_features(features):
@@ -254,7 +270,7 @@ class _Packer:
             report.moments = _merge(report.moments, moments)
         elif self._count_bad_features(features):
             return
-        self._note_labels(y, weight)
+        note_labels(report, y, weight, settings.task)
         self._keep(block)
 
     def finish(self) -> tuple[Handle, Report]:
@@ -330,21 +346,11 @@ class _Packer:
         self._report.count("bad_features", bad)
         return int(np.count_nonzero(bad))
 
-    def _note_labels(self, y: Array, weight: Array | None) -> None:
-        report = self._report
-        report.label_moments = _merge(report.label_moments, Moments.of_rows(y[:, None], weight))
-        if self._settings.task == "regression":
-            return
-        values, at = np.unique(y, return_inverse=True)
-        rows = np.bincount(at)
-        weights = rows if weight is None else np.bincount(at, weights=weight)
-        part = Report(
-            labels={
-                float(value): (int(count), float(total))
-                for value, count, total in zip(values, rows, weights, strict=True)
-            }
-        )
-        report.merge(part)
+    def _folds(self, column: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        fold = column.fill_null(-1).to_numpy(zero_copy_only=False)
+        good = (fold >= 0) & (fold < self._settings.folds)
+        self._report.count("bad_folds", ~good)
+        return fold.astype(np.int32), good
 
     def _keep(self, block: Block) -> None:
         self._rows += block.rows
@@ -364,11 +370,30 @@ class _Packer:
                 )
             settings = self._settings
             folder = fit_folder(local_folder(), settings.fit)
-            self._writer = BlockWriter(folder, settings.dtype, settings.weighted)
+            self._writer = BlockWriter(
+                folder, settings.dtype, settings.weighted, settings.folds > 0
+            )
             for kept in self._kept:
                 self._writer.append(kept)
             self._kept.clear()
         self._writer.append(block)
+
+
+def note_labels(report: Report, y: Array, weight: Array | None, task: Task) -> None:
+    """Add labels to a report: their moments, and where they are classes the count of each."""
+    report.label_moments = _merge(report.label_moments, Moments.of_rows(y[:, None], weight))
+    if task == "regression":
+        return
+    values, at = np.unique(y, return_inverse=True)
+    rows = np.bincount(at)
+    weights = rows if weight is None else np.bincount(at, weights=weight)
+    part = Report(
+        labels={
+            float(value): (int(count), float(total))
+            for value, count, total in zip(values, rows, weights, strict=True)
+        }
+    )
+    report.merge(part)
 
 
 def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
@@ -400,6 +425,8 @@ def _checksum(block: Block) -> int:
     rows += _bits(block.y) * np.uint64(0x9E3779B97F4A7C15)
     if block.weight is not None:
         rows += _bits(block.weight) * np.uint64(0xC2B2AE3D27D4EB4F)
+    if block.fold is not None:
+        rows += block.fold.astype(np.uint64) * np.uint64(0x94D049BB133111EB)
     # without it the sum over the rows would be a sum over the columns
     rows ^= rows >> np.uint64(32)
     rows *= np.uint64(0xBF58476D1CE4E5B9)

@@ -11,10 +11,12 @@ from pyspark.ml.classification import ClassificationModel, Classifier, _LinearSV
 from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
+from pyspark.sql import DataFrame
 
+from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
-from sparkml_lsml.spark.fitting import Problem, choose_solver, fit_linear
+from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     ANY_NUMBER,
     ITERATIVE_SOLVERS,
@@ -23,7 +25,6 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.resident import ResidentBlocks
 
 Array = npt.NDArray[np.float64]
 
@@ -156,17 +157,23 @@ miniBatchFraction, batchSize, localEpochs, seed
         super().__init__()
         self._set(**self._input_kwargs)
 
-    def _train(self, dataset: Any) -> "LinearSVCModel":
-        def pose(blocks: ResidentBlocks) -> Problem:
-            self.warn_about_one_class(blocks.report)
+    def _task(self) -> Task:
+        return "binary"
+
+    def _pose(self, dataset: DataFrame) -> Pose:
+        def pose(report: Report) -> Problem:
+            self.warn_about_one_class(report)
             loss = LOSSES[self.value("loss")]
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1 = strength * share
-            solver, reason = choose_solver(self, loss.smooth, l1, blocks.report.longest)
-            return Problem(loss, 1, l1, strength * (1.0 - share), solver, reason)
+            solver, reason = choose_solver(self, loss.smooth, l1, report.longest)
+            return Problem(loss, 1, l1, strength * (1.0 - share), solver, reason, _build)
 
-        fit = fit_linear(self, dataset, "binary", pose)
-        return LinearSVCModel(fit.coefficients, fit.intercepts, fit.summary)
+        return pose
+
+
+def _build(fit: LinearFit) -> "LinearSVCModel":
+    return LinearSVCModel(fit.coefficients, fit.intercepts, fit.summary)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,12 +19,12 @@ from pyspark.ml.param.shared import HasSolver
 from pyspark.sql import DataFrame
 from scipy.special import expit, softmax
 
-from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
-from sparkml_lsml.spark.fitting import Problem, choose_solver, fit_linear
+from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     ITERATIVE_SOLVERS,
     SHARE,
@@ -32,7 +33,6 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]
@@ -188,37 +188,44 @@ miniBatchFraction, batchSize, localEpochs, seed
         self._set(**self._input_kwargs)
         self._checkThresholdConsistency()
 
-    def _train(self, dataset: DataFrame) -> "LogisticRegressionModel":
+    def _task(self) -> Task:
+        return "binary" if self.value("family") == "binomial" else "multiclass"
+
+    def _pose(self, dataset: DataFrame) -> Pose:
         self._checkThresholdConsistency()
         family = self.value("family")
         declared = _declared_classes(dataset, self.value("labelCol"))
-        found: dict[str, Any] = {}
 
-        def pose(blocks: ResidentBlocks) -> Problem:
-            found["classes"] = classes = _classes(blocks.report, declared, family)
+        def pose(report: Report) -> Problem:
+            classes = _classes(report, declared, family)
             self._check_thresholds(classes)
             multinomial = family == "multinomial" or (family == "auto" and classes > 2)
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1, l2 = strength * share, strength * (1.0 - share)
-            self.warn_about_one_class(blocks.report)
-            if len(blocks.report.labels) == 1 and self.value("fitIntercept"):
-                found["constant"] = int(next(iter(blocks.report.labels)))
-            coefficients = blocks.report.longest * (classes if multinomial else 1)
+            self.warn_about_one_class(report)
+            certain = None
+            if len(report.labels) == 1 and self.value("fitIntercept"):
+                certain = int(next(iter(report.labels)))
+            build = partial(self._build, classes=max(2, classes), certain=certain)
+            coefficients = report.longest * (classes if multinomial else 1)
             solver, reason = choose_solver(self, True, l1, coefficients)
             counts = np.zeros(max(classes, 2))
-            for label, (_, weight) in blocks.report.labels.items():
+            for label, (_, weight) in report.labels.items():
                 counts[int(label)] = weight
             if multinomial:
                 start = _start(np.log1p(counts) - np.log1p(counts).mean())
-                return Problem(Multinomial(), classes, l1, l2, solver, reason, start=start)
+                return Problem(Multinomial(), classes, l1, l2, solver, reason, build, start=start)
             ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
-            return Problem(Logistic(), 1, l1, l2, solver, reason, start=_start(ratio))
+            return Problem(Logistic(), 1, l1, l2, solver, reason, build, start=_start(ratio))
 
-        fit = fit_linear(self, dataset, "binary" if family == "binomial" else "multiclass", pose)
+        return pose
+
+    def _build(
+        self, fit: LinearFit, classes: int, certain: int | None
+    ) -> "LogisticRegressionModel":
         coefficients, intercepts = fit.coefficients, fit.intercepts
-        classes = max(2, found["classes"])
-        if "constant" in found:
-            coefficients, intercepts = _certain(found["constant"], coefficients.shape)
+        if certain is not None:
+            coefficients, intercepts = _certain(certain, coefficients.shape)
         elif len(intercepts) > 1:
             if self.value("fitIntercept"):
                 intercepts = intercepts - intercepts.mean()

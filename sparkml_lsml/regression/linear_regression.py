@@ -12,12 +12,13 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.regression import RegressionModel, Regressor, _LinearRegressionParams
 from pyspark.sql import DataFrame
 
+from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Huber, Squared
 from sparkml_lsml.solvers.normal import MAX_FEATURES
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
-from sparkml_lsml.spark.fitting import Problem, choose_solver, fit_linear
+from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     ITERATIVE_SOLVERS,
     CheckedParams,
@@ -25,7 +26,6 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]
@@ -150,7 +150,10 @@ miniBatchFraction, batchSize, localEpochs, seed
         super().__init__()
         self._set(**self._input_kwargs)
 
-    def _train(self, dataset: DataFrame) -> "LinearRegressionModel":
+    def _task(self) -> Task:
+        return "regression"
+
+    def _pose(self, dataset: DataFrame) -> Pose:
         huber = self.value("loss") == "huber"
         strength, share = self.value("regParam"), self.value("elasticNetParam")
         if huber and (share > 0.0 or self.value("solver") == "normal"):
@@ -160,33 +163,26 @@ miniBatchFraction, batchSize, localEpochs, seed
                 "'auto' or 'l-bfgs'"
             )
 
-        def pose(blocks: ResidentBlocks) -> Problem:
-            solver, reason = self._choose(blocks.report.longest, huber, strength * share)
+        def pose(report: Report) -> Problem:
+            solver, reason = self._choose(report.longest, huber, strength * share)
             population = solver == "normal"
-            mean, deviation = _label_moments(blocks, sample=not population)
+            mean, deviation = _label_moments(report, sample=not population)
             if deviation == 0.0:
                 deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
-            start = _start(mean / deviation, constants=1 if huber else 0)
-            if huber:
-                loss = Huber(epsilon=self.value("epsilon"))
-                return Problem(
-                    loss, 1, 0.0, strength, solver, reason, label_scale=deviation, start=start
-                )
             return Problem(
-                Squared(),
+                Huber(epsilon=self.value("epsilon")) if huber else Squared(),
                 1,
                 strength * share,
-                strength * (1.0 - share) / deviation,
+                strength if huber else strength * (1.0 - share) / deviation,
                 solver,
                 reason,
+                _build,
                 label_scale=deviation,
                 sample_moments=not population,
-                start=start,
+                start=_start(mean / deviation, constants=1 if huber else 0),
             )
 
-        fit = fit_linear(self, dataset, "regression", pose)
-        scale = float(fit.constants[0]) if huber else 1.0
-        return LinearRegressionModel(fit.coefficients, fit.intercepts, scale, fit.summary)
+        return pose
 
     def _choose(self, features: int, huber: bool, l1: float) -> tuple[str, str]:
         asked = self.value("solver")
@@ -200,9 +196,14 @@ miniBatchFraction, batchSize, localEpochs, seed
         return choose_solver(self, True, l1, features)
 
 
-def _label_moments(blocks: ResidentBlocks, sample: bool) -> tuple[float, float]:
+def _build(fit: LinearFit) -> "LinearRegressionModel":
+    scale = float(fit.constants[0]) if len(fit.constants) else 1.0
+    return LinearRegressionModel(fit.coefficients, fit.intercepts, scale, fit.summary)
+
+
+def _label_moments(report: Report, sample: bool) -> tuple[float, float]:
     """Weighted mean and standard deviation of the label."""
-    moments = blocks.report.label_moments
+    moments = report.label_moments
     if moments is None:  # pragma: no cover - blocks with rows always have moments
         raise AssertionError("no moments of the label")
     return float(moments.mean()[0]), float(np.sqrt(moments.variance(sample)[0]))

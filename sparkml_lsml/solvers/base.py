@@ -1,7 +1,7 @@
 """The loop that every solver shares, and the protocol that a solver fills."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -220,10 +220,10 @@ Callback = Callable[[Iteration, int], bool | None]
 def minimize(
     objective: Objective,
     penalty: ElasticNet | Sequence[ElasticNet],
-    solver: Solver,
+    solver: Solver | Sequence[Solver],
     coef: Array,
     *,
-    max_iter: int = 100,
+    max_iter: int | Sequence[int] = 100,
     callbacks: Sequence[Callback] = (),
 ) -> list[Solution]:
     """Minimise the mean loss plus a penalty, for a batch of models in shared passes.
@@ -232,10 +232,10 @@ def minimize(
     ----------
     objective : Objective
     penalty : ElasticNet, or one for each model
-    solver : Solver
+    solver : Solver, or one for each model
     coef : array of shape (models, size)
         Where to start, in the solver's units.
-    max_iter : int
+    max_iter : int, or one for each model
         Iterations a model, at most; 0 only evaluates the start.
     callbacks : sequence of callables
         See `Callback`.
@@ -267,18 +267,22 @@ def minimize(
     >>> solution.coef.round(6).tolist(), solution.reason.name
     ([1.0, 3.0], 'converged')
     """
-    if solver.needs_smooth and not objective.loss.smooth:
-        raise ValueError(
-            f"solver '{solver.name}' needs a loss with a continuous derivative, which "
-            f"'{objective.loss.name}' does not have: use solver='auto'"
-        )
+    number = len(coef)
+    penalties = [penalty] * number if isinstance(penalty, ElasticNet) else list(penalty)
+    solvers = list(solver) if isinstance(solver, Sequence) else [solver] * number
+    limits = [max_iter] * number if isinstance(max_iter, int) else list(max_iter)
+    for each in solvers:
+        if each.needs_smooth and not objective.loss.smooth:
+            raise ValueError(
+                f"solver '{each.name}' needs a loss with a continuous derivative, which "
+                f"'{objective.loss.name}' does not have: use solver='auto'"
+            )
     started, first_pass = time.perf_counter(), objective.passes
-    penalties = [penalty] * len(coef) if isinstance(penalty, ElasticNet) else list(penalty)
-    states = [solver.init(row, objective) for row in coef]
+    states = [solvers[k].init(coef[k], objective.of(k)) for k in range(number)]
     histories: list[list[Iteration]] = [[] for _ in states]
-    reasons: list[Reason | None] = [None] * len(states)
+    reasons: list[Reason | None] = [None] * number
     # the first pass of a solver that estimates takes a step as well, and here none is wanted
-    only_evaluate = solver.estimates and max_iter == 0
+    only_evaluate = {k for k in range(number) if solvers[k].estimates and limits[k] == 0}
 
     def record(k: int) -> bool:
         """Add a line to the history of a model; whether a callback asks to stop."""
@@ -294,27 +298,27 @@ def minimize(
         # every callback sees the line, also behind one that asks to stop
         return sum(bool(callback(line, k)) for callback in callbacks) > 0
 
-    while not only_evaluate and (active := [k for k, r in enumerate(reasons) if r is None]):
-        queries = [solver.query(states[k], penalties[k]) for k in active]
-        answers = _ask(objective, queries, [penalties[k] for k in active])
+    while active := [k for k, r in enumerate(reasons) if r is None and k not in only_evaluate]:
+        queries = [solvers[k].query(states[k], penalties[k]) for k in active]
+        answers = _ask(objective, active, queries, penalties)
         for k, answer in zip(active, answers, strict=True):
             before = states[k]
-            states[k] = state = solver.step(before, answer, penalties[k])
+            states[k] = state = solvers[k].step(before, answer, penalties[k])
             moved = state.iteration > before.iteration or not histories[k]
             stop = moved and np.isfinite(state.objective) and record(k)
-            reasons[k] = solver.terminate(state)
+            reasons[k] = solvers[k].terminate(state)
             if reasons[k] is None and stop:
                 reasons[k] = Reason("callback", state.iteration)
-            if reasons[k] is None and state.iteration >= max_iter:
+            if reasons[k] is None and state.iteration >= limits[k]:
                 reasons[k] = Reason("max_iter", state.iteration)
-    if solver.estimates:
-        states = _evaluate(objective, states, penalties)
-    if only_evaluate:
-        for k, state in enumerate(states):
-            finite = bool(np.isfinite(state.objective))
-            if finite:
-                record(k)
-            reasons[k] = Reason("max_iter" if finite else "diverged", 0)
+    if estimating := [k for k in range(number) if solvers[k].estimates]:
+        for k, state in _evaluate(objective, estimating, states, penalties):
+            states[k] = state
+    for k in only_evaluate:
+        finite = bool(np.isfinite(states[k].objective))
+        if finite:
+            record(k)
+        reasons[k] = Reason("max_iter" if finite else "diverged", 0)
     return [
         Solution(state.coef, state.objective, tuple(history), reason)
         for state, history, reason in zip(states, histories, reasons, strict=True)
@@ -323,25 +327,30 @@ def minimize(
 
 
 def _evaluate(
-    objective: Objective, states: Sequence[Any], penalties: Sequence[ElasticNet]
-) -> list[Any]:
+    objective: Objective,
+    models: Sequence[int],
+    states: Sequence[Any],
+    penalties: Sequence[ElasticNet],
+) -> Iterator[tuple[int, Any]]:
     """States at the best of their candidates, with the objective over all rows: one pass."""
-    candidates = [state.candidates for state in states]
-    values, _ = objective.value_and_gradient(np.concatenate(candidates))
-    found = []
-    for state, coefs, penalty in zip(states, candidates, penalties, strict=True):
+    candidates = [states[k].candidates for k in models]
+    owners = [k for k, coefs in zip(models, candidates, strict=True) for _ in coefs]
+    values, _ = objective.value_and_gradient(np.concatenate(candidates), models=owners)
+    for k, coefs in zip(models, candidates, strict=True):
         mine, values = values[: len(coefs)], values[len(coefs) :]
-        totals = [float(v) + penalty.value(coef) for v, coef in zip(mine, coefs, strict=True)]
+        totals = [float(v) + penalties[k].value(coef) for v, coef in zip(mine, coefs, strict=True)]
         # a value that is not finite is never the best, but it is told if there is no other
         best = int(np.argmin(np.where(np.isfinite(totals), totals, np.inf)))
-        found.append(replace(state, coef=coefs[best], objective=totals[best]))
-    return found
+        yield k, replace(states[k], coef=coefs[best], objective=totals[best])
 
 
 def _ask(
-    objective: Objective, queries: Sequence[Query], penalties: Sequence[ElasticNet]
+    objective: Objective,
+    models: Sequence[int],
+    queries: Sequence[Query],
+    penalties: Sequence[ElasticNet],
 ) -> list[Answer]:
-    """Answer queries in as few passes as there are kinds of them."""
+    """Answer the queries of models in as few passes as there are kinds of them."""
     answers: dict[int, Answer] = {}
     kinds: dict[tuple[bool, float, tuple[int, ...], bool], list[int]] = {}
     for number, query in enumerate(queries):
@@ -349,13 +358,14 @@ def _ask(
         kinds.setdefault(kind, []).append(number)
     for (gradient, fraction, seed, smooth), members in kinds.items():
         coef = np.stack([queries[i].coef for i in members])
+        asking = [models[i] for i in members]
         if gradient:
             widths = np.array([queries[i].smoothing for i in members]) if smooth else None
-            values, results = objective.value_and_gradient(coef, fraction, seed, widths)
+            values, results = objective.value_and_gradient(coef, fraction, seed, widths, asking)
         else:
             settings = [s for i in members if (s := queries[i].epochs) is not None]
             values, results = objective.local_sgd(
-                coef, [penalties[i] for i in members], settings, seed
+                coef, [penalties[k] for k in asking], settings, seed, asking
             )
         answers |= {
             i: Answer(float(value), result)

@@ -13,9 +13,10 @@ from pyspark.ml.linalg import Vector
 from pyspark.ml.param import Params
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.pack import Report
-from sparkml_lsml.errors import ParamError
+from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.errors import DivergedError, ParamError
 from sparkml_lsml.spark.aggregate import JobGroup
+from sparkml_lsml.spark.fitting import Pose, fit_linear
 from sparkml_lsml.spark.ingest import check_features, check_numeric
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import SafeReadWrite
@@ -58,16 +59,35 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         super()._check(name, value)
 
     def _fit(self, dataset: DataFrame) -> Any:
-        # the copy is normalised, so that a fit leaves the estimator as it was
-        params = self.copy()._normalise()
-        params._check_columns(dataset)
-        model = params._train(dataset)
-        model._resetUid(self.uid)
-        return params._copyValues(model)
+        [model] = self._fit_together(dataset, [None])
+        if isinstance(model, DivergedError):
+            raise model
+        return model
 
-    def _train(self, dataset: DataFrame) -> Any:
-        """The model, without Params; each estimator defines it."""
-        raise AssertionError(f"{type(self).__name__} defines no _train")
+    def _fit_together(self, dataset: DataFrame, maps: Sequence[Any]) -> list[Any]:
+        """Models for param maps that differ in nothing that the ingest depends on.
+
+        A `DivergedError` stands in place of a model that diverged.
+        """
+        # the copies are normalised, so that a fit leaves the estimator as it was
+        members = [self.copy(extra)._normalise() for extra in maps]
+        for member in members:
+            member._check_columns(dataset)
+        models = [(member, member._pose(dataset)) for member in members]
+        found = fit_linear(models, dataset, members[0]._task())
+        for member, model in zip(members, found, strict=True):
+            if not isinstance(model, DivergedError):
+                model._resetUid(self.uid)
+                member._copyValues(model)
+        return found
+
+    def _task(self) -> Task:
+        """Which labels are valid; each estimator defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _task")
+
+    def _pose(self, dataset: DataFrame) -> Pose:
+        """What makes the problem from what is known of the rows; each estimator defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _pose")
 
     def warn_about_one_class(self, report: Report) -> None:
         """Log a warning when all labels are the same."""
@@ -89,24 +109,57 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
     def fitMultiple(
         self, dataset: DataFrame, paramMaps: Sequence[Any]
     ) -> Iterator[tuple[int, Any]]:
-        """Models for several param maps, as they are asked for; safe for several threads.
+        """Models for several param maps, trained together; safe for several threads.
 
-        When one fit fails or is interrupted, those that run in other threads are stopped before
-        their next pass, and those not yet begun are not begun.
+        Nothing is done before the first model is asked for. Then the rows are read once, and all
+        models whose ingest is the same (`INGEST_PARAMS`) share the passes over them.
         """
         estimator = self.copy()
         jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
-        return FitIterator(lambda n: estimator.fit(dataset, paramMaps[n]), len(paramMaps), jobs)
+        groups: dict[Any, list[int]] = {}
+        for number, extra in enumerate(paramMaps):
+            member = self.copy(extra)
+            values = [member.value(name) for name in INGEST_PARAMS]
+            groups.setdefault((member._task(), *values), []).append(number)
+
+        def fit(numbers: Sequence[int]) -> list[Any]:
+            return estimator._fit_together(dataset, [paramMaps[n] for n in numbers])
+
+        return FitIterator(fit, list(groups.values()), jobs)
+
+
+INGEST_PARAMS = (
+    "featuresCol",
+    "labelCol",
+    "weightCol",
+    "dtype",
+    "execution",
+    "aggregationDepth",
+)
+"""Params that models must agree in to share the rows that one ingest packed."""
 
 
 class FitIterator:
-    """Runs fits as they are asked for, by any thread, until one fails."""
+    """Trains groups of models as one of them is asked for, by any thread, until a fit fails.
 
-    def __init__(self, fit: Callable[[int], Any], number: int, jobs: JobGroup) -> None:
+    Parameters
+    ----------
+    fit : callable
+        Takes the numbers of the models of a group, and returns them, or errors in their place.
+    groups : sequence of sequences of int
+    jobs : JobGroup
+    """
+
+    def __init__(
+        self,
+        fit: Callable[[Sequence[int]], list[Any]],
+        groups: Sequence[Sequence[int]],
+        jobs: JobGroup,
+    ) -> None:
         self._fit = fit
-        self._number = number
+        self._groups = list(groups)
         self._jobs = jobs
-        self._next = 0
+        self._ready: list[tuple[int, Any]] = []
         self._failed: BaseException | None = None
         self._lock = threading.Lock()
 
@@ -114,22 +167,28 @@ class FitIterator:
         return self
 
     def __next__(self) -> tuple[int, Any]:
+        # a group is one fit: who asks while it runs waits for its models
         with self._lock:
             if self._failed is not None:
                 raise RuntimeError("another fit of this grid failed") from self._failed
-            if self._next >= self._number:
-                raise StopIteration
-            index = self._next
-            self._next += 1
-        try:
-            with self._jobs.around():
-                return index, self._fit(index)
-        except BaseException as error:
-            with self._lock:
-                if self._failed is None:  # the others fail because they are stopped
-                    self._failed = error
-            self._jobs.stop()
-            raise
+            try:
+                if not self._ready and self._groups:
+                    numbers = self._groups.pop(0)
+                    with self._jobs.around():
+                        models = self._fit(numbers)
+                    self._ready = list(zip(numbers, models, strict=True))
+                if not self._ready:
+                    raise StopIteration
+                number, model = self._ready.pop(0)
+                if isinstance(model, DivergedError):
+                    raise model
+            except StopIteration:
+                raise
+            except BaseException as error:
+                self._failed = error
+                self._jobs.stop()
+                raise
+            return number, model
 
 
 class LinearModel(Params, SafeReadWrite):

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
+from sparkml_lsml.penalties import ElasticNet
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
 from sparkml_lsml.spark.params import (
     FIRST_ORDER_SOLVERS,
@@ -24,11 +26,17 @@ from sparkml_lsml.spark.params import (
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.standardization import standardize
+from sparkml_lsml.standardization import Standardization, standardize
 
 log = logging.getLogger("sparkml_lsml")
 
 Array = npt.NDArray[np.float64]
+
+BATCH_BYTES = 512 * 2**20
+"""Memory of the driver for the vectors of solvers that share their passes."""
+
+VECTORS = 30
+"""Vectors of coefficients that a model of a batch holds: twice the memory of L-BFGS, and more."""
 
 SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
@@ -46,6 +54,8 @@ class Problem:
         Strengths of the penalty, see `Standardization.penalty`.
     solver, solver_reason : str
         The solver, and why it was chosen.
+    build : callable
+        Makes the model from a `LinearFit`.
     label_scale : float
         Standard deviation of the label of a regression, otherwise 1.
     sample_moments : bool
@@ -60,6 +70,7 @@ class Problem:
     l2: float
     solver: str
     solver_reason: str
+    build: "Callable[[LinearFit], Any]"
     label_scale: float = 1.0
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
@@ -83,32 +94,103 @@ class LinearFit:
     summary: TrainingSummary
 
 
+Pose = Callable[[Report], Problem]
+"""Makes the problem of a model from what the ingest learned of the rows."""
+
+
 def fit_linear(
-    params: HasSolverSettings,
-    dataset: DataFrame,
-    task: Task,
-    pose: Callable[[ResidentBlocks], Problem],
-) -> LinearFit:
-    """Read the rows, pose the problem, and minimise it.
+    models: Sequence[tuple[HasSolverSettings, Pose]], dataset: DataFrame, task: Task
+) -> list[Any]:
+    """Read the rows once, pose the problems of all models, and minimise them in shared passes.
 
     Parameters
     ----------
-    params : the estimator, with Params that are checked
+    models : sequence of (estimator, callable)
+        The estimators have checked Params, and agree in all that the ingest depends on.
     dataset : DataFrame
     task : {"binary", "multiclass", "regression"}
-    pose : callable
-        Makes the problem from the blocks.
+
+    Returns
+    -------
+    list of models, without Params
+        A `DivergedError`, which names the iteration, in place of one that diverged.
 
     Raises
     ------
     DataError, ColumnError
         If the rows cannot be trained on.
-    DivergedError
-        If the solver diverged; its message names the iteration.
     """
     started = time.perf_counter()
-    name = type(params).__name__
-    plan = IngestPlan(
+    params, name = models[0][0], type(models[0][0]).__name__
+    plan = ingest_plan(params, task)
+    blocks = ResidentBlocks(dataset, plan)
+    notes: list[str] = []
+    try:
+        problems = [pose(blocks.report) for _, pose in models]
+        uses_sgd = any(problem.solver == "sgd" for problem in problems)
+        if uses_sgd and not blocks.local and rows_are_sorted(blocks.report):
+            # models of partitions that each hold one class average to nothing useful
+            blocks.release()
+            partitions = parallelism(context(dataset))
+            blocks = ResidentBlocks(dataset.repartition(partitions), plan)
+            problems = [pose(blocks.report) for _, pose in models]
+            notes = [f"rows were sorted by label: shuffled once into {partitions} partitions"]
+            log.warning("%s: %s", name, notes[0])
+        members = [
+            Member(params, problem, blocks.report)
+            for (params, _), problem in zip(models, problems, strict=True)
+        ]
+        results = solve(members, blocks, plan, started, tuple(notes))
+    finally:
+        blocks.release()
+    return results
+
+
+def solve(
+    members: "Sequence[Member]",
+    blocks: ResidentBlocks,
+    plan: IngestPlan,
+    started: float,
+    notes: tuple[str, ...] = (),
+) -> list[Any]:
+    """Models of a batch, in as few passes as their layouts allow; see `fit_linear`."""
+    results: list[Any] = [None] * len(members)
+    where, why = _execution(plan, blocks)
+    for batch in batches(members):
+        shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
+        solved, passes = minimise([members[k] for k in batch], blocks, plan.name)
+        for k, (coef, solution) in zip(batch, solved, strict=True):
+            member, reason = members[k], solution.reason
+            if reason.name == "diverged" or not np.isfinite(coef).all():
+                diverged = Reason("diverged", reason.iteration)
+                results[k] = DivergedError(f"{plan.name}: {diverged}")
+                continue
+            if reason.name == "max_iter":
+                log.warning("%s: %s", plan.name, reason)
+            summary = TrainingSummary(
+                history=solution.history,
+                objective=solution.objective,
+                reason=reason,
+                solver=member.problem.solver,
+                solver_reason=member.problem.solver_reason,
+                execution=where,
+                execution_reason=why,
+                rows=blocks.rows,
+                features=member.layout.features,
+                partitions=blocks.partitions,
+                nbytes=blocks.nbytes,
+                ingest_seconds=blocks.seconds,
+                seconds=time.perf_counter() - started,
+                passes=passes,
+                notes=(*notes, *shared),
+            )
+            results[k] = member.problem.build(linear_fit(member.layout, coef, summary))
+    return results
+
+
+def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
+    """How an estimator wants its rows packed."""
+    return IngestPlan(
         features=params.value("featuresCol"),
         label=params.value("labelCol"),
         weight=params.value("weightCol") or None,
@@ -116,52 +198,15 @@ def fit_linear(
         dtype=params.value("dtype"),
         execution=params.value("execution"),
         depth=params.value("aggregationDepth"),
-        name=name,
+        name=type(params).__name__,
     )
-    blocks = ResidentBlocks(dataset, plan)
-    notes: tuple[str, ...] = ()
-    try:
-        problem = pose(blocks)
-        if problem.solver == "sgd" and not blocks.local and rows_are_sorted(blocks.report):
-            # models of partitions that each hold one class average to nothing useful
-            blocks.release()
-            partitions = parallelism(context(dataset))
-            blocks = ResidentBlocks(dataset.repartition(partitions), plan)
-            problem = pose(blocks)
-            notes = (f"rows were sorted by label: shuffled once into {partitions} partitions",)
-            log.warning("%s: %s", name, notes[0])
-        coef, solution, objective = _minimise(params, blocks, problem)
-        where, why = _execution(plan, blocks)
-        partitions = blocks.partitions
-    finally:
-        blocks.release()
-    layout = objective.layout
-    reason = solution.reason
-    if reason.name == "diverged" or not np.isfinite(coef).all():
-        raise DivergedError(f"{name}: {Reason('diverged', reason.iteration)}")
-    if reason.name == "max_iter":
-        log.warning("%s: %s", name, reason)
-    summary = TrainingSummary(
-        history=solution.history,
-        objective=solution.objective,
-        reason=reason,
-        solver=problem.solver,
-        solver_reason=problem.solver_reason,
-        execution=where,
-        execution_reason=why,
-        rows=blocks.rows,
-        features=layout.features,
-        partitions=partitions,
-        nbytes=blocks.nbytes,
-        ingest_seconds=blocks.seconds,
-        seconds=time.perf_counter() - started,
-        passes=objective.passes,
-        notes=notes,
-    )
+
+
+def linear_fit(layout: Layout, coef: Array, summary: TrainingSummary) -> LinearFit:
+    """The result in the units of the rows, from coefficients of shape (layout.size,)."""
     intercepts = coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs)
-    return LinearFit(
-        layout.weight_matrix(coef[None, :])[0], intercepts, coef[layout.extras], summary
-    )
+    weights = layout.weight_matrix(coef[None, :])[0]
+    return LinearFit(weights, intercepts, coef[layout.extras], summary)
 
 
 def rows_are_sorted(report: Report) -> bool:
@@ -175,54 +220,111 @@ def rows_are_sorted(report: Report) -> bool:
     return between > SORTED_SHARE * variance
 
 
-def _minimise(
-    params: HasSolverSettings, blocks: ResidentBlocks, problem: Problem
-) -> tuple[Array, Solution, BlockObjective]:
-    """Coefficients for the stored features, the solution, and the objective it came from."""
-    moments = blocks.report.moments
-    if moments is None:  # pragma: no cover - blocks with rows always have moments
-        raise AssertionError("no moments of the features")
-    mean, deviation = moments.mean(), np.sqrt(moments.variance(problem.sample_moments))
-    overflow = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(deviation))
-    if len(overflow):
-        raise DataError(
-            f"{len(overflow)} features, the first of them number {overflow[0]}, have values so "
-            "large that their variance overflows: rescale them to below 1e150"
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A model of a batch: its estimator, its problem, and what is known of its rows.
+
+    ``held_out`` is the fold whose rows it does not see, -1 where it sees all.
+    """
+
+    params: HasSolverSettings
+    problem: Problem
+    report: Report
+    held_out: int = -1
+
+    @property
+    def layout(self) -> Layout:
+        """Where its coefficients are."""
+        return Layout(
+            features=self.report.longest,
+            outputs=self.problem.outputs,
+            fit_intercept=self.params.value("fitIntercept"),
+            constants=len(self.problem.loss.constants),
         )
-    standardized = params.value("standardization")
-    layout = Layout(
-        features=len(mean),
-        outputs=problem.outputs,
-        fit_intercept=params.value("fitIntercept"),
-        constants=len(problem.loss.constants),
+
+    def units(self) -> tuple[Standardization, ElasticNet]:
+        """The units that its solver works in, and the penalty in them."""
+        problem, moments = self.problem, self.report.moments
+        if moments is None:  # pragma: no cover - blocks with rows always have moments
+            raise AssertionError("no moments of the features")
+        mean, deviation = moments.mean(), np.sqrt(moments.variance(problem.sample_moments))
+        overflow = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(deviation))
+        if len(overflow):
+            raise DataError(
+                f"{len(overflow)} features, the first of them number {overflow[0]}, have values so "
+                "large that their variance overflows: rescale them to below 1e150"
+            )
+        standardized = self.params.value("standardization")
+        units = standardize(
+            self.layout,
+            mean,
+            deviation,
+            curvature=problem.loss.curvature,
+            l2=problem.l2,
+            standardized=standardized,
+            label_scale=problem.label_scale,
+            about_zero=problem.solver in FIRST_ORDER_SOLVERS,
+        )
+        return units, units.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)
+
+    def start(self) -> Array:
+        """Coefficients to start from, in the solver's units."""
+        layout = self.layout
+        return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)
+
+
+def batches(members: Sequence[Member]) -> list[list[int]]:
+    """Numbers of the models that share their passes.
+
+    They have the same loss and layout; the normal equations need one pass a model. Batches are
+    split where the vectors of their solvers would take more than `BATCH_BYTES`.
+    """
+    found: dict[Any, list[list[int]]] = {}
+    for k, member in enumerate(members):
+        direct = k if member.problem.solver == "normal" else -1
+        layout = member.layout
+        room = max(1, BATCH_BYTES // (8 * VECTORS * layout.size))
+        group = found.setdefault((repr(member.problem.loss), layout, direct), [[]])
+        if len(group[-1]) >= room:
+            group.append([])
+        group[-1].append(k)
+    return [batch for group in found.values() for batch in group]
+
+
+def minimise(
+    members: Sequence[Member], blocks: ResidentBlocks, name: str
+) -> tuple[list[tuple[Array, Solution]], int]:
+    """Coefficients for the stored features and the solution of each model, and the passes."""
+    first = members[0]
+    units, penalties = zip(*(member.units() for member in members), strict=True)
+    held_out = [member.held_out for member in members]
+    objective = BlockObjective(
+        blocks,
+        first.problem.loss,
+        first.layout,
+        units,
+        name,
+        held_out=held_out if max(held_out) >= 0 else None,
     )
-    standardization = standardize(
-        layout,
-        mean,
-        deviation,
-        curvature=problem.loss.curvature,
-        l2=problem.l2,
-        standardized=standardized,
-        label_scale=problem.label_scale,
-        about_zero=problem.solver in FIRST_ORDER_SOLVERS,
-    )
-    objective = BlockObjective(blocks, problem.loss, layout, standardization, type(params).__name__)
-    penalty = standardization.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)
-    if problem.solver == "normal":
-        labels = blocks.report.label_moments
+    if first.problem.solver == "normal":
+        labels = first.report.label_moments
         label_mean = 0.0 if labels is None else float(labels.mean()[0])
-        solver = NormalEquations(tol=params.value("tol"))
-        solution = solver.solve(objective, penalty, label_mean)
+        solver = NormalEquations(tol=first.params.value("tol"))
+        solutions = [solver.solve(objective, penalties[0], label_mean)]
     else:
-        start = np.zeros(layout.size) if problem.start is None else problem.start(layout)
-        [solution] = minimize(
+        size = first.layout.size
+        solutions = minimize(
             objective,
-            penalty,
-            build_solver(problem.solver, params, layout.size),
-            start[None, :],
-            max_iter=params.value("maxIter"),
+            penalties,
+            [build_solver(m.problem.solver, m.params, size) for m in members],
+            np.stack([member.start() for member in members]),
+            max_iter=[member.params.value("maxIter") for member in members],
         )
-    return standardization.to_stored(solution.coef[None, :])[0], solution, objective
+    coef = [
+        one.to_stored(solution.coef[None, :])[0]
+        for one, solution in zip(units, solutions, strict=True)
+    ]
+    return list(zip(coef, solutions, strict=True)), objective.passes
 
 
 def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:

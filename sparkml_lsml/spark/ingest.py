@@ -18,8 +18,10 @@ from pyspark.sql.types import (
     NumericType,
 )
 
+from sparkml_lsml.blocks.folds import fold_reports
 from sparkml_lsml.blocks.pack import PROBLEMS, Handle, PackSettings, Report, Task, pack
 from sparkml_lsml.errors import ColumnError, ColumnTypeError, DataError
+from sparkml_lsml.spark.workers import settle
 
 HANDLE_SCHEMA = "handle binary, report binary"
 
@@ -99,6 +101,7 @@ def training_frame(
     label: str,
     weight: str | None,
     partitions: int,
+    fold: Column | None = None,
 ) -> DataFrame:
     """Features, label and weight, in at most as many partitions as there are cores.
 
@@ -110,6 +113,8 @@ def training_frame(
     ]
     if weight is not None:
         columns.append(quoted(weight).cast("double").alias("weight"))
+    if fold is not None:
+        columns.append(fold.cast("int").alias("fold"))
     return dataset.select(*columns).coalesce(partitions)
 
 
@@ -119,7 +124,12 @@ def packer(
     """The function that `mapInArrow` runs on each partition."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        settle()
         handle, report = pack(batches, settings)
+        if settings.folds and handle.rows:
+            block = handle.block if handle.files is None else handle.files.open()
+            assert block is not None
+            report.folds = fold_reports(block, settings.folds, settings.task)
         saved = pickle.dumps(report)
         if handle.files is not None and len(saved) > SMALL_REPORT:
             # this row is cached and read in every pass: moments of wide rows stay out of it

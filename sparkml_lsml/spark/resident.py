@@ -2,18 +2,16 @@
 
 import contextlib
 import logging
-import os
 import pickle
 import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pyspark import RDD, SparkContext, StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.blocks.pack import Handle, PackSettings, Report, Task
@@ -38,6 +36,7 @@ from sparkml_lsml.spark.ingest import (
 )
 from sparkml_lsml.spark.session import check_executors, context, parallelism
 from sparkml_lsml.spark.sweep import remove_files
+from sparkml_lsml.spark.workers import open_block, settle
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -46,9 +45,6 @@ LOCAL_BYTES = 32 * 2**20
 
 REBUILDS = 3
 """Times that all blocks are packed anew in one pass before the fit gives up."""
-
-OWN_BLOCKS_ONLY = "SPARKML_LSML_OWN_BLOCKS_ONLY"
-"""Environment variable of executors: open no block of another executor of the same machine."""
 
 Identity = tuple[int, int]
 NO_ROWS: tuple[Identity, str] = ((0, 0), "")
@@ -73,6 +69,10 @@ class IngestPlan:
         Levels of the aggregation tree, at most.
     name : str
         What jobs are called.
+    fold : Column or None
+        Number of the fold that a row is held out in.
+    folds : int
+        Number of folds, 0 without.
     """
 
     features: str
@@ -83,6 +83,8 @@ class IngestPlan:
     execution: Execution = "auto"
     depth: int = 2
     name: str = "fit"
+    fold: Column | None = None
+    folds: int = 0
 
 
 class ResidentBlocks:
@@ -195,6 +197,7 @@ class ResidentBlocks:
             inline if plan.execution == "local" else inline // target,
             self._fit,
             on_disk=not self._encrypted,
+            folds=plan.folds,
         )
         report = self._pack(settings, target)
         handles = [handle for _, handle in report.handles]
@@ -209,7 +212,7 @@ class ResidentBlocks:
         # the source may run jobs, for its shuffles, before its RDD is there
         with self._jobs.job(f"{plan.name} ingest"):
             frame = training_frame(
-                self._dataset, plan.features, plan.label, plan.weight, partitions
+                self._dataset, plan.features, plan.label, plan.weight, partitions, plan.fold
             )
             packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA)
             self._rdd = packed.rdd.persist(StorageLevel.MEMORY_AND_DISK)
@@ -334,42 +337,6 @@ class _CollectBlocks:
         return _BlockList([block])
 
 
-_open: dict[str, Block] = {}
-"""Blocks that this Python worker has mapped. Mapping a block anew costs a page fault a page."""
-
-
-def forget_deleted() -> None:
-    """Drop the mappings of files that are gone: they would keep their disk space."""
-    for path in [path for path in _open if not Path(path).exists()]:
-        del _open[path]
-
-
-def _open_block(handle: Handle) -> Block | None:
-    """The rows of a handle; None where they cannot be reached from here."""
-    if handle.files is None:
-        return handle.block
-    folder = handle.files.folder
-    if folder not in _open:
-        forget_deleted()
-        if not _may_open(folder):
-            return None
-        try:
-            _open[folder] = handle.files.open()
-        except FileNotFoundError:
-            return None
-    elif not Path(folder).exists():
-        del _open[folder]
-        return None
-    return _open[folder]
-
-
-def _may_open(folder: str) -> bool:
-    if os.environ.get(OWN_BLOCKS_ONLY) != "1":
-        return True
-    own = [path for path in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if path]
-    return any(Path(folder).is_relative_to(path) for path in own)
-
-
 def _handles(rows: Iterable[Any]) -> Iterator[tuple[Handle, bytes]]:
     for row in rows:
         yield pickle.loads(bytes(row["handle"])), bytes(row["report"])
@@ -379,6 +346,7 @@ def _run_pass(sent: Any) -> PartitionFunction:
     """A function that runs the broadcast pass on the block of a partition."""
 
     def run(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
+        settle()
         task, known = sent.value
         total = Total()
         for handle, _ in _handles(rows):
@@ -386,7 +354,7 @@ def _run_pass(sent: Any) -> PartitionFunction:
             if handle.identity != identity:
                 total.changed += (partition,)
             elif handle.rows:
-                block = _open_block(handle)
+                block = open_block(handle)
                 if block is None:
                     total.missing += (partition,)
                     continue

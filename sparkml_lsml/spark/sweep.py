@@ -13,6 +13,7 @@ from pyspark import SparkContext
 from sparkml_lsml.blocks.pack import fit_folder
 from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.session import executors, parallelism
+from sparkml_lsml.spark.workers import forget_deleted
 
 ROUNDS = 5
 
@@ -48,8 +49,6 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
 
 def _remover(fit: str, pause: float) -> Callable[[Iterable[Any]], Iterator[str]]:
     def remove(rows: Iterable[Any]) -> Iterator[str]:
-        from sparkml_lsml.spark.resident import forget_deleted
-
         for _ in rows:
             pass
         roots = os.environ.get("SPARK_LOCAL_DIRS", "")

@@ -308,7 +308,13 @@ def test_passes_and_sums_survive_the_way_to_a_worker_and_back() -> None:
     passes: list[Pass] = [
         GradientPass(formula.loss, layout, start(formula), 0.5, (1,)),
         LocalSgdPass(
-            formula.loss, layout, units, (L2(0.1),) * 2, tuple(SETTINGS), start(formula), (1,)
+            formula.loss,
+            layout,
+            (units,) * 2,
+            (L2(0.1),) * 2,
+            tuple(SETTINGS),
+            start(formula),
+            (1,),
         ),
         GramPass(units.shift, units.scale, 0.5),
     ]

@@ -1,0 +1,183 @@
+"""Models of all folds and param maps of a cross-validation, over one ingest."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import Column, DataFrame
+
+from sparkml_lsml.blocks.block import Block, CsrRows
+from sparkml_lsml.blocks.folds import without
+from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.metrics import Measure
+from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.scoring import Scorer
+
+Array = npt.NDArray[np.float64]
+
+SCORED_ROWS = 32_768
+"""Rows that are scored at a time, for all models."""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """What a cross-validation found.
+
+    Attributes
+    ----------
+    metrics : array of shape (folds, param maps)
+    models : list of lists of models
+        One for each fold and param map.
+    best_model
+        Trained on all rows; None if none was chosen.
+    """
+
+    metrics: Array
+    models: list[list[Any]]
+    best_model: Any
+
+
+def cross_fit(
+    estimators: Sequence[LinearEstimator],
+    dataset: DataFrame,
+    fold: Column,
+    folds: int,
+    measure: Callable[[], Measure],
+    *,
+    weighted: bool,
+    choose: Callable[[Array], int] | None,
+    held_out: Sequence[int] | None = None,
+) -> CrossFit:
+    """Train and measure all models in shared passes, choose, and train the best on all rows.
+
+    Parameters
+    ----------
+    estimators : sequence of LinearEstimator
+        One for each param map, with the same ingest.
+    dataset : DataFrame
+    fold : Column
+        Number of the fold of each row.
+    folds : int
+    measure : callable
+        Makes an empty measure.
+    weighted : bool
+        Whether the metric counts rows by their weights.
+    choose : callable or None
+        Takes the metrics and returns the number of the best param map, to be trained on all rows.
+    held_out : sequence of int, optional
+        The folds that models are trained without, and measured on; all by default.
+
+    Raises
+    ------
+    DataError
+        If a fold has no rows to train on, or none to measure.
+    DivergedError
+        If a model diverged.
+    """
+    started = time.perf_counter()
+    members = [estimator.copy()._normalise() for estimator in estimators]
+    for member in members:
+        member._check_columns(dataset)
+    poses = [member._pose(dataset) for member in members]
+    plan = replace(ingest_plan(members[0], members[0]._task()), fold=fold, folds=folds)
+    tested = range(folds) if held_out is None else held_out
+    with ResidentBlocks(dataset, plan) as blocks:
+        batch = []
+        for number in tested:
+            report = without(blocks.report.folds, number)
+            _check_fold(number, report.moments, blocks.report.folds[number].moments)
+            batch += [
+                Member(member, pose(report), report, number)
+                for member, pose in zip(members, poses, strict=True)
+            ]
+        models = _checked(solve(batch, blocks, plan, started), members * len(tested))
+        scorers = tuple(model._scorer() for model in models)
+        owners = np.array([member.held_out for member in batch], dtype=np.int32)
+        task = MeasurePass(scorers, owners, tuple(measure() for _ in batch), weighted)
+        sums: _Measures = blocks.run(task, f"{plan.name} metrics")
+        metrics = np.array([one.value() for one in sums.measures])
+        metrics = metrics.reshape(len(tested), len(members))
+        best_model = None
+        if choose is not None:
+            best = choose(metrics)
+            last = Member(members[best], poses[best](blocks.report), blocks.report)
+            [best_model] = _checked(solve([last], blocks, plan, started), [members[best]])
+    rows = iter(models)
+    by_fold = [[next(rows) for _ in members] for _ in tested]
+    return CrossFit(metrics, by_fold, best_model)
+
+
+def _check_fold(number: int, trained: Any, tested: Any) -> None:
+    for what, moments in (("train on", trained), ("measure", tested)):
+        if moments is None or moments.weight <= 0.0:
+            raise DataError(
+                f"fold {number} has no rows to {what}: use fewer folds, or another foldCol or seed"
+            )
+
+
+def _checked(models: list[Any], members: Sequence[LinearEstimator]) -> list[Any]:
+    """The models with the Params of their estimators."""
+    for model, member in zip(models, members, strict=True):
+        if isinstance(model, DivergedError):
+            raise model
+        model._resetUid(member.uid)
+        member._copyValues(model)
+    return models
+
+
+@dataclass
+class _Measures:
+    measures: tuple[Any, ...]
+
+    def merge(self, other: "_Measures") -> "_Measures":
+        for mine, theirs in zip(self.measures, other.measures, strict=True):
+            mine.merge(theirs)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class MeasurePass:
+    """Metrics of models on the rows that they were not trained on.
+
+    Parameters
+    ----------
+    scorers : sequence of Scorer
+    held_out : int array of shape (models,)
+    measures : sequence of Measure
+        Empty ones.
+    weighted : bool
+    """
+
+    scorers: tuple[Scorer, ...]
+    held_out: npt.NDArray[np.int32]
+    measures: tuple[Any, ...]
+    weighted: bool
+
+    def __call__(self, block: Block, partition: int) -> _Measures:
+        """Sums of one block."""
+        assert block.fold is not None
+        # a worker keeps this pass for all its blocks
+        measures = copy.deepcopy(self.measures)
+        for start in range(0, block.rows, SCORED_ROWS):
+            rows = slice(start, min(start + SCORED_ROWS, block.rows))
+            fold, y = block.fold[rows], block.y[rows]
+            weight = np.ones(len(y))
+            if self.weighted and block.weight is not None:
+                weight = block.weight[rows]
+            for number in np.unique(self.held_out):
+                held = fold == number
+                if not held.any():
+                    continue
+                if isinstance(block.X, CsrRows):
+                    X: Any = block.X.take(np.flatnonzero(held) + start)
+                else:
+                    X = block.X[rows][held]
+                for k in np.flatnonzero(self.held_out == number):
+                    measures[k].add(y[held], weight[held], self.scorers[k].score(X))
+        return _Measures(measures)

@@ -1,0 +1,162 @@
+"""What the searches share: when models can be trained together, and how they are measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.ml import Estimator, Pipeline, PipelineModel
+from pyspark.ml.evaluation import (
+    BinaryClassificationEvaluator,
+    Evaluator,
+    MulticlassClassificationEvaluator,
+    RegressionEvaluator,
+)
+from pyspark.ml.param import Params
+from pyspark.sql import Column, DataFrame
+
+from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
+from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
+from sparkml_lsml.spark.estimator import INGEST_PARAMS, LinearEstimator
+
+Array = npt.NDArray[np.float64]
+
+CONFUSION_METRICS = (
+    "accuracy",
+    "hammingLoss",
+    "f1",
+    "weightedPrecision",
+    "weightedRecall",
+    "weightedFMeasure",
+    "logLoss",
+)
+RESIDUAL_METRICS = ("rmse", "mse", "mae", "r2")
+SAMPLING_SOLVERS = ("sgd", "minibatch-sgd")
+"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A grid whose models can be trained together.
+
+    Attributes
+    ----------
+    stages : list
+        Stages of a pipeline before the estimator, which are fitted once a fold.
+    members : list of LinearEstimator
+        One for each param map.
+    measure : callable
+        Makes an empty measure of what the evaluator evaluates.
+    weighted : bool
+    """
+
+    stages: list[Any]
+    members: list[LinearEstimator]
+    measure: Callable[[], Measure]
+    weighted: bool
+
+    @staticmethod
+    def of(estimator: Estimator[Any], maps: Sequence[Any], evaluator: Evaluator) -> "Search | None":
+        """The search, or None where models have to be trained and measured one by one."""
+        stages: list[Any] = []
+        last: Any = estimator
+        if isinstance(estimator, Pipeline) and type(estimator) is Pipeline:
+            *stages, last = estimator.getStages()
+        if not isinstance(last, LinearEstimator):
+            return None
+        own = {param for extra in maps for param in extra}
+        if any(not last.hasParam(p.name) or p.parent != last.uid for p in own):
+            return None  # a Param of an earlier stage, or of the pipeline itself
+        members = [last.copy(extra) for extra in maps]
+        ingests = {tuple(m.value(name) for name in INGEST_PARAMS) for m in members}
+        tasks = {member._task() for member in members}
+        if len(ingests) > 1 or len(tasks) > 1:
+            return None
+        if any(member.value("solver") in SAMPLING_SOLVERS for member in members):
+            return None
+        measure = _measure(evaluator, members)
+        if measure is None:
+            return None
+        weight = _param(evaluator, "weightCol")
+        if weight and weight != members[0].value("weightCol"):
+            return None
+        return Search(stages, members, measure, bool(weight))
+
+    def run(
+        self,
+        dataset: DataFrame,
+        fold: Column,
+        folds: int,
+        choose: Callable[[Array], int],
+        held_out: Sequence[int] | None = None,
+    ) -> CrossFit:
+        """Train and measure all models; the best is trained on all rows unless there are stages.
+
+        ``fold`` is a column of the dataset.
+        """
+        fit = partial(
+            cross_fit,
+            self.members,
+            fold=fold,
+            folds=folds,
+            measure=self.measure,
+            weighted=self.weighted,
+        )
+        if not self.stages:
+            return fit(dataset, choose=choose, held_out=held_out)
+        metrics, models = [], []
+        for number in range(folds) if held_out is None else held_out:
+            before = Pipeline(stages=self.stages).fit(dataset.where(fold != number))
+            part = fit(before.transform(dataset), choose=None, held_out=[number])
+            metrics.append(part.metrics[0])
+            models.append([PipelineModel([*before.stages, model]) for model in part.models[0]])
+        return CrossFit(np.array(metrics), models, None)
+
+
+def _measure(
+    evaluator: Evaluator, members: Sequence[LinearEstimator]
+) -> Callable[[], Measure] | None:
+    """What the evaluator evaluates, if it looks at the columns that the models write."""
+    first = members[0]
+    if _param(evaluator, "labelCol") != first.value("labelCol"):
+        return None
+    metric = str(_param(evaluator, "metricName"))
+    kind = type(evaluator)
+    columns = {
+        name: {m.value(name) for m in members if m.hasParam(name)}
+        for name in ("predictionCol", "rawPredictionCol", "probabilityCol")
+    }
+
+    def same(of_evaluator: str, *of_model: str) -> bool:
+        return any(columns[name] == {_param(evaluator, of_evaluator)} for name in of_model)
+
+    if kind is BinaryClassificationEvaluator:
+        # a probability ranks rows as the margin does
+        ranks = same("rawPredictionCol", "rawPredictionCol", "probabilityCol")
+        binary = all(m._task() == "binary" or m.value("family") != "multinomial" for m in members)
+        return partial(Ranking, metric) if ranks and binary else None
+    if kind is MulticlassClassificationEvaluator and metric in CONFUSION_METRICS:
+        if metric == "logLoss" and not same("probabilityCol", "probabilityCol"):
+            return None
+        beta = float(_param(evaluator, "beta"))
+        return partial(Confusion, metric, beta) if same("predictionCol", "predictionCol") else None
+    if kind is RegressionEvaluator and metric in RESIDUAL_METRICS:
+        return partial(Residuals, metric) if same("predictionCol", "predictionCol") else None
+    return None
+
+
+def _param(owner: Params, name: str) -> Any:
+    param = owner.getParam(name)
+    return owner.getOrDefault(param) if owner.isDefined(param) else None
+
+
+def best(evaluator: Evaluator) -> Callable[[Array], int]:
+    """What chooses the best mean metric, the first of several."""
+
+    def choose(metrics: Array) -> int:
+        mean = metrics.mean(axis=0)
+        return int(np.argmax(mean) if evaluator.isLargerBetter() else np.argmin(mean))
+
+    return choose

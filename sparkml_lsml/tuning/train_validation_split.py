@@ -1,0 +1,54 @@
+"""One split into rows to train on and rows to measure, over one ingest."""
+
+from typing import Any
+
+import pyspark.ml.tuning
+import pyspark.sql.functions as F
+from pyspark.ml.tuning import TrainValidationSplitModel
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.tuning.search import Search, best
+
+VALIDATION, TRAINING = 0, 1
+
+
+class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
+    """A search on one random split that trains all param maps together.
+
+    Takes the place of :class:`pyspark.ml.tuning.TrainValidationSplit`; see `CrossValidator` for
+    when models are trained together and when one by one.
+
+    Examples
+    --------
+    >>> from pyspark.ml.evaluation import RegressionEvaluator
+    >>> from pyspark.ml.linalg import Vectors
+    >>> from pyspark.ml.tuning import ParamGridBuilder
+    >>> from sparkml_lsml.regression import LinearRegression
+    >>> rows = [(2.0 * i, Vectors.dense(i)) for i in range(20)]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> linear = LinearRegression()
+    >>> grid = ParamGridBuilder().addGrid(linear.regParam, [0.0, 10.0]).build()
+    >>> search = TrainValidationSplit(
+    ...     estimator=linear, estimatorParamMaps=grid, seed=1, evaluator=RegressionEvaluator()
+    ... )
+    >>> search.fit(df).bestModel.getRegParam()
+    0.0
+    """
+
+    def _fit(self, dataset: DataFrame) -> TrainValidationSplitModel:
+        maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
+        search = Search.of(self.getEstimator(), maps, evaluator)
+        if search is None:
+            return super()._fit(dataset)
+        random, name = f"{self.uid}_rand", f"{self.uid}_fold"
+        rows = dataset.select("*", F.rand(self.getSeed()).alias(random))
+        part = F.when(rows[random] >= self.getTrainRatio(), VALIDATION).otherwise(TRAINING)
+        rows = rows.select("*", part.alias(name)).drop(random)
+        found = search.run(rows, quoted(name), 2, best(evaluator), held_out=[VALIDATION])
+        metrics = [float(value) for value in found.metrics[0]]
+        model = found.best_model
+        if model is None:
+            model = self.getEstimator().fit(dataset, maps[best(evaluator)(found.metrics)])
+        models: Any = found.models[0] if self.getCollectSubModels() else None
+        return self._copyValues(TrainValidationSplitModel(model, metrics, models))

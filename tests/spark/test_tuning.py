@@ -1,0 +1,369 @@
+"""Grids trained together, beside single fits and beside MLlib's own searches."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyspark.ml.tuning as mllib
+import pyspark.sql.functions as F
+import pytest
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import classification as mllib_classification
+from pyspark.ml import regression as mllib_regression
+from pyspark.ml.evaluation import (
+    BinaryClassificationEvaluator,
+    MulticlassClassificationEvaluator,
+    RegressionEvaluator,
+)
+from pyspark.ml.feature import StandardScaler
+from pyspark.ml.tuning import ParamGridBuilder
+from pyspark.sql import DataFrame, SparkSession
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+
+from sparkml_lsml.classification import LinearSVC, LogisticRegression
+from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
+from tests.spark.helpers import frame, jobs_so_far, nothing_left, numbers
+
+Array = npt.NDArray[np.float64]
+
+
+def rows_of(spark: SparkSession, load: Any, weighted: bool = False) -> DataFrame:
+    X, y = load(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    rows = frame(spark, X, y, partitions=3)
+    if weighted:
+        rows = rows.withColumn("weight", F.lit(1.0) + (F.col("label") > y.mean()).cast("double"))
+    rows = rows.cache()
+    rows.count()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def cancer(spark: SparkSession) -> DataFrame:
+    return rows_of(spark, load_breast_cancer, weighted=True)
+
+
+@pytest.fixture(scope="module")
+def diabetes(spark: SparkSession) -> DataFrame:
+    return rows_of(spark, load_diabetes)
+
+
+@pytest.fixture(scope="module")
+def iris(spark: SparkSession) -> DataFrame:
+    return rows_of(spark, load_iris)
+
+
+@pytest.fixture
+def ingests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give a list that grows with each time that rows are read."""
+    seen: list[str] = []
+    plain = ResidentBlocks._ingest
+
+    def ingest(self: ResidentBlocks) -> Any:
+        seen.append(self._plan.name)
+        return plain(self)
+
+    monkeypatch.setattr(ResidentBlocks, "_ingest", ingest)
+    return seen
+
+
+# ---------------------------------------------------- fitMultiple
+
+
+@pytest.mark.parametrize("execution", ["local", "distributed"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(tol=1e-9, maxIter=30, weightCol="weight"),
+        LinearSVC(tol=1e-7, maxIter=30),
+        LinearSVC(loss="squaredHinge", tol=1e-9, maxIter=30),
+    ],
+    ids=["logistic", "hinge", "squaredHinge"],
+)
+def test_models_of_a_grid_are_those_of_single_fits(
+    cancer: DataFrame, ingests: list[str], estimator: Any, execution: str
+) -> None:
+    estimator = estimator.copy({estimator.execution: execution})
+    grid = ParamGridBuilder().addGrid(estimator.regParam, [1.0, 0.01])
+    if execution == "local":
+        grid = grid.addGrid(estimator.elasticNetParam, [0.0, 0.5])
+        grid = grid.addGrid(estimator.fitIntercept, [True, False])
+        grid = grid.addGrid(estimator.standardization, [True, False])
+    maps = [*grid.build(), {estimator.maxIter: 3, estimator.threshold: 0.7}, {estimator.tol: 1e-3}]
+    together = dict(estimator.fitMultiple(cancer, maps))
+    assert len(ingests) == 1
+    assert sorted(together) == list(range(len(maps)))
+    for number, extra in enumerate(maps):
+        alone = estimator.copy(extra).fit(cancer)
+        model = together[number]
+        assert model.summary.objective == pytest.approx(alone.summary.objective, rel=1e-8)
+        assert model.uid == estimator.uid
+        for param in extra:
+            assert model.getOrDefault(param.name) == extra[param]
+    passes = together[0].summary.passes
+    assert "shared their passes" in together[0].summary.notes[-1]
+    assert passes < sum(len(together[n].summary.history) for n in together)
+
+
+def test_grids_of_regressions(diabetes: DataFrame, ingests: list[str]) -> None:
+    estimator = LinearRegression(tol=1e-9)
+    maps = [
+        {estimator.solver: solver, estimator.regParam: strength}
+        for solver in ("normal", "l-bfgs")
+        for strength in (0.1, 10.0)
+    ]
+    maps += [{estimator.loss: "huber", estimator.regParam: 0.1}]
+    together = dict(estimator.fitMultiple(diabetes, maps))
+    assert len(ingests) == 1
+    for number, extra in enumerate(maps):
+        alone = estimator.copy(extra).fit(diabetes)
+        assert together[number].summary.objective == pytest.approx(
+            alone.summary.objective, rel=1e-8
+        )
+        np.testing.assert_allclose(numbers(together[number]), numbers(alone), rtol=1e-4, atol=1e-6)
+
+
+def test_sgd_in_a_grid(cancer: DataFrame) -> None:
+    estimator = LogisticRegression(solver="sgd", maxIter=4, seed=5, regParam=0.1)
+    maps = [{estimator.stepSize: 0.5}, {estimator.regParam: 0.01, estimator.maxIter: 2}]
+    for number, model in estimator.fitMultiple(cancer, maps):
+        alone = estimator.copy(maps[number]).fit(cancer)
+        np.testing.assert_allclose(numbers(model), numbers(alone), rtol=1e-9)
+
+
+def test_what_the_ingest_depends_on_splits_a_grid(cancer: DataFrame, ingests: list[str]) -> None:
+    estimator = LogisticRegression(maxIter=2)
+    maps = [
+        {estimator.weightCol: "weight"},
+        {estimator.regParam: 0.1},
+        {estimator.weightCol: "weight", estimator.regParam: 0.1},
+    ]
+    models = dict(estimator.fitMultiple(cancer, maps))
+    assert len(ingests) == 2
+    for number, extra in enumerate(maps):
+        np.testing.assert_allclose(
+            numbers(models[number]), numbers(estimator.copy(extra).fit(cancer)), rtol=1e-9
+        )
+
+
+def test_nothing_is_read_before_the_first_model(spark: SparkSession, cancer: DataFrame) -> None:
+    estimator = LogisticRegression(maxIter=2)
+    before = jobs_so_far(spark)
+    iterator = estimator.fitMultiple(cancer, [{}, {estimator.regParam: 0.1}])
+    assert jobs_so_far(spark) == before
+    found: list[int] = []
+
+    def work() -> None:
+        found.extend(number for number, _ in iterator)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [0, 1]
+
+
+def test_a_batch_is_split_by_its_memory(cancer: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparkml_lsml.spark.fitting.BATCH_BYTES", 31 * 8 * 30 * 2)
+    estimator = LogisticRegression(maxIter=3)
+    maps = [{estimator.regParam: 0.1 * (number + 1)} for number in range(5)]
+    notes = [model.summary.notes for _, model in estimator.fitMultiple(cancer, maps)]
+    shared = ("one of 2 models that shared their passes",)
+    assert notes == [shared, shared, shared, shared, ()]
+
+
+def test_a_model_that_diverges_does_not_take_the_others(cancer: DataFrame) -> None:
+    estimator = LogisticRegression(solver="gradient-descent", lineSearch="fixed", maxIter=200)
+    iterator = estimator.fitMultiple(cancer, [{estimator.stepSize: 0.1}, {estimator.stepSize: 1e9}])
+    number, model = next(iterator)
+    assert (number, model.summary.reason.name) == (0, "max_iter")
+    with pytest.raises(DivergedError, match="diverged at iteration"):
+        next(iterator)
+
+
+# ---------------------------------------------------- searches beside MLlib's
+
+AREA = partial(BinaryClassificationEvaluator)
+CLASSES = partial(MulticlassClassificationEvaluator)
+SEARCHES: dict[str, tuple[str, str, Any]] = {
+    "logistic-roc": ("cancer", "logistic", AREA),
+    "logistic-pr": ("cancer", "logistic", partial(AREA, metricName="areaUnderPR")),
+    "logistic-loss": ("cancer", "logistic", partial(CLASSES, metricName="logLoss")),
+    "logistic-iris-f1": ("iris", "logistic", CLASSES),
+    "svc-accuracy": ("cancer", "svc", partial(CLASSES, metricName="accuracy")),
+    "linear-rmse": ("diabetes", "linear", partial(RegressionEvaluator)),
+    "linear-r2": ("diabetes", "linear", partial(RegressionEvaluator, metricName="r2")),
+}
+SLOW = ("logistic-pr", "logistic-loss", "svc-accuracy", "linear-r2")
+each_search = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SEARCHES],
+)
+ESTIMATORS: dict[str, tuple[type[Any], type[Any]]] = {
+    "logistic": (mllib_classification.LogisticRegression, LogisticRegression),
+    "svc": (mllib_classification.LinearSVC, LinearSVC),
+    "linear": (mllib_regression.LinearRegression, LinearRegression),
+}
+
+
+def both(
+    rows: DataFrame, kind: str, evaluator: Any, searches: tuple[Any, Any], **settings: Any
+) -> list[Any]:
+    """MLlib's search with its estimator, and ours with ours."""
+    found = []
+    for search, cls in zip(searches, ESTIMATORS[kind], strict=True):
+        estimator = cls(tol=1e-9, maxIter=300)
+        grid = ParamGridBuilder().addGrid(estimator.regParam, [0.01, 0.3, 10.0]).build()
+        found.append(
+            search(
+                estimator=estimator, estimatorParamMaps=grid, evaluator=evaluator, **settings
+            ).fit(rows)
+        )
+    return found
+
+
+@each_search
+def test_cross_validation_is_mllibs(
+    spark: SparkSession, request: pytest.FixtureRequest, ingests: list[str], name: str
+) -> None:
+    data, kind, evaluator = SEARCHES[name]
+    rows = request.getfixturevalue(data)
+    searches = (mllib.CrossValidator, CrossValidator)
+    with nothing_left(spark):
+        theirs, ours = both(rows, kind, evaluator(), searches, numFolds=2, seed=11)
+    assert len(ingests) == 1
+    # the hinge has no curvature: where rows of the other fold lie is not determined
+    close = 5e-3 if kind == "svc" else 1e-4
+    np.testing.assert_allclose(ours.avgMetrics, theirs.avgMetrics, rtol=close)
+    np.testing.assert_allclose(ours.stdMetrics, theirs.stdMetrics, rtol=0.1, atol=close)
+    assert ours.bestModel.getRegParam() == theirs.bestModel.getRegParam()
+    assert isinstance(ours, mllib.CrossValidatorModel)
+    again = ESTIMATORS[kind][1](tol=1e-9, maxIter=300, regParam=ours.bestModel.getRegParam())
+    assert ours.bestModel.summary.objective == pytest.approx(
+        again.fit(rows).summary.objective, rel=1e-8
+    )
+
+
+@pytest.mark.parametrize("execution", ["local", "distributed"])
+def test_models_of_folds_are_those_of_their_rows(cancer: DataFrame, execution: str) -> None:
+    rows = cancer.withColumn("fold", F.pmod(F.xxhash64("features"), F.lit(3)))
+    estimator = LogisticRegression(tol=1e-9, execution=execution, weightCol="weight")
+    grid = ParamGridBuilder().addGrid(estimator.regParam, [0.01, 0.1]).build()
+    evaluator = BinaryClassificationEvaluator(weightCol="weight")
+    search = CrossValidator(
+        estimator=estimator,
+        estimatorParamMaps=grid,
+        evaluator=evaluator,
+        numFolds=3,
+        foldCol="fold",
+        collectSubModels=True,
+    ).fit(rows)
+    metrics = np.zeros((3, 2))
+    for fold in range(3):
+        for number, extra in enumerate(grid):
+            alone = estimator.copy(extra).fit(rows.where(F.col("fold") != fold))
+            model = search.subModels[fold][number]
+            assert model.summary.objective == pytest.approx(alone.summary.objective, rel=1e-8)
+            np.testing.assert_allclose(numbers(model), numbers(alone), rtol=1e-3, atol=1e-4)
+            held_out = alone.transform(rows.where(F.col("fold") == fold))
+            metrics[fold, number] = evaluator.evaluate(held_out)
+    np.testing.assert_allclose(search.avgMetrics, metrics.mean(axis=0), rtol=1e-5)
+
+
+def test_split_is_mllibs(diabetes: DataFrame, ingests: list[str]) -> None:
+    searches = (mllib.TrainValidationSplit, TrainValidationSplit)
+    theirs, ours = both(diabetes, "linear", RegressionEvaluator(), searches, trainRatio=0.6, seed=4)
+    assert len(ingests) == 1
+    np.testing.assert_allclose(ours.validationMetrics, theirs.validationMetrics, rtol=1e-6)
+    assert ours.bestModel.getRegParam() == theirs.bestModel.getRegParam()
+
+
+def test_stages_before_are_fitted_once_a_fold(
+    cancer: DataFrame, ingests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[int] = []
+    plain = StandardScaler._fit
+
+    def fit(self: StandardScaler, dataset: DataFrame) -> Any:
+        fits.append(1)
+        return plain(self, dataset)
+
+    monkeypatch.setattr(StandardScaler, "_fit", fit)
+    found = []
+    for search, cls in zip(
+        (mllib.CrossValidator, CrossValidator), ESTIMATORS["logistic"], strict=True
+    ):
+        scaler = StandardScaler(inputCol="features", outputCol="scaled", withMean=True)
+        estimator = cls(featuresCol="scaled", tol=1e-9, maxIter=300, standardization=False)
+        grid = ParamGridBuilder().addGrid(estimator.regParam, [0.1, 10.0]).build()
+        fits.clear()
+        found.append(
+            search(
+                estimator=Pipeline(stages=[scaler, estimator]),
+                estimatorParamMaps=grid,
+                evaluator=BinaryClassificationEvaluator(),
+                numFolds=2,
+                seed=2,
+                collectSubModels=True,
+            ).fit(cancer)
+        )
+    assert len(fits) == 3  # two folds, and all rows
+    assert len(ingests) == 3
+    theirs, ours = found
+    np.testing.assert_allclose(ours.avgMetrics, theirs.avgMetrics, rtol=1e-4)
+    assert isinstance(ours.bestModel, PipelineModel)
+    assert isinstance(ours.subModels[1][0], PipelineModel)
+    assert ours.subModels[1][0].stages[1].getRegParam() == 0.1
+    np.testing.assert_allclose(
+        numbers(ours.bestModel.stages[1]), numbers(theirs.bestModel.stages[1]), rtol=1e-3
+    )
+
+
+def test_other_searches_take_mllibs_road(cancer: DataFrame) -> None:
+    foreign = mllib_classification.LogisticRegression(maxIter=5)
+    scaler = StandardScaler(inputCol="features", outputCol="scaled")
+    ours = LogisticRegression(featuresCol="scaled", maxIter=5, solver="sgd")
+    for estimator, grid in (
+        (foreign, ParamGridBuilder().addGrid(foreign.regParam, [0.1, 1.0]).build()),
+        (
+            Pipeline(stages=[scaler, ours]),
+            ParamGridBuilder().addGrid(scaler.withMean, [True, False]).build(),
+        ),
+    ):
+        model = CrossValidator(
+            estimator=estimator,
+            estimatorParamMaps=grid,
+            evaluator=BinaryClassificationEvaluator(),
+            numFolds=2,
+            seed=2,
+        ).fit(cancer)
+        assert len(model.avgMetrics) == 2
+        assert min(model.avgMetrics) > 0.9
+
+
+def test_folds_that_cannot_be_used(spark: SparkSession, cancer: DataFrame) -> None:
+    estimator = LogisticRegression(maxIter=5)
+
+    def search(fold: Any) -> None:
+        rows = cancer.withColumn("fold", fold)
+        with nothing_left(spark):
+            CrossValidator(
+                estimator=estimator,
+                estimatorParamMaps=[{}],
+                evaluator=BinaryClassificationEvaluator(),
+                numFolds=2,
+                foldCol="fold",
+            ).fit(rows)
+
+    with pytest.raises(DataError, match="rows whose fold is null or not one of the folds"):
+        search(F.when(F.col("label") > 0.0, 0).otherwise(2))
+    with pytest.raises(DataError, match="fold 0 has no rows to train on"):
+        search(F.lit(0))
