@@ -1,0 +1,1 @@
+"""How fast fits are, beside MLlib and scikit-learn: ``./dev/bench``."""

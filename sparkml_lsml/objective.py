@@ -14,6 +14,8 @@ from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import KinkedLoss, Loss
 from sparkml_lsml.passes import (
     Blocks,
+    CurvaturePass,
+    CurvatureSum,
     GradientPass,
     GramPass,
     GramSum,
@@ -21,6 +23,8 @@ from sparkml_lsml.passes import (
     LossSum,
     ModelSum,
     Pass,
+    RowsSum,
+    SamplePass,
 )
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.standardization import Standardization, stored_coefficients
@@ -226,6 +230,29 @@ class BlockObjective:
         if isinstance(self.units, Standardization):
             return [self.units] * number
         return [self.units[k] for k in (range(number) if models is None else models)]
+
+    def sample(self, rows: float) -> "BlockObjective":
+        """The same objective over about so many of the rows, in this process."""
+        found: RowsSum = self._run(SamplePass(min(1.0, rows / max(1, self.blocks.rows))))
+        return replace(self, blocks=LocalBlocks([found.block()]), passes=0)
+
+    def curvature(self, coef: Array, smoothing: float, model: int) -> Array:
+        """Mean second derivatives of the loss of a model; for few rows in this process.
+
+        Parameters
+        ----------
+        coef : array of shape (size,)
+        smoothing : float
+            Width over which the kinks of a `KinkedLoss` are smoothed.
+        model : int
+        """
+        loss = self.loss
+        if isinstance(loss, KinkedLoss):
+            loss = loss.smoothed(np.array([smoothing]))
+        [units] = self._units(1, [model])
+        held_out = -1 if self.held_out is None else self.held_out[model]
+        total: CurvatureSum = self._run(CurvaturePass(loss, self.layout, units, coef, held_out))
+        return total.products / total.weight
 
     def gram(self, label_shift: float) -> GramSum:
         """Sums of the normal equations of the first model, in its standardised features."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.kernels.gram import gram
+from sparkml_lsml.kernels.hessian import hessian
 from sparkml_lsml.kernels.sgd import sgd_epochs
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.kernels.value_gradient import value_and_gradient
@@ -218,9 +219,84 @@ class GramPass:
 
     def __call__(self, block: Block, partition: int) -> GramSum:
         """Sums of one block."""
-        if self.held_out >= 0:
-            assert block.fold is not None
-            weight = np.ones(block.rows) if block.weight is None else block.weight
-            block = Block(block.X, block.y, weight * (block.fold != self.held_out))
+        block = without_fold(block, self.held_out)
         products, sums = gram(block, self.shift, self.scale, self.label_shift)
         return GramSum(products, sums, block.weight_sum)
+
+
+@dataclass
+class RowsSum:
+    """Rows themselves, in the order of their partitions."""
+
+    parts: list[tuple[int, Block]]
+
+    def merge(self, other: "RowsSum") -> "RowsSum":
+        """Add other rows, in place."""
+        self.parts += other.parts
+        return self
+
+    def block(self) -> Block:
+        """One block of all rows."""
+        parts = sorted(self.parts, key=lambda part: part[0])
+        return Block.concat([block for _, block in parts])
+
+
+@dataclass(frozen=True)
+class SamplePass:
+    """A random sample of the rows, drawn without replacement.
+
+    Parameters
+    ----------
+    fraction : float
+        1 takes all rows.
+    seed : int
+    """
+
+    fraction: float = 1.0
+    seed: int = 0
+
+    def __call__(self, block: Block, partition: int) -> RowsSum:
+        """Rows of one block."""
+        if self.fraction < 1.0:
+            rng = np.random.default_rng((self.seed, partition))
+            block = block.subset(np.flatnonzero(rng.random(block.rows) < self.fraction))
+        return RowsSum([(partition, block)])
+
+
+@dataclass
+class CurvatureSum:
+    """Sums of second derivatives."""
+
+    products: Array
+    weight: float
+
+    def merge(self, other: "CurvatureSum") -> "CurvatureSum":
+        """Add another sum, in place."""
+        self.products += other.products
+        self.weight += other.weight
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class CurvaturePass:
+    """Second derivatives of the loss of one model with one output; see `kernels.hessian`."""
+
+    loss: Loss
+    layout: Layout
+    units: Standardization
+    coef: Array
+    held_out: int = -1
+
+    def __call__(self, block: Block, partition: int) -> CurvatureSum:
+        """Sums of one block."""
+        block = without_fold(block, self.held_out)
+        return CurvatureSum(*hessian(block, self.loss, self.layout, self.units, self.coef))
+
+
+def without_fold(block: Block, held_out: int) -> Block:
+    """The block with weights of 0 for the rows of a fold; -1 leaves it as it is."""
+    if held_out < 0:
+        return block
+    assert block.fold is not None
+    weight = np.ones(block.rows) if block.weight is None else block.weight
+    return Block(block.X, block.y, weight * (block.fold != held_out))

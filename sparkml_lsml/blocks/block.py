@@ -158,6 +158,12 @@ class Block:
         X = self.X.take(rows) if isinstance(self.X, CsrRows) else self.X[rows]
         return X, self.y[rows], None if self.weight is None else self.weight[rows]
 
+    def subset(self, rows: npt.NDArray[np.intp]) -> "Block":
+        """A block with copies of the given rows, in the given order."""
+        X, y, weight = self.take(rows)
+        fold = None if self.fold is None else self.fold[rows]
+        return Block(as_csr(X) if sparse.issparse(X) else X, y, weight, fold)
+
     @staticmethod
     def concat(blocks: Sequence["Block"]) -> "Block":
         """One block of all rows, in order; sparse where any of them is."""
@@ -178,7 +184,7 @@ class Block:
         return Block(X, np.concatenate([block.y for block in blocks]), weight, fold)
 
 
-def as_csr(X: Dense | CsrRows) -> CsrRows:
+def as_csr(X: Rows | CsrRows) -> CsrRows:
     """Rows in compressed form; zeros of dense rows are dropped."""
     if isinstance(X, CsrRows):
         return X

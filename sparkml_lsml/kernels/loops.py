@@ -67,8 +67,8 @@ def _point(code: int, y: float, raw: float, parameter: float) -> tuple[float, fl
     if code == SQUARED:
         residual = raw - y
         return 0.5 * residual * residual, residual
-    slack = max(1.0 - sign * raw, 0.0)
-    slope = min(slack / parameter, 1.0)
+    slack = max(1.0 + 0.5 * parameter - sign * raw, 0.0)
+    slope = min(slack / max(parameter, 1e-300), 1.0)
     return slope * (slack - 0.5 * parameter * slope), -sign * slope
 
 

@@ -70,14 +70,14 @@ class Loss(Protocol):
 
 @runtime_checkable
 class KinkedLoss(Loss, Protocol):
-    """A loss that is not smooth, but comes with smooth ones that approach it from below."""
+    """A loss that is not smooth, but comes with smooth ones that approach it from above."""
 
     def smoothed(self, width: Array) -> Loss:
-        """A smooth loss that is below this one by at most half of ``width``.
+        """A smooth loss that is above this one, by at most ``width``, and only around its kinks.
 
         Parameters
         ----------
         width : array of shape (models,)
-            Positive widths, one a model.
+            Widths, one a model; 0 is this loss itself.
         """
         ...

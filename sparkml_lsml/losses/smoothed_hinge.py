@@ -6,6 +6,9 @@ import numpy as np
 
 from sparkml_lsml.losses.base import Array
 
+LEAST = 1e-300
+"""A width that only keeps 0 / 0 from happening."""
+
 
 @dataclass(frozen=True)
 class SmoothedHinge:
@@ -13,15 +16,17 @@ class SmoothedHinge:
 
     With the slack :math:`s = 1 - m` it is
 
-    .. math:: 0 \text{ if } s \le 0, \quad \frac{s^2}{2 \gamma} \text{ if } s < \gamma, \quad
-        s - \frac{\gamma}{2} \text{ otherwise.}
+    .. math:: 0 \text{ if } s \le -\frac{\gamma}{2}, \quad
+        \frac{(s + \gamma / 2)^2}{2 \gamma} \text{ if } s < \frac{\gamma}{2}, \quad
+        s \text{ otherwise.}
 
-    It is below the hinge by at most :math:`\gamma / 2`.
+    It differs from the hinge only around the kink, where it is above it by at most
+    :math:`\gamma / 8`.
 
     Parameters
     ----------
     width : float or array of shape (models,)
-        :math:`\gamma`, > 0, the same for all models or one each.
+        :math:`\gamma`, the same for all models or one each; 0 is the hinge itself.
 
     References
     ----------
@@ -33,7 +38,7 @@ class SmoothedHinge:
     --------
     >>> import numpy as np
     >>> loss = SmoothedHinge(width=0.5)
-    >>> value, derivative = loss.value_and_derivative(np.array([1.0]), np.array([[[0.75]]]))
+    >>> value, derivative = loss.value_and_derivative(np.array([1.0]), np.array([[[1.0]]]))
     >>> float(value[0, 0]), float(derivative[0, 0, 0])
     (0.0625, -0.5)
     """
@@ -46,12 +51,13 @@ class SmoothedHinge:
     @property
     def curvature(self) -> float:
         """See :class:`~sparkml_lsml.losses.base.Loss`."""
-        return float(1.0 / np.min(self.width))
+        least = float(np.min(self.width))
+        return 1.0 / least if least > 0.0 else float("inf")
 
     def value_and_derivative(self, y: Array, raw: Array) -> tuple[Array, Array]:
         """Value and derivative; shapes as in :class:`~sparkml_lsml.losses.base.Loss`."""
         sign = (2.0 * y - 1.0)[:, None]
-        slack = np.maximum(1.0 - sign * raw[:, :, 0], 0.0)
-        slope = np.minimum(slack / self.width, 1.0)
+        slack = np.maximum(1.0 + 0.5 * np.asarray(self.width) - sign * raw[:, :, 0], 0.0)
+        slope = np.minimum(slack / np.maximum(self.width, LEAST), 1.0)
         value = slope * (slack - 0.5 * self.width * slope)
         return value, (-sign * slope)[:, :, None]

@@ -352,16 +352,17 @@ def _ask(
 ) -> list[Answer]:
     """Answer the queries of models in as few passes as there are kinds of them."""
     answers: dict[int, Answer] = {}
-    kinds: dict[tuple[bool, float, tuple[int, ...], bool], list[int]] = {}
+    kinds: dict[tuple[bool, float, tuple[int, ...]], list[int]] = {}
     for number, query in enumerate(queries):
-        kind = (query.epochs is None, query.fraction, query.seed, query.smoothing > 0.0)
+        kind = (query.epochs is None, query.fraction, query.seed)
         kinds.setdefault(kind, []).append(number)
-    for (gradient, fraction, seed, smooth), members in kinds.items():
+    for (gradient, fraction, seed), members in kinds.items():
         coef = np.stack([queries[i].coef for i in members])
         asking = [models[i] for i in members]
         if gradient:
-            widths = np.array([queries[i].smoothing for i in members]) if smooth else None
-            values, results = objective.value_and_gradient(coef, fraction, seed, widths, asking)
+            widths = np.array([queries[i].smoothing for i in members])
+            smoothing = widths if widths.any() else None
+            values, results = objective.value_and_gradient(coef, fraction, seed, smoothing, asking)
         else:
             settings = [s for i in members if (s := queries[i].epochs) is not None]
             values, results = objective.local_sgd(

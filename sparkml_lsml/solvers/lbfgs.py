@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import linalg
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
@@ -46,6 +47,9 @@ class LBFGS:
         Relative tolerance, see `Progress`.
     memory : int
         Pairs of steps and gradient differences that are kept; 2 x memory vectors.
+    curvature : array of shape (size, size), optional
+        Lower Cholesky factor of an estimate of the second derivatives, which the pairs then only
+        correct. Not used with an L1 penalty.
 
     References
     ----------
@@ -61,6 +65,7 @@ class LBFGS:
 
     tol: float = 1e-6
     memory: int = 10
+    curvature: Array | None = field(default=None, repr=False, compare=False)
     name: str = "l-bfgs"
     needs_smooth: bool = False
     estimates: bool = False
@@ -125,7 +130,9 @@ class LBFGS:
             change = there.gradient - state.here.gradient
             memory = min(self.memory, MEMORY_WITH_L1) if _has_l1(penalty) else self.memory
             pairs = remember(pairs, point - state.coef, change, memory)
-        direction = _direction(there.subgradient, pairs, _has_l1(penalty))
+        l1 = _has_l1(penalty)
+        curvature = None if l1 else self.curvature
+        direction = _direction(there.subgradient, pairs, l1, curvature)
         norm = float(np.linalg.norm(there.subgradient))
         return replace(
             state,
@@ -137,7 +144,7 @@ class LBFGS:
             here=there,
             pairs=pairs,
             direction=direction,
-            trial=1.0 if pairs else first_step(there),
+            trial=first_step(there) if not pairs and curvature is None else 1.0,
             short=0.0,
             long=float("inf"),
             trials=0,
@@ -194,7 +201,9 @@ def _parabola(value: float, slope: float, step: float, there: float) -> float:
     return float(min(max(best, 0.1 * step), 0.5 * step))
 
 
-def _direction(gradient: Array, pairs: tuple[Pair, ...], l1: bool) -> Array:
+def _direction(
+    gradient: Array, pairs: tuple[Pair, ...], l1: bool, curvature: Array | None = None
+) -> Array:
     """The two-loop recursion; with L1, components against the descent direction are dropped."""
     q = gradient.copy()
     shares = []
@@ -202,7 +211,9 @@ def _direction(gradient: Array, pairs: tuple[Pair, ...], l1: bool) -> Array:
         share = float(s @ q) / sy
         q -= share * y
         shares.append(share)
-    if pairs:
+    if curvature is not None:
+        q = linalg.cho_solve((curvature, True), q)
+    elif pairs:
         _, y, sy = pairs[-1]
         q *= sy / float(y @ y)
     for (s, y, sy), share in zip(pairs, reversed(shares), strict=True):

@@ -12,6 +12,9 @@ from sparkml_lsml.solvers.lbfgs import LBFGS
 from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
 
 WIDEST, RATIO = 10.0, 10.0
+NARROWER = 0.1
+"""The first width where the start is close to the minimum and its curvature is known."""
+
 PRECISION = 0.03
 """A smooth loss is solved to this share of its width, which is about what it differs by."""
 
@@ -37,6 +40,12 @@ class SmoothedState(State):
     start: Array = field(default_factory=lambda: np.zeros(0))
     """Where the fit began."""
 
+    measuring: bool = False
+    """Whether the pass takes the loss itself, at the minimum of a smoothed one."""
+
+    last: bool = False
+    """Whether this width is narrow enough."""
+
     reason: str = ""
 
     @property
@@ -59,8 +68,9 @@ class SmoothedLBFGS:
 
     At a minimum of such a loss many rows lie on its kinks, where L-BFGS gets stuck: gradients of
     the two sides tell it of a curvature that is not there. So each kink is replaced by a parabola
-    of width 10, then 1, 0.1 and so on; each solution is the start of the next width, until half
-    the width is below ``tol``, relative to the objective. A smooth loss is solved as it is.
+    of width 10, then 1, 0.1 and so on. Each solution is the start of the next width, and the pairs
+    of steps and gradients stay. It stops when the smooth loss at its minimum is above the loss by
+    less than ``tol``, relative to the objective. A smooth loss is solved as it is.
 
     Parameters
     ----------
@@ -89,20 +99,26 @@ class SmoothedLBFGS:
     def init(self, coef: Array, objective: Objective) -> SmoothedState:
         """The state before the first pass."""
         width = 0.0 if objective.loss.smooth else WIDEST
+        if width and isinstance(self.inner, LBFGS) and self.inner.curvature is not None:
+            width = NARROWER
         inner = self.inner.init(coef, objective)
         return SmoothedState(coef, inner=inner, width=width, start=coef)
 
     def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
-        """Value and gradient of the smoothed loss at the trial point."""
+        """Value and gradient of the smoothed loss, at its minimum of the loss itself."""
+        if state.measuring:
+            return Query(state.coef)
         return replace(self.inner.query(state.inner, penalty), smoothing=state.width)
 
     def step(self, state: SmoothedState, answer: Answer, penalty: ElasticNet) -> SmoothedState:
         """A step for the current width; at its minimum, on to the next."""
+        if state.measuring:
+            return self._next_width(state, answer, penalty)
         inner = self.inner.step(state.inner, answer, penalty)
         state = replace(
             state,
             coef=inner.coef,
-            objective=inner.objective + 0.5 * state.width,
+            objective=inner.objective,
             iteration=state.before + inner.iteration,
             gradient_norm=inner.gradient_norm,
             step_size=inner.step_size,
@@ -110,15 +126,29 @@ class SmoothedLBFGS:
         )
         size = max(abs(inner.objective), 1e-300)
         tol = min(PRECISION, max(self.tol, PRECISION * state.width / size))
-        if state.width == 0.0:
+        if state.width == 0.0 or state.last:
             tol = self.tol
         stage: Any = replace(self.inner, tol=tol)
         reason: Reason | None = stage.terminate(inner)
         if reason is None or reason.name == "diverged":
             return replace(state, reason="" if reason is None else reason.name)
-        if 0.5 * state.width <= self.tol * size:
+        if state.width == 0.0 or state.last:
             return replace(state, reason=reason.name if state.width == 0.0 else "converged")
-        start = type(inner)(inner.coef)
+        return replace(state, measuring=True)
+
+    def _next_width(
+        self, state: SmoothedState, answer: Answer, penalty: ElasticNet
+    ) -> SmoothedState:
+        """Stay where the smooth loss is close to the loss itself, and solve it to the tolerance.
+
+        Its minimum is above that of the loss by about as much as it is above the loss here.
+        """
+        loss = answer.value + penalty.value(state.coef)
+        above = state.inner.objective - loss
+        state = replace(state, measuring=False, objective=loss)
+        if above <= self.tol * max(abs(loss), 1e-300):
+            return replace(state, last=True)
+        start = type(state.inner)(state.coef, pairs=state.inner.pairs)
         return replace(state, inner=start, width=state.width / RATIO, before=state.iteration)
 
     def terminate(self, state: SmoothedState) -> Reason | None:

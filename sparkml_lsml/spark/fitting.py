@@ -17,6 +17,7 @@ from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties import ElasticNet
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
+from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.params import (
     FIRST_ORDER_SOLVERS,
     MAX_PROXIMAL,
@@ -158,7 +159,7 @@ def solve(
     where, why = _execution(plan, blocks)
     for batch in batches(members):
         shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
-        solved, passes = minimise([members[k] for k in batch], blocks, plan.name)
+        solved, passes, told = minimise([members[k] for k in batch], blocks, plan.name)
         for k, (coef, solution) in zip(batch, solved, strict=True):
             member, reason = members[k], solution.reason
             if reason.name == "diverged" or not np.isfinite(coef).all():
@@ -182,7 +183,7 @@ def solve(
                 ingest_seconds=blocks.seconds,
                 seconds=time.perf_counter() - started,
                 passes=passes,
-                notes=(*notes, *shared),
+                notes=(*notes, *told, *shared),
             )
             results[k] = member.problem.build(linear_fit(member.layout, coef, summary))
     return results
@@ -293,9 +294,10 @@ def batches(members: Sequence[Member]) -> list[list[int]]:
 
 def minimise(
     members: Sequence[Member], blocks: ResidentBlocks, name: str
-) -> tuple[list[tuple[Array, Solution]], int]:
-    """Coefficients for the stored features and the solution of each model, and the passes."""
-    first = members[0]
+) -> tuple[list[tuple[Array, Solution]], int, tuple[str, ...]]:
+    """Coefficients for the stored features and the solution of each model, passes and notes."""
+    first, rows = members[0], 0
+    notes: tuple[str, ...] = ()
     units, penalties = zip(*(member.units() for member in members), strict=True)
     held_out = [member.held_out for member in members]
     objective = BlockObjective(
@@ -313,18 +315,20 @@ def minimise(
         solutions = [solver.solve(objective, penalties[0], label_mean)]
     else:
         size = first.layout.size
-        solutions = minimize(
-            objective,
-            penalties,
-            [build_solver(m.problem.solver, m.params, size) for m in members],
-            np.stack([member.start() for member in members]),
-            max_iter=[member.params.value("maxIter") for member in members],
-        )
+        solvers = [build_solver(m.problem.solver, m.params, size) for m in members]
+        start = np.stack([member.start() for member in members])
+        limits = [member.params.value("maxIter") for member in members]
+        if not blocks.local and min(limits) > 0 and all(map(starts_warm, solvers, penalties)):
+            rows = sample_rows(objective, blocks.nbytes)
+        if rows:
+            start, solvers = warm_start(objective, penalties, solvers, start, rows, limits)
+            notes += (f"started from the solution for a sample of some {rows:,} rows",)
+        solutions = minimize(objective, penalties, solvers, start, max_iter=limits)
     coef = [
         one.to_stored(solution.coef[None, :])[0]
         for one, solution in zip(units, solutions, strict=True)
     ]
-    return list(zip(coef, solutions, strict=True)), objective.passes
+    return list(zip(coef, solutions, strict=True)), objective.passes, notes
 
 
 def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.blocks.pack import Handle, PackSettings, Report, Task
 from sparkml_lsml.errors import BackendError, DataError, SourceChangedError
 from sparkml_lsml.objective import LocalBlocks
-from sparkml_lsml.passes import Pass
+from sparkml_lsml.passes import Pass, SamplePass
 from sparkml_lsml.spark.aggregate import (
     JobGroup,
     PartitionFunction,
@@ -254,8 +254,10 @@ class ResidentBlocks:
         handles = [handle for _, handle in sorted(self.report.handles, key=lambda pair: pair[0])]
         blocks = [handle.block for handle in handles if handle.block is not None]
         if any(handle.files is not None for handle in handles):
-            blocks = self.run(_CollectBlocks(), f"{self._plan.name} collect").blocks
-        self._local = LocalBlocks([Block.concat(blocks)])
+            rows = self.run(SamplePass(), f"{self._plan.name} collect").block()
+        else:
+            rows = Block.concat(blocks)
+        self._local = LocalBlocks([rows])
         self.report.handles.clear()
         return True
 
@@ -319,22 +321,6 @@ class ResidentBlocks:
         with contextlib.suppress(Exception):
             if self._written:
                 remove_files(self._sc, self._plan.name, self._fit)
-
-
-@dataclass
-class _BlockList:
-    blocks: list[Block]
-
-    def merge(self, other: "_BlockList") -> "_BlockList":
-        self.blocks += other.blocks
-        return self
-
-
-class _CollectBlocks:
-    """A pass that brings the rows themselves."""
-
-    def __call__(self, block: Block, partition: int) -> _BlockList:
-        return _BlockList([block])
 
 
 def _handles(rows: Iterable[Any]) -> Iterator[tuple[Handle, bytes]]:

@@ -47,10 +47,11 @@ def huber(y: Decimal, raw: Sequence[Decimal]) -> Decimal:
 
 
 def smoothed_hinge(y: Decimal, raw: Sequence[Decimal]) -> Decimal:
-    slack = 1 - margin(y, raw)
-    if slack <= 0:
+    """Of width 1: a parabola from half of it before the kink to half of it behind."""
+    slack, half = 1 - margin(y, raw), Decimal(1) / 2
+    if slack <= -half:
         return Decimal(0)
-    return slack**2 / 2 if slack < 1 else slack - Decimal(1) / 2
+    return (slack + half) ** 2 / 2 if slack < half else slack
 
 
 FORMULAS: dict[str, Formula] = {

@@ -496,7 +496,7 @@ def test_a_fit_with_several_param_maps(rows: DataFrame) -> None:
     for strength, model in zip(strengths, found, strict=True):
         assert model.getRegParam() == strength
         expected = LogisticRegression(maxIter=5, regParam=strength).fit(rows)
-        assert numbers(model).tolist() == numbers(expected).tolist()
+        np.testing.assert_allclose(numbers(model), numbers(expected), rtol=1e-9)
     assert estimator.fit(rows, []) == []
     # as CrossValidator asks for them
     pairs = dict(estimator.fitMultiple(rows, [{estimator.regParam: s} for s in strengths]))

@@ -23,7 +23,7 @@ from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
 Array = npt.NDArray[np.float64]
 
 ROWS, FEATURES = 300, 7
-LOSSES = [Hinge(), SquaredHinge(), Logistic(), Squared(), SmoothedHinge(0.3)]
+LOSSES = [Hinge(), SquaredHinge(), Logistic(), Squared(), SmoothedHinge(0.3), SmoothedHinge(0.0)]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def folds(models: int) -> Array:
 @pytest.mark.parametrize("weighted", [True, False], ids=["weighted", ""])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_twins_agree(
     numba: Any,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,0 +1,164 @@
+"""The goals, and how the measured ratios compare with them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.contestants import MLLIB, OURS, SKLEARN
+
+Results = dict[str, Any]
+SLACK = 1e-4
+"""How far our objective may lie above MLlib's, relative to it; and metrics apart."""
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A measured ratio.
+
+    ``held`` is what has to hold besides the ratio; ``rows`` is the size it was measured at.
+    """
+
+    ratio: float
+    rows: int
+    held: bool = True
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio to reach, at least or (``most``) at most, and where the results have it."""
+
+    what: str
+    ratio: float
+    rows: int
+    find: Callable[[Results], Iterator[Finding]]
+    most: bool = False
+
+    def judge(self, results: Results) -> tuple[str, str]:
+        """What was measured, and whether that is the goal."""
+        found = sorted(self.find(results), key=lambda each: each.rows != self.rows)
+        if not found:
+            return NOT_MEASURED, ""
+        finding = found[0]
+        measured = f"{finding.ratio:.2f} x" + (f", {finding.remark}" if finding.remark else "")
+        if finding.rows != self.rows:
+            return f"{NOT_MEASURED} ({measured} at {finding.rows:,} rows)", ""
+        reached = finding.ratio <= self.ratio if self.most else finding.ratio >= self.ratio
+        return measured, "yes" if reached and finding.held else "no"
+
+    @property
+    def asked(self) -> str:
+        return f"{'at most ' if self.most else ''}{self.ratio:g} x"
+
+
+def median_of(system: dict[str, Any]) -> float:
+    seconds: list[float] = system["seconds"]
+    return statistics.median(seconds)
+
+
+def excess(systems: dict[str, Any]) -> float | None:
+    """How far our objective is above MLlib's, relative to it."""
+    if OURS not in systems or MLLIB not in systems:
+        return None
+    ours, theirs = (float(systems[name]["objective"]) for name in (OURS, MLLIB))
+    return (ours - theirs) / abs(theirs)
+
+
+def fit(
+    estimator: str, kind: str, against: str, reg_param: float
+) -> Callable[[Results], Iterator[Finding]]:
+    def find(results: Results) -> Iterator[Finding]:
+        for case in results.get("fits", []):
+            wanted = case["estimator"], case["data"]["kind"], case["regParam"]
+            systems = case["systems"]
+            if wanted != (estimator, kind, reg_param) or against not in systems:
+                continue
+            above = excess(systems)
+            held = above is None or above <= SLACK
+            remark = "" if held else f"objective {above:+.1e} relative to MLlib's"
+            ratio = median_of(systems[against]) / median_of(systems[OURS])
+            yield Finding(ratio, case["data"]["rows"], held, remark)
+
+    return find
+
+
+def any_small(results: Results) -> Iterator[Finding]:
+    """The worst of the estimators on the small data set."""
+    every = []
+    for name in ("LinearSVC", "LogisticRegression", "LinearRegression"):
+        for finding in fit(name, "breast_cancer", MLLIB, 1e-2)(results):
+            remark = ", ".join(part for part in (name, finding.remark) if part)
+            every.append(Finding(finding.ratio, finding.rows, finding.held, remark))
+    if every:
+        yield min(every, key=lambda each: (each.held, each.ratio))
+
+
+def grid(name: str) -> Callable[[Results], Iterator[Finding]]:
+    def find(results: Results) -> Iterator[Finding]:
+        for case in results.get("tuning", []):
+            base, ours = case["systems"]["stock, MLlib"], case["systems"].get(name)
+            if ours is None:
+                continue
+            pairs = zip(ours["metrics"], base["metrics"], strict=True)
+            apart = max(abs(one - other) for one, other in pairs)
+            same = ours["best"] == base["best"]
+            remark = f"{'same' if same else 'another'} best model, metrics {apart:.0e} apart"
+            ratio = median_of(base) / median_of(ours)
+            yield Finding(ratio, case["data"]["rows"], same and apart <= SLACK, remark)
+
+    return find
+
+
+def pass_of_read(results: Results) -> Iterator[Finding]:
+    for case in results.get("passes", []):
+        if case["data"]["float32"]:
+            seconds = {name: statistics.median(each) for name, each in case["seconds"].items()}
+            yield Finding(seconds["pass"] / seconds["read"], case["data"]["rows"])
+
+
+def whole_job(results: Results) -> Iterator[Finding]:
+    for case in results.get("jobs", []):
+        systems = case["systems"]
+        yield Finding(median_of(systems[MLLIB]) / median_of(systems[OURS]), case["data"]["rows"])
+
+
+def fit_goals() -> Iterator[Goal]:
+    million = 1_000_000
+    for name, mllib, sklearn in (("LinearSVC", 4.0, 2.0), ("LogisticRegression", 2.5, 1.5)):
+        what = f"{name}{' hinge' if name == 'LinearSVC' else ''}, dense 1M x 100, faster than"
+        yield Goal(f"{what} MLlib", mllib, million, fit(name, "dense", MLLIB, 1e-2))
+        loading = f"{what} scikit-learn with loading"
+        yield Goal(loading, sklearn, million, fit(name, "dense", SKLEARN, 1e-2))
+    name = "LinearRegression"
+    what = f"{name}, normal equations, dense 1M x 100, faster than MLlib"
+    yield Goal(what, 1.8, million, fit(name, "dense", MLLIB, 1e-2))
+    for name in ("LinearSVC", "LogisticRegression"):
+        what = f"{name}, sparse 1M x 47k, faster than MLlib"
+        yield Goal(what, 3.0, million, fit(name, "sparse", MLLIB, 1e-4))
+
+
+GOALS = [
+    *fit_goals(),
+    Goal(
+        "Grid of 10 regParam x 3 folds, 200k x 100: stock CrossValidator with our estimator, "
+        "faster than with MLlib's",
+        5.0,
+        200_000,
+        grid("stock, sparkml_lsml"),
+    ),
+    Goal("The same, our CrossValidator", 15.0, 200_000, grid("sparkml_lsml")),
+    Goal("The same on 1M x 100", 20.0, 1_000_000, grid("sparkml_lsml")),
+    Goal(
+        "A pass over 10M x 100 float32, of reading those bytes once",
+        3.0,
+        10_000_000,
+        pass_of_read,
+        most=True,
+    ),
+    Goal("breast_cancer, the slowest estimator, faster than MLlib", 1.0, 569, any_small),
+    Goal("spark-submit of a training job, 200k x 100, cold, faster", 1.5, 200_000, whole_job),
+]

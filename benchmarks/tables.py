@@ -1,0 +1,210 @@
+"""The tables of a report, as rows of text: for the terminal, for Markdown and for the docs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.contestants import OURS
+from benchmarks.costs import predictions, residuals
+from benchmarks.goals import GOALS, median_of
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first column is text, the others are numbers."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def markdown(self) -> str:
+        if not self.rows:
+            return "Not measured yet."
+        rule = ["---"] + ["---:"] * (len(self.columns) - 1)
+        lines = [self.columns, tuple(rule), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def goals(results: Results) -> Table:
+    rows = [(goal.what, goal.asked, *goal.judge(results)) for goal in GOALS]
+    return Table("goals", ("Goal", "Asked", "Measured", "Reached"), rows)
+
+
+def spread(seconds: list[float]) -> str:
+    middle = f"{statistics.median(seconds):.2f}"
+    if len(seconds) == 1:
+        return f"{middle} (once)"
+    return f"{middle} ({min(seconds):.2f} to {max(seconds):.2f})"
+
+
+def ratio(systems: dict[str, Any], name: str, ours: str) -> str:
+    if name == ours or ours not in systems:
+        return ""
+    return f"{median_of(systems[name]) / median_of(systems[ours]):.2f}"
+
+
+def fits(results: Results) -> Table:
+    rows = []
+    for case in results.get("fits", []):
+        least = min(each["objective"] for each in case["systems"].values())
+        for name, each in case["systems"].items():
+            rows.append(
+                (
+                    case["title"],
+                    name,
+                    spread(each["seconds"]),
+                    ratio(case["systems"], name, OURS),
+                    f"{each['objective']:.9g}",
+                    f"{each['objective'] / least - 1:.1e}",
+                    "" if each["iterations"] is None else str(each["iterations"]),
+                )
+            )
+    columns = (
+        *("Fit from Parquet", "System", "Seconds", "Of ours"),
+        *("Objective", "Above the least", "Iterations"),
+    )
+    return Table("fits", columns, rows)
+
+
+def where(results: Results) -> Table:
+    """How the seconds of our fits divide."""
+    rows = []
+    for case in results.get("fits", []):
+        ours = case["systems"].get(OURS)
+        if ours is None:
+            continue
+        solve = ours["fit_seconds"] - ours["ingest_seconds"]
+        each = solve / max(1, ours["passes"])
+        rows.append(
+            (
+                case["title"],
+                f"{ours['solver']}, {ours['execution']}",
+                f"{ours['ingest_seconds']:.2f}",
+                f"{solve:.2f}",
+                str(ours["passes"]),
+                f"{each:.4f}",
+            )
+        )
+    columns = ("Fit", "Solver", "Seconds to read", "Seconds to solve", "Passes", "Seconds a pass")
+    return Table("where", columns, rows)
+
+
+def tuning(results: Results) -> Table:
+    rows = []
+    for case in results.get("tuning", []):
+        base = case["systems"]["stock, MLlib"]
+        for name, each in case["systems"].items():
+            apart = max(
+                abs(one - other)
+                for one, other in zip(each["metrics"], base["metrics"], strict=True)
+            )
+            faster = f"{median_of(base) / median_of(each):.1f}"
+            best = f"{each['best']:.3g}"
+            rows.append(
+                (case["title"], name, spread(each["seconds"]), faster, best, f"{apart:.0e}")
+            )
+    columns = ("Grid", "CrossValidator", "Seconds", "Faster by", "Best", "Metrics apart")
+    return Table("tuning", columns, rows)
+
+
+def passes(results: Results) -> Table:
+    rows = []
+    for case in results.get("passes", []):
+        one = {name: statistics.median(each) for name, each in case["seconds"].items()}
+        rows.append(
+            (
+                f"{case['title']}, {case['bytes'] / 1e6:,.0f} MB",
+                f"{one['spark_read']:.2f}",
+                f"{one['ingest']:.2f}",
+                f"{one['job']:.3f}",
+                f"{one['read']:.3f}",
+                f"{one['pass']:.3f}",
+                f"{one['pass'] / one['read']:.2f}",
+            )
+        )
+    columns = (
+        *("Data", "Spark's read", "Ingest", "Empty job", "Read the bytes", "Pass"),
+        "Pass / read",
+    )
+    return Table("passes", columns, rows)
+
+
+def scaling(results: Results) -> Table:
+    rows = [
+        (
+            f"{point['axis']} {point['value']:,}",
+            f"{point['bytes'] / 1e6:,.0f}",
+            f"{point['cores']}",
+            f"{point['partitions']}",
+            f"{point['ingest']:.2f}",
+            str(point["passes"]),
+            f"{point['pass']:.3f}",
+            f"{point['fit']:.2f}",
+        )
+        for point in results.get("scaling", [])
+    ]
+    columns = ("Size", "MB", "Cores", "Blocks", "Ingest s", "Passes", "Pass s", "Fit s")
+    return Table("scaling", columns, rows)
+
+
+def jobs(results: Results) -> Table:
+    rows = []
+    for case in results.get("jobs", []):
+        for name, each in case["systems"].items():
+            # On systems without /proc nothing is known of the memory.
+            held = each["memory"]
+            memory = [
+                f"{held.get(what, 0) / 2**20:,.0f}" if held else "not measured"
+                for what in ("jvm", "driver", "workers", "workers_private")
+            ]
+            faster = ratio(case["systems"], name, OURS)
+            rows.append((case["title"], name, spread(each["seconds"]), faster, *memory))
+    columns = (
+        *("Job", "System", "Seconds", "Of ours", "JVM MB", "Driver's Python MB"),
+        *("Python workers MB", "of which private MB"),
+    )
+    return Table("jobs", columns, rows)
+
+
+def check(results: Results) -> Table:
+    rows = [
+        (f"{each.axis} {each.value:,}", f"{each.seconds:.3f}", f"{each.model:.3f}", each.apart)
+        for each in residuals(results)
+    ]
+    return Table("check", ("Size", "Measured pass s", "Model s", "Model / measured"), rows)
+
+
+def cluster(results: Results) -> Table:
+    columns = (
+        *("Executors", "Features", "Read a block s", "Send s", "Merge s", "Start tasks s"),
+        *("A pass s", "A fit of 30 passes s"),
+    )
+    return Table("cluster", columns, list(predictions(results)))
+
+
+def machine(results: Results) -> Table:
+    rows = [
+        (what, str(value))
+        for group in ("machine", "versions", "settings")
+        for what, value in results.get(group, {}).items()
+    ]
+    return Table("machine", ("What", "Value"), rows)
+
+
+def every(results: Results) -> Iterator[tuple[str, Table]]:
+    """All tables with their headings."""
+    yield "Goals", goals(results)
+    yield "Fits", fits(results)
+    yield "Where our seconds go", where(results)
+    yield "Cross-validated grids", tuning(results)
+    yield "A pass, beside reading the same bytes", passes(results)
+    yield "Growth", scaling(results)
+    yield "Whole jobs, cold, and their memory", jobs(results)
+    yield "The cost model beside the measurements", check(results)
+    yield "What the cost model predicts", cluster(results)
+    yield "Machine and versions", machine(results)

@@ -1,0 +1,55 @@
+"""Second derivatives of the mean loss over the rows of a block."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.kernels.value_gradient import raw_predictions
+from sparkml_lsml.layout import Layout
+from sparkml_lsml.losses.base import Loss
+from sparkml_lsml.standardization import Standardization
+
+Array = npt.NDArray[np.float64]
+
+STEP = 1e-3
+"""Half the distance over which the derivative of a loss is differenced."""
+
+
+def hessian(
+    block: Block, loss: Loss, layout: Layout, units: Standardization, coef: Array
+) -> tuple[Array, float]:
+    """Weighted sum over the rows of the second derivatives in the solver's coefficients.
+
+    Losses give first derivatives; their differences over a short step take the place of second
+    ones, which is precise enough for a direction of search.
+
+    Parameters
+    ----------
+    block : Block
+    loss : Loss
+        With one output and no constants.
+    layout : Layout
+    units : Standardization
+    coef : array of shape (layout.size,)
+
+    Returns
+    -------
+    array of shape (layout.size, layout.size)
+    weight : float
+        Sum of the weights of the rows.
+    """
+    stored = units.to_stored(coef[None, :])
+    total, mass = np.zeros((layout.size, layout.size)), 0.0
+    for X, y, weight in block.chunks():
+        raw = raw_predictions(X, layout, stored)
+        right = loss.value_and_derivative(y, raw + STEP)[1]
+        left = loss.value_and_derivative(y, raw - STEP)[1]
+        bend = np.maximum((right - left)[:, 0, 0] / (2.0 * STEP), 0.0)
+        bend = bend if weight is None else bend * weight
+        mass += float(len(y)) if weight is None else float(weight.sum())
+        z = np.ones((len(y), layout.size))
+        dense = X.toarray() if sparse.issparse(X) else X
+        z[:, layout.weights] = (dense - units.shift) * units.scale
+        total += (z * bend[:, None]).T @ z
+    return total * units.label_scale**2, mass

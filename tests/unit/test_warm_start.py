@@ -1,0 +1,135 @@
+"""Second derivatives, and starts from the solution for a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.special import expit
+
+from sparkml_lsml.blocks import Block
+from sparkml_lsml.blocks.block import as_csr
+from sparkml_lsml.kernels import hessian
+from sparkml_lsml.layout import Layout
+from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Multinomial, Squared, SquaredHinge
+from sparkml_lsml.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.penalties import L1, L2
+from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, minimize
+from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
+from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
+from sparkml_lsml.standardization import Standardization, standardize
+
+Array = npt.NDArray[np.float64]
+
+ROWS, FEATURES = 20_000, 12
+rng = np.random.default_rng(8)
+MIX = rng.normal(size=(FEATURES, FEATURES))
+X = rng.normal(size=(ROWS, FEATURES)) @ MIX
+Y = (X @ rng.normal(size=FEATURES) + 3.0 * rng.normal(size=ROWS) > 0.0).astype(float)
+LAYOUT = Layout(FEATURES)
+UNITS = standardize(LAYOUT, X.mean(axis=0), X.std(axis=0), curvature=1.0)
+
+
+def objective(loss: Loss, fold: npt.NDArray[np.int32] | None = None) -> BlockObjective:
+    parts = np.array_split(np.arange(ROWS), 3)
+    blocks = [Block(X[i], Y[i], None, None if fold is None else fold[i]) for i in parts]
+    held_out = None if fold is None else [1]
+    return BlockObjective(LocalBlocks(blocks), loss, LAYOUT, UNITS, held_out=held_out)
+
+
+@pytest.mark.parametrize("weighted", [True, False], ids=["weighted", ""])
+@pytest.mark.parametrize("compressed", [True, False], ids=["sparse", "dense"])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", ""])
+@pytest.mark.parametrize("loss", [Squared(), Logistic(), SquaredHinge()], ids=lambda x: x.name)
+def test_second_derivatives_are_those_of_the_formula(
+    loss: Loss, fit_intercept: bool, compressed: bool, weighted: bool
+) -> None:
+    layout, part, y = Layout(FEATURES, fit_intercept=fit_intercept), X[:500], Y[:500]
+    units = Standardization(layout, UNITS.scale, UNITS.shift * fit_intercept, label_scale=1.7)
+    weight = rng.random(500) if weighted else None
+    coef = 0.2 * rng.normal(size=layout.size)
+    found, mass = hessian(
+        Block(as_csr(part) if compressed else part, y, weight), loss, layout, units, coef
+    )
+    z = (part - units.shift) * units.scale
+    if fit_intercept:
+        z = np.hstack([z, np.ones((500, 1))])
+    raw = 1.7 * (z @ coef)
+    bends = {
+        "squaredError": np.ones(500),
+        "logistic": expit(raw) * expit(-raw),
+        "squaredHinge": 2.0 * ((2 * y - 1) * raw < 1.0),
+    }
+    sums = np.ones(500) if weight is None else weight
+    wanted = 1.7**2 * (z * (bends[loss.name] * sums)[:, None]).T @ z
+    # a row may lie at the kink of the squared hinge
+    close = 5e-3 if loss.name == "squaredHinge" else 1e-6
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=close * np.abs(wanted).max())
+    assert mass == pytest.approx(sums.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1e-5])
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge(), Hinge()], ids=lambda x: x.name)
+def test_a_warm_start_finds_the_same_minimum_sooner(loss: Loss, strength: float) -> None:
+    solver = LBFGS(tol=1e-7) if loss.smooth else SmoothedLBFGS(tol=1e-6)
+    penalty, zero = UNITS.penalty(0.0, strength), np.zeros((1, LAYOUT.size))
+    cold_objective, warm_objective = objective(loss), objective(loss)
+    [cold] = minimize(cold_objective, penalty, solver, zero, max_iter=500)
+    start, [warmed] = warm_start(warm_objective, [penalty], [solver], zero, 2_000, [500])
+    assert warm_objective.passes == 1
+    [warm] = minimize(warm_objective, penalty, warmed, start, max_iter=500)
+    assert warm.objective == pytest.approx(cold.objective, rel=2e-6)
+    assert warm.reason.name == "converged"
+    assert warm_objective.passes <= 0.6 * cold_objective.passes
+
+
+def test_a_sample_that_misleads_costs_passes_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loss, penalty = Logistic(), UNITS.penalty(0.0, 1e-3)
+    whole = objective(loss)
+    monkeypatch.setattr(
+        BlockObjective,
+        "sample",
+        lambda self, rows: BlockObjective(
+            LocalBlocks([Block(5.0 - X[:300, ::-1] ** 2, 1.0 - Y[:300])]), loss, LAYOUT, UNITS
+        ),
+    )
+    zero = np.zeros((1, LAYOUT.size))
+    start, solvers = warm_start(whole, [penalty], [LBFGS(tol=1e-7)], zero, 300, [500])
+    assert np.abs(start).max() > 0.0
+    [found] = minimize(whole, penalty, solvers, start, max_iter=500)
+    [wanted] = minimize(whole, penalty, LBFGS(tol=1e-7), zero, max_iter=500)
+    assert found.objective == pytest.approx(wanted.objective, rel=1e-7)
+
+
+def test_a_sample_leaves_out_the_fold_too() -> None:
+    fold = (Y > 0.5).astype(np.int32)  # all rows of label 1 are held out
+    whole = objective(Logistic(), fold)
+    sample = whole.sample(2_000)
+    assert 1_600 < sample.blocks.rows < 2_400
+    assert sample.held_out == [1]
+    value, gradient = sample.value_and_gradient(np.zeros((1, LAYOUT.size)))
+    assert value[0] == pytest.approx(np.log(2.0))
+    assert gradient[0, LAYOUT.intercepts] == pytest.approx(0.5)  # none but label 0
+
+
+def test_which_problems_are_sampled() -> None:
+    nbytes = X.nbytes
+    assert sample_rows(objective(Logistic()), nbytes) == 0  # 13 x 200 are too many of 20,000
+    many = objective(Logistic())
+    many.blocks = type("Many", (), {"rows": 10**8})()
+    assert sample_rows(many, 10**8 * 8 * FEATURES) == 200 * LAYOUT.size
+    # rows so wide that too few of them fit
+    assert sample_rows(many, 10**8 * 200_000) == 0
+    for loss, layout in (
+        (Multinomial(), Layout(FEATURES, outputs=3)),
+        (Huber(), Layout(FEATURES, constants=1)),
+    ):
+        other = BlockObjective(many.blocks, loss, layout, Standardization.identity(layout))
+        assert sample_rows(other, 10**8 * 8 * FEATURES) == 0
+    assert starts_warm(LBFGS(), L2(1.0))
+    assert starts_warm(SmoothedLBFGS(), L2(1.0))
+    assert not starts_warm(LBFGS(), L1(1.0))
+    assert not starts_warm(ProximalLBFGS(), L2(1.0))
+    assert not starts_warm(SmoothedLBFGS(inner=ProximalLBFGS()), L2(1.0))
