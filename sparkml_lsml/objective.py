@@ -27,6 +27,7 @@ from sparkml_lsml.passes import (
     SamplePass,
 )
 from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.reweighting import Reweighting
 from sparkml_lsml.standardization import Standardization, stored_coefficients
 
 Array = npt.NDArray[np.float64]
@@ -144,8 +145,8 @@ class BlockObjective:
     standardization : Standardization, or one for each model
     name : str
         What jobs are called in Spark's user interface.
-    held_out : sequence of int, optional
-        For each model the fold whose rows it does not see, -1 where it sees all.
+    reweighting : Reweighting, optional
+        Weights that differ between the models.
     """
 
     blocks: Blocks
@@ -154,7 +155,7 @@ class BlockObjective:
     units: Standardization | Sequence[Standardization]
     name: str = "fit"
     passes: int = 0
-    held_out: Sequence[int] | None = None
+    reweighting: Reweighting | None = None
 
     @property
     def standardization(self) -> Standardization:
@@ -164,8 +165,7 @@ class BlockObjective:
     def of(self, model: int) -> "BlockObjective":
         """See `Objective.of`."""
         [units] = self._units(1, [model])
-        held_out = None if self.held_out is None else [self.held_out[model]]
-        return replace(self, units=units, held_out=held_out)
+        return replace(self, units=units, reweighting=self._weights(1, [model]))
 
     @property
     def rows_per_block(self) -> float:
@@ -187,11 +187,8 @@ class BlockObjective:
         if smoothing is not None:
             assert isinstance(loss, KinkedLoss)
             loss = loss.smoothed(smoothing)
-        held_out = None
-        if self.held_out is not None:
-            which = range(len(coef)) if models is None else models
-            held_out = np.array([self.held_out[k] for k in which], dtype=np.int32)
-        task = GradientPass(loss, self.layout, stored, fraction, seed, held_out)
+        weights = self._weights(len(coef), models)
+        task = GradientPass(loss, self.layout, stored, fraction, seed, weights)
         total: LossSum = self._run(task)
         assert total.value is not None
         assert total.gradient is not None
@@ -250,16 +247,20 @@ class BlockObjective:
         if isinstance(loss, KinkedLoss):
             loss = loss.smoothed(np.array([smoothing]))
         [units] = self._units(1, [model])
-        held_out = -1 if self.held_out is None else self.held_out[model]
-        total: CurvatureSum = self._run(CurvaturePass(loss, self.layout, units, coef, held_out))
+        weights = self._weights(1, [model])
+        total: CurvatureSum = self._run(CurvaturePass(loss, self.layout, units, coef, weights))
         return total.products / total.weight
 
     def gram(self, label_shift: float) -> GramSum:
         """Sums of the normal equations of the first model, in its standardised features."""
-        held_out = -1 if self.held_out is None else self.held_out[0]
-        units = self.standardization
-        result: GramSum = self._run(GramPass(units.shift, units.scale, label_shift, held_out))
+        units, weights = self.standardization, self._weights(1, [0])
+        result: GramSum = self._run(GramPass(units.shift, units.scale, label_shift, weights))
         return result
+
+    def _weights(self, number: int, models: Sequence[int] | None) -> Reweighting | None:
+        if self.reweighting is None:
+            return None
+        return self.reweighting.of(range(number) if models is None else models)
 
     def _run(self, task: Pass) -> Any:
         self.passes += 1

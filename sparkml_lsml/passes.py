@@ -21,6 +21,7 @@ from sparkml_lsml.kernels.value_gradient import value_and_gradient
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss
 from sparkml_lsml.penalties.elastic_net import ElasticNet
+from sparkml_lsml.reweighting import Reweighting, reweighted
 from sparkml_lsml.standardization import Standardization, stored_coefficients
 
 Array = npt.NDArray[np.float64]
@@ -101,8 +102,8 @@ class GradientPass:
     fraction : float
         Share of the rows, drawn anew for each ``seed``; 1 takes all rows.
     seed : tuple of int
-    held_out : int array of shape (models,), optional
-        The fold whose rows a model does not see, -1 where it sees all. Not with a ``fraction``.
+    reweighting : Reweighting, optional
+        Not with a ``fraction``.
     """
 
     loss: Loss
@@ -110,7 +111,7 @@ class GradientPass:
     coef: Array
     fraction: float = 1.0
     seed: tuple[int, ...] = ()
-    held_out: npt.NDArray[np.int32] | None = None
+    reweighting: Reweighting | None = None
 
     def __call__(self, block: Block, partition: int) -> LossSum:
         """Sums of one block."""
@@ -118,16 +119,11 @@ class GradientPass:
         if self.fraction < 1.0:
             rng = np.random.default_rng((*self.seed, partition))
             rows = np.flatnonzero(rng.random(block.rows) < self.fraction)
-        factors = None if self.held_out is None else partial(trained_on, block, self.held_out)
+        factors = None
+        if self.reweighting is not None:
+            factors = partial(self.reweighting.factors, block, partition)
         sums = value_and_gradient(block, self.loss, self.layout, self.coef, rows, factors)
         return LossSum().add(*sums)
-
-
-def trained_on(block: Block, held_out: npt.NDArray[np.int32], start: int, stop: int) -> Array:
-    """1 where a model is trained on a row and 0 where it is held out; shape (rows, models)."""
-    assert block.fold is not None
-    seen: Array = np.not_equal(block.fold[start:stop, None], held_out).astype(np.float64)
-    return seen
 
 
 @dataclass
@@ -215,11 +211,11 @@ class GramPass:
     shift: Array
     scale: Array
     label_shift: float
-    held_out: int = -1
+    reweighting: Reweighting | None = None
 
     def __call__(self, block: Block, partition: int) -> GramSum:
         """Sums of one block."""
-        block = without_fold(block, self.held_out)
+        block = reweighted(block, partition, self.reweighting)
         products, sums = gram(block, self.shift, self.scale, self.label_shift)
         return GramSum(products, sums, block.weight_sum)
 
@@ -285,18 +281,9 @@ class CurvaturePass:
     layout: Layout
     units: Standardization
     coef: Array
-    held_out: int = -1
+    reweighting: Reweighting | None = None
 
     def __call__(self, block: Block, partition: int) -> CurvatureSum:
         """Sums of one block."""
-        block = without_fold(block, self.held_out)
+        block = reweighted(block, partition, self.reweighting)
         return CurvatureSum(*hessian(block, self.loss, self.layout, self.units, self.coef))
-
-
-def without_fold(block: Block, held_out: int) -> Block:
-    """The block with weights of 0 for the rows of a fold; -1 leaves it as it is."""
-    if held_out < 0:
-        return block
-    assert block.fold is not None
-    weight = np.ones(block.rows) if block.weight is None else block.weight
-    return Block(block.X, block.y, weight * (block.fold != held_out))

@@ -18,6 +18,12 @@ NARROWER = 0.1
 PRECISION = 0.03
 """A smooth loss is solved to this share of its width, which is about what it differs by."""
 
+NARROWEST = 1e-9
+"""No width below this: the loss may be zero at its minimum."""
+
+EARLY = 1e-4
+"""An objective below this share of the width is as good as zero: on to the next width."""
+
 SCALES = (1.0, 1.02, 1.05, 1.01, 1.1, 0.95, 1.2, 0.9, 1.5, 0.8)
 CANDIDATE_NUMBERS = 16_000_000
 
@@ -42,6 +48,9 @@ class SmoothedState(State):
 
     measuring: bool = False
     """Whether the pass takes the loss itself, at the minimum of a smoothed one."""
+
+    early: bool = False
+    """Whether this width was left before its minimum: its curvature is no guide to the next."""
 
     last: bool = False
     """Whether this width is narrow enough."""
@@ -130,11 +139,16 @@ class SmoothedLBFGS:
             tol = self.tol
         stage: Any = replace(self.inner, tol=tol)
         reason: Reason | None = stage.terminate(inner)
-        if reason is None or reason.name == "diverged":
-            return replace(state, reason="" if reason is None else reason.name)
-        if state.width == 0.0 or state.last:
+        if reason is not None and reason.name == "diverged":
+            return replace(state, reason=reason.name)
+        # rows that can be separated have a minimum near zero, where a relative tolerance asks for
+        # ever more
+        early = state.width > 0.0 and not state.last and inner.objective <= EARLY * state.width
+        if reason is None and not (early and inner.trials == 0):
+            return state
+        if reason is not None and (state.width == 0.0 or state.last):
             return replace(state, reason=reason.name if state.width == 0.0 else "converged")
-        return replace(state, measuring=True)
+        return replace(state, measuring=True, early=reason is None)
 
     def _next_width(
         self, state: SmoothedState, answer: Answer, penalty: ElasticNet
@@ -146,9 +160,9 @@ class SmoothedLBFGS:
         loss = answer.value + penalty.value(state.coef)
         above = state.inner.objective - loss
         state = replace(state, measuring=False, objective=loss)
-        if above <= self.tol * max(abs(loss), 1e-300):
+        if above <= self.tol * abs(loss) or state.width <= NARROWEST:
             return replace(state, last=True)
-        start = type(state.inner)(state.coef, pairs=state.inner.pairs)
+        start = type(state.inner)(state.coef, pairs=() if state.early else state.inner.pairs)
         return replace(state, inner=start, width=state.width / RATIO, before=state.iteration)
 
     def terminate(self, state: SmoothedState) -> Reason | None:

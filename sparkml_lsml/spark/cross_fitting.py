@@ -14,6 +14,7 @@ from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.blocks.folds import without
 from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.metrics import Measure
+from sparkml_lsml.reweighting import HeldOut, Reweighting
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
 from sparkml_lsml.spark.resident import ResidentBlocks
@@ -96,18 +97,15 @@ def cross_fit(
                 Member(member, pose(report), report, number)
                 for member, pose in zip(members, poses, strict=True)
             ]
-        models = _checked(solve(batch, blocks, plan, started), members * len(tested))
-        scorers = tuple(model._scorer() for model in models)
-        owners = np.array([member.held_out for member in batch], dtype=np.int32)
-        task = MeasurePass(scorers, owners, tuple(measure() for _ in batch), weighted)
-        sums: _Measures = blocks.run(task, f"{plan.name} metrics")
-        metrics = np.array([one.value() for one in sums.measures])
+        models = checked(solve(batch, blocks, plan, started), members * len(tested))
+        unseen = HeldOut(tuple(member.held_out for member in batch))
+        metrics = measured(models, unseen, measure, blocks, weighted=weighted)
         metrics = metrics.reshape(len(tested), len(members))
         best_model = None
         if choose is not None:
             best = choose(metrics)
             last = Member(members[best], poses[best](blocks.report), blocks.report)
-            [best_model] = _checked(solve([last], blocks, plan, started), [members[best]])
+            [best_model] = checked(solve([last], blocks, plan, started), [members[best]])
     rows = iter(models)
     by_fold = [[next(rows) for _ in members] for _ in tested]
     return CrossFit(metrics, by_fold, best_model)
@@ -121,7 +119,7 @@ def _check_fold(number: int, trained: Any, tested: Any) -> None:
             )
 
 
-def _checked(models: list[Any], members: Sequence[LinearEstimator]) -> list[Any]:
+def checked(models: list[Any], members: Sequence[LinearEstimator]) -> list[Any]:
     """The models with the Params of their estimators."""
     for model, member in zip(models, members, strict=True):
         if isinstance(model, DivergedError):
@@ -129,6 +127,21 @@ def _checked(models: list[Any], members: Sequence[LinearEstimator]) -> list[Any]
         model._resetUid(member.uid)
         member._copyValues(model)
     return models
+
+
+def measured(
+    models: Sequence[Any],
+    unseen: Reweighting,
+    measure: Callable[[], Measure],
+    blocks: ResidentBlocks,
+    *,
+    weighted: bool,
+) -> Array:
+    """Metrics of models on the rows that they were not trained on, in one pass."""
+    scorers = tuple(model._scorer() for model in models)
+    task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted)
+    sums: _Measures = blocks.run(task, "metrics")
+    return np.array([one.value() for one in sums.measures])
 
 
 @dataclass
@@ -143,41 +156,42 @@ class _Measures:
 
 @dataclass(frozen=True, eq=False)
 class MeasurePass:
-    """Metrics of models on the rows that they were not trained on.
+    """Metrics of models on the rows that have no weight in their training.
 
     Parameters
     ----------
     scorers : sequence of Scorer
-    held_out : int array of shape (models,)
+    unseen : Reweighting
+        Of the training.
     measures : sequence of Measure
         Empty ones.
     weighted : bool
+        Whether the metric counts rows by their weights.
     """
 
     scorers: tuple[Scorer, ...]
-    held_out: npt.NDArray[np.int32]
+    unseen: Reweighting
     measures: tuple[Any, ...]
     weighted: bool
 
     def __call__(self, block: Block, partition: int) -> _Measures:
         """Sums of one block."""
-        assert block.fold is not None
         # a worker keeps this pass for all its blocks
         measures = copy.deepcopy(self.measures)
         for start in range(0, block.rows, SCORED_ROWS):
-            rows = slice(start, min(start + SCORED_ROWS, block.rows))
-            fold, y = block.fold[rows], block.y[rows]
-            weight = np.ones(len(y))
-            if self.weighted and block.weight is not None:
-                weight = block.weight[rows]
-            for number in np.unique(self.held_out):
-                held = fold == number
-                if not held.any():
-                    continue
-                if isinstance(block.X, CsrRows):
-                    X: Any = block.X.take(np.flatnonzero(held) + start)
-                else:
-                    X = block.X[rows][held]
-                for k in np.flatnonzero(self.held_out == number):
-                    measures[k].add(y[held], weight[held], self.scorers[k].score(X))
+            stop = min(start + SCORED_ROWS, block.rows)
+            factors = self.unseen.factors(block, partition, start, stop)
+            parts: dict[bytes, Block] = {}  # models of one fold share its rows
+            for k, scorer in enumerate(self.scorers):
+                rows = factors[:, k] == 0.0
+                key = rows.tobytes()
+                if key not in parts:
+                    parts[key] = block.subset(np.flatnonzero(rows) + start)
+                part = parts[key]
+                if part.rows:
+                    weight = part.weight if self.weighted else None
+                    weight = np.ones(part.rows) if weight is None else weight
+                    X: Any = part.X
+                    X = X.rows(0, part.rows) if isinstance(X, CsrRows) else X
+                    measures[k].add(part.y, weight, scorer.score(X))
         return _Measures(measures)

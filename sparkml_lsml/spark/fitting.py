@@ -16,6 +16,7 @@ from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties import ElasticNet
+from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.params import (
@@ -225,13 +226,15 @@ def rows_are_sorted(report: Report) -> bool:
 class Member:
     """A model of a batch: its estimator, its problem, and what is known of its rows.
 
-    ``held_out`` is the fold whose rows it does not see, -1 where it sees all.
+    ``held_out`` is the fold whose rows it does not see, and ``replicate`` that of a bootstrap whose
+    rows it sees; -1 where it sees all.
     """
 
     params: HasSolverSettings
     problem: Problem
     report: Report
     held_out: int = -1
+    replicate: int = -1
 
     @property
     def layout(self) -> Layout:
@@ -299,14 +302,13 @@ def minimise(
     first, rows = members[0], 0
     notes: tuple[str, ...] = ()
     units, penalties = zip(*(member.units() for member in members), strict=True)
-    held_out = [member.held_out for member in members]
     objective = BlockObjective(
         blocks,
         first.problem.loss,
         first.layout,
         units,
         name,
-        held_out=held_out if max(held_out) >= 0 else None,
+        reweighting=_reweighting(members),
     )
     if first.problem.solver == "normal":
         labels = first.report.label_moments
@@ -329,6 +331,15 @@ def minimise(
         for one, solution in zip(units, solutions, strict=True)
     ]
     return list(zip(coef, solutions, strict=True)), objective.passes, notes
+
+
+def _reweighting(members: Sequence[Member]) -> Reweighting | None:
+    if any(member.held_out >= 0 for member in members):
+        return HeldOut(tuple(member.held_out for member in members))
+    if any(member.replicate >= 0 for member in members):
+        seed = members[0].params.value("seed")
+        return Poisson(seed, tuple(member.replicate for member in members))
+    return None
 
 
 def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:

@@ -76,7 +76,7 @@ class Search:
             return None
         if any(member.value("solver") in SAMPLING_SOLVERS for member in members):
             return None
-        measure = _measure(evaluator, members)
+        measure = measure_of(evaluator, members)
         if measure is None:
             return None
         weight = _param(evaluator, "weightCol")
@@ -115,7 +115,7 @@ class Search:
         return CrossFit(np.array(metrics), models, None)
 
 
-def _measure(
+def measure_of(
     evaluator: Evaluator, members: Sequence[LinearEstimator]
 ) -> Callable[[], Measure] | None:
     """What the evaluator evaluates, if it looks at the columns that the models write."""

@@ -22,13 +22,17 @@ from pyspark.ml.evaluation import (
 from pyspark.ml.feature import StandardScaler
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
+from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.metrics import roc_auc_score
 
+from sparkml_lsml.blocks import Block
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
-from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.resident import ResidentBlocks
-from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
+from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap
 from tests.spark.helpers import frame, jobs_so_far, nothing_left, numbers
 
 Array = npt.NDArray[np.float64]
@@ -367,3 +371,68 @@ def test_folds_that_cannot_be_used(spark: SparkSession, cancer: DataFrame) -> No
         search(F.when(F.col("label") > 0.0, 0).otherwise(2))
     with pytest.raises(DataError, match="fold 0 has no rows to train on"):
         search(F.lit(0))
+
+
+# ---------------------------------------------------- bootstrap
+
+
+def test_standard_errors_of_least_squares_are_those_of_the_formula(
+    spark: SparkSession, ingests: list[str]
+) -> None:
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(1_500, 3)) @ np.diag([1.0, 3.0, 0.2])
+    y = X @ [1.0, -2.0, 3.0] + 4.0 + 1.5 * rng.normal(size=1_500)
+    found = bootstrap(LinearRegression(), frame(spark, X, y), n=400, seed=3)
+    assert len(ingests) == 1
+    Z = np.hstack([X, np.ones((1_500, 1))])
+    residual = y - Z @ np.linalg.lstsq(Z, y, rcond=None)[0]
+    covariance = np.linalg.inv(Z.T @ Z) * (residual @ residual) / (1_500 - 4)
+    wanted = np.sqrt(np.diag(covariance))
+    # 400 replicates know a standard error to within 3.5 %, one standard deviation
+    np.testing.assert_allclose(found.standard_errors[0], wanted[:3], rtol=0.14)
+    np.testing.assert_allclose(found.intercept_standard_errors, wanted[3:], rtol=0.14)
+    low, high = found.interval(0.95)
+    center = numbers(found.model)[:3]
+    np.testing.assert_allclose(high[0] - low[0], 2 * 1.96 * wanted[:3], rtol=0.2)
+    assert ((low[0] < center) & (center < high[0])).all()
+
+
+@pytest.mark.parametrize("execution", ["local", "distributed"])
+def test_replicates_of_a_classifier(cancer: DataFrame, ingests: list[str], execution: str) -> None:
+    estimator = LogisticRegression(regParam=0.1, tol=1e-10, execution=execution)
+    area = BinaryClassificationEvaluator()
+    found = bootstrap(estimator, cancer, n=8, seed=2, evaluator=area)
+    assert len(ingests) == 1
+    assert found.coefficients.shape == (8, 1, 30)
+    again = bootstrap(estimator, cancer, n=3, seed=2)
+    np.testing.assert_allclose(again.coefficients, found.coefficients[:3], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(found.coefficients[0], found.coefficients[1], rtol=1e-2)
+    np.testing.assert_allclose(numbers(found.model), numbers(estimator.fit(cancer)), rtol=1e-9)
+    assert found.metrics.shape == (8,)
+    low, high = found.metric_interval()
+    assert 0.97 < low < high <= 1.0
+    if execution == "local":
+        # a replicate is the fit of the rows with its weights, and is measured on those without
+        X, y = load_breast_cancer(return_X_y=True)
+        X = (X - X.mean(axis=0)) / X.std(axis=0)
+        order = [X.tolist().index(list(row.features)) for row in cancer.collect()]
+        X, y = X[order], y[order]
+        block = Block(X, y.astype(float))
+        drawn = Poisson(2, (0,)).factors(block, 0, 0, len(y))[:, 0]
+        margins = X @ found.coefficients[0, 0] + found.intercepts[0, 0]
+        slope = drawn * (expit(margins) - y)
+        penalty = 0.1 * found.coefficients[0, 0] * X.var(axis=0, ddof=1)
+        np.testing.assert_allclose(X.T @ slope / drawn.sum() + penalty, 0.0, atol=1e-7)
+        unseen = drawn == 0.0
+        assert found.metrics[0] == pytest.approx(
+            roc_auc_score(y[unseen], margins[unseen]), abs=1e-4
+        )
+
+
+def test_a_bootstrap_that_cannot_be(cancer: DataFrame) -> None:
+    with pytest.raises(ParamError, match="at least 2 replicates"):
+        bootstrap(LogisticRegression(), cancer, n=1)
+    with pytest.raises(ParamError, match="solver='sgd' draws rows by itself"):
+        bootstrap(LogisticRegression(solver="sgd"), cancer)
+    with pytest.raises(ParamError, match="is not measured here"):
+        bootstrap(LogisticRegression(), cancer, evaluator=RegressionEvaluator(metricName="var"))

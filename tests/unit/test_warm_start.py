@@ -14,6 +14,7 @@ from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Multinomial, Squared, SquaredHinge
 from sparkml_lsml.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.penalties import L1, L2
+from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, minimize
 from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
@@ -33,8 +34,8 @@ UNITS = standardize(LAYOUT, X.mean(axis=0), X.std(axis=0), curvature=1.0)
 def objective(loss: Loss, fold: npt.NDArray[np.int32] | None = None) -> BlockObjective:
     parts = np.array_split(np.arange(ROWS), 3)
     blocks = [Block(X[i], Y[i], None, None if fold is None else fold[i]) for i in parts]
-    held_out = None if fold is None else [1]
-    return BlockObjective(LocalBlocks(blocks), loss, LAYOUT, UNITS, held_out=held_out)
+    weights = None if fold is None else HeldOut((1,))
+    return BlockObjective(LocalBlocks(blocks), loss, LAYOUT, UNITS, reweighting=weights)
 
 
 @pytest.mark.parametrize("weighted", [True, False], ids=["weighted", ""])
@@ -108,7 +109,6 @@ def test_a_sample_leaves_out_the_fold_too() -> None:
     whole = objective(Logistic(), fold)
     sample = whole.sample(2_000)
     assert 1_600 < sample.blocks.rows < 2_400
-    assert sample.held_out == [1]
     value, gradient = sample.value_and_gradient(np.zeros((1, LAYOUT.size)))
     assert value[0] == pytest.approx(np.log(2.0))
     assert gradient[0, LAYOUT.intercepts] == pytest.approx(0.5)  # none but label 0

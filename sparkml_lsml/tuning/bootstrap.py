@@ -1,0 +1,172 @@
+"""Standard errors and intervals by the bootstrap, all replicates in one batch."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.ml.evaluation import Evaluator
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.reweighting import Poisson
+from sparkml_lsml.spark.cross_fitting import checked, measured
+from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, measure_of
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Replicates of a fit.
+
+    Attributes
+    ----------
+    model
+        The model of all rows.
+    coefficients : array of shape (replicates, outputs, features)
+    intercepts : array of shape (replicates, outputs)
+    metrics : array of shape (replicates,)
+        Each on the rows that its replicate did not draw, about 37 % of them; empty without an
+        evaluator.
+    """
+
+    model: Any
+    coefficients: Array
+    intercepts: Array
+    metrics: Array
+
+    @property
+    def standard_errors(self) -> Array:
+        """Standard errors of the coefficients, shape (outputs, features)."""
+        return np.asarray(self.coefficients.std(axis=0, ddof=1))
+
+    @property
+    def intercept_standard_errors(self) -> Array:
+        """Standard errors of the intercepts, shape (outputs,)."""
+        return np.asarray(self.intercepts.std(axis=0, ddof=1))
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Percentile interval of each coefficient: two arrays of shape (outputs, features)."""
+        return _interval(self.coefficients, level)
+
+    def intercept_interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Percentile interval of each intercept: two arrays of shape (outputs,)."""
+        return _interval(self.intercepts, level)
+
+    def metric_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval of the metric.
+
+        Raises
+        ------
+        ValueError
+            If there was no evaluator.
+        """
+        if not len(self.metrics):
+            raise ValueError("no metric was measured: give the bootstrap an evaluator")
+        low, high = _interval(self.metrics, level)
+        return float(low), float(high)
+
+
+def bootstrap(
+    estimator: LinearEstimator,
+    dataset: DataFrame,
+    n: int = 100,
+    seed: int = 0,
+    evaluator: Evaluator | None = None,
+) -> Bootstrap:
+    """Fit a model and replicates of it, over one ingest and in shared passes.
+
+    In a replicate each row counts as often as a Poisson variable of mean 1 says, which is the limit
+    of drawing as many rows with replacement. Features are standardised, and the penalty is scaled,
+    by the moments of all rows. Replicates start from the model of all rows.
+
+    Parameters
+    ----------
+    estimator : LinearSVC, LogisticRegression or LinearRegression
+    dataset : DataFrame
+    n : int
+        Replicates, at least 2: some 50 for standard errors, 1,000 for intervals.
+    seed : int
+    evaluator : Evaluator, optional
+        Of the kinds that `CrossValidator` measures in shared passes.
+
+    Raises
+    ------
+    ParamError
+        If ``n`` is below 2, the solver draws rows by itself, or the evaluator is of another kind.
+    DivergedError
+        If a replicate diverged.
+
+    References
+    ----------
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 6 and 13.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> from sparkml_lsml.regression import LinearRegression
+    >>> rows = [(2.0 * i + i % 3, Vectors.dense(i)) for i in range(30)]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> found = bootstrap(LinearRegression(), df, n=50, seed=1)
+    >>> low, high = found.interval(0.95)
+    >>> bool(low[0, 0] < 2.0 < high[0, 0])
+    True
+    """
+    if n < 2:
+        raise ParamError(f"n={n}: expected at least 2 replicates")
+    if estimator.value("solver") in SAMPLING_SOLVERS:
+        raise ParamError(
+            f"solver='{estimator.value('solver')}' draws rows by itself: use solver='auto'"
+        )
+    started = time.perf_counter()
+    member = estimator.copy({estimator.getParam("seed"): seed})._normalise()
+    member._check_columns(dataset)
+    measure = None if evaluator is None else measure_of(evaluator, [member])
+    if evaluator is not None and measure is None:
+        raise ParamError(
+            f"{evaluator} is not measured here: expected areas under curves, metrics of the "
+            "confusion matrix, rmse, mse, mae or r2 of the columns that the model writes"
+        )
+    pose, plan = member._pose(dataset), ingest_plan(member, member._task())
+    with ResidentBlocks(dataset, plan) as blocks:
+        report = blocks.report
+        whole = Member(member, pose(report), report)
+        [model] = checked(solve([whole], blocks, plan, started), [member])
+        start = _solution(whole, model)
+        problem = replace(pose(report), start=lambda layout: start)
+        batch = [Member(member, problem, report, replicate=k) for k in range(n)]
+        models = checked(solve(batch, blocks, plan, started), [member] * n)
+        metrics = np.zeros(0)
+        if measure is not None:
+            unseen = Poisson(seed, tuple(range(n)))
+            metrics = measured(models, unseen, measure, blocks, weighted=False)
+    return Bootstrap(
+        model,
+        np.stack([each._coefficients for each in models]),
+        np.stack([each._intercepts for each in models]),
+        metrics,
+    )
+
+
+def _solution(member: Member, model: Any) -> Array:
+    """The coefficients of a model in its solver's units."""
+    layout, (units, _) = member.layout, member.units()
+    parts = [model._coefficients.reshape(-1)]
+    if layout.fit_intercept:
+        parts.append(model._intercepts)
+    if layout.constants:
+        parts.append(np.array([model.scale]))
+    start: Array = units.from_stored(np.concatenate(parts)[None, :])[0]
+    return start
+
+
+def _interval(values: Array, level: float) -> tuple[Array, Array]:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level={level}: expected a number between 0 and 1")
+    low, high = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
+    return low, high
