@@ -237,11 +237,9 @@ COVERING = [
     Case("logistic", "cancer"),
     Case("logistic", "cancer", standardization=False, fitIntercept=False, weighted=True),
     Case("logistic", "sparse-binary", elasticNetParam=0.5, fitIntercept=False, weighted=True),
-    Case("logistic", "cancer", 1e-4, 1.0, standardization=False),
     Case("logistic", "iris"),
     Case("svc", "cancer"),
     Case("svc", "cancer", 1e-4, standardization=False, fitIntercept=False, weighted=True),
-    Case("svc", "sparse-binary", fitIntercept=False, weighted=True),
     Case("linear", "diabetes", solver="normal"),
     Case(
         "linear",
@@ -253,7 +251,6 @@ COVERING = [
         solver="normal",
     ),
     Case("linear", "diabetes", elasticNetParam=0.5, weighted=True, solver="l-bfgs"),
-    Case("linear", "diabetes", 1e-4, 1.0, standardization=False, solver="l-bfgs"),
     Case("linear", "sparse-number", fitIntercept=False, weighted=True, solver="l-bfgs"),
 ]
 

@@ -206,7 +206,7 @@ SEARCHES: dict[str, tuple[str, str, Any]] = {
     "linear-rmse": ("diabetes", "linear", partial(RegressionEvaluator)),
     "linear-r2": ("diabetes", "linear", partial(RegressionEvaluator, metricName="r2")),
 }
-SLOW = ("logistic-pr", "logistic-loss", "svc-accuracy", "linear-r2")
+SLOW = ("logistic-pr", "logistic-loss", "logistic-iris-f1", "svc-accuracy", "linear-r2")
 each_search = pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SEARCHES],
