@@ -1,5 +1,6 @@
 """Weights that differ between the models of a batch: folds, and replicates of a bootstrap."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -92,21 +93,28 @@ class Poisson:
             first, last = max(start, tile * TILE), min(stop, (tile + 1) * TILE)
             for k, replicate in enumerate(self.replicates):
                 if replicate >= 0:
-                    rng = np.random.default_rng((self.seed, partition, tile, replicate))
-                    bits = np.frombuffer(rng.bytes(2 * TILE), dtype=np.uint16)
-                    drawn = _COUNTS[bits[first - tile * TILE : last - tile * TILE]]
-                    out[first - start : last - start, k] = drawn
+                    drawn = _draws(self.seed, partition, tile, replicate)
+                    piece = drawn[first - tile * TILE : last - tile * TILE]
+                    out[first - start : last - start, k] = piece
         return out
 
 
-def _counts() -> Array:
+def _counts() -> npt.NDArray[np.uint8]:
     """The count that each of 65,536 equally likely numbers stands for."""
     size = 2**16
     edges = np.rint(stats.poisson(1.0).cdf(np.arange(12)) * size).astype(int)
-    return np.searchsorted(edges, np.arange(size), side="right").astype(np.float64)
+    return np.searchsorted(edges, np.arange(size), side="right").astype(np.uint8)
 
 
 _COUNTS = _counts()
+
+
+# kernels take pieces of fewer rows than a tile: 4 KB each, 16 MB in all
+@functools.lru_cache(maxsize=4_096)
+def _draws(seed: int, partition: int, tile: int, replicate: int) -> npt.NDArray[np.uint8]:
+    """Counts of the rows of a tile."""
+    rng = np.random.default_rng((seed, partition, tile, replicate))
+    return _COUNTS[np.frombuffer(rng.bytes(2 * TILE), dtype=np.uint16)]
 
 
 def reweighted(block: Block, partition: int, reweighting: Reweighting | None) -> Block:

@@ -124,8 +124,7 @@ def checked(models: list[Any], members: Sequence[LinearEstimator]) -> list[Any]:
     for model, member in zip(models, members, strict=True):
         if isinstance(model, DivergedError):
             raise model
-        model._resetUid(member.uid)
-        member._copyValues(model)
+        member.adopt(model)
     return models
 
 

@@ -77,9 +77,13 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         found = fit_linear(models, dataset, members[0]._task())
         for member, model in zip(members, found, strict=True):
             if not isinstance(model, DivergedError):
-                model._resetUid(self.uid)
-                member._copyValues(model)
+                member.adopt(model)
         return found
+
+    def adopt(self, model: Any) -> None:
+        """Give a model the uid and the Params of this estimator."""
+        model._resetUid(self.uid)
+        self._copyValues(model)
 
     def _task(self) -> Task:
         """Which labels are valid; each estimator defines it."""

@@ -17,7 +17,7 @@ from pyspark.ml.evaluation import (
 from pyspark.ml.param import Params
 from pyspark.sql import Column, DataFrame
 
-from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
+from sparkml_lsml.metrics import LEAST_PROBABILITY, Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import INGEST_PARAMS, LinearEstimator
 
@@ -134,15 +134,19 @@ def measure_of(
 
     if kind is BinaryClassificationEvaluator:
         # a probability ranks rows as the margin does
-        ranks = same("rawPredictionCol", "rawPredictionCol", "probabilityCol")
+        if not same("rawPredictionCol", "rawPredictionCol", "probabilityCol"):
+            return None
         binary = all(m._task() == "binary" or m.value("family") != "multinomial" for m in members)
-        return partial(Ranking, metric) if ranks and binary else None
+        return partial(Ranking, metric) if binary else None
     if kind is MulticlassClassificationEvaluator and metric in CONFUSION_METRICS:
-        if metric == "logLoss" and not same("probabilityCol", "probabilityCol"):
+        probable = same("probabilityCol", "probabilityCol")
+        if metric == "logLoss" and not (probable and _param(evaluator, "eps") == LEAST_PROBABILITY):
             return None
         beta = float(_param(evaluator, "beta"))
         return partial(Confusion, metric, beta) if same("predictionCol", "predictionCol") else None
     if kind is RegressionEvaluator and metric in RESIDUAL_METRICS:
+        if metric == "r2" and _param(evaluator, "throughOrigin"):
+            return None
         return partial(Residuals, metric) if same("predictionCol", "predictionCol") else None
     return None
 

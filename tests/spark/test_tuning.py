@@ -33,6 +33,7 @@ from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap
+from sparkml_lsml.tuning.search import Search
 from tests.spark.helpers import frame, jobs_so_far, nothing_left, numbers
 
 Array = npt.NDArray[np.float64]
@@ -351,6 +352,23 @@ def test_other_searches_take_mllibs_road(cancer: DataFrame) -> None:
         ).fit(cancer)
         assert len(model.avgMetrics) == 2
         assert min(model.avgMetrics) > 0.9
+
+
+def test_metrics_that_are_not_measured_in_shared_passes(spark: SparkSession) -> None:
+    """What an evaluator is asked beyond its metric must not be lost."""
+    linear, logistic = LinearRegression(), LogisticRegression()
+    for estimator, evaluator in (
+        (linear, RegressionEvaluator(metricName="r2", throughOrigin=True)),
+        (linear, RegressionEvaluator(metricName="var")),
+        (linear, BinaryClassificationEvaluator(rawPredictionCol="prediction")),
+        (logistic, MulticlassClassificationEvaluator(metricName="logLoss", eps=1e-3)),
+        (logistic, MulticlassClassificationEvaluator(metricName="recallByLabel")),
+        (logistic, MulticlassClassificationEvaluator(labelCol="other")),
+        (logistic, BinaryClassificationEvaluator(weightCol="weight")),
+    ):
+        assert Search.of(estimator, [{}], evaluator) is None
+    assert Search.of(linear, [{}], RegressionEvaluator(metricName="r2")) is not None
+    assert Search.of(logistic, [{}], MulticlassClassificationEvaluator()) is not None
 
 
 def test_folds_that_cannot_be_used(spark: SparkSession, cancer: DataFrame) -> None:
