@@ -43,7 +43,7 @@ FACTOR_ROWS = 65_536
 """Sparse rows at a time whose factors are held for all models."""
 
 NONE = np.zeros(0)
-NO_FACTORS = np.zeros((0, 0))
+NO_FACTORS = np.zeros((0, 1))
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,33 @@ class Compiled:
         assert isinstance(block.X, CsrRows)
         X = block.X
         value, totals = np.zeros(len(coef)), np.zeros(len(coef))
-        columns = np.ascontiguousarray(coef.T)
+        one = len(coef) == 1
+        columns = coef[0] if one else np.ascontiguousarray(coef.T)
         gradient = np.zeros_like(columns)
         step = block.rows if factors is None else FACTOR_ROWS
         for start in range(0, block.rows, step):
             stop = min(start + step, block.rows)
+            table = NO_FACTORS if factors is None else factors(start, stop)
             arrays = (
                 X.data,
                 X.indices,
                 X.indptr[start : stop + 1],
                 block.y[start:stop],
                 NONE if block.weight is None else block.weight[start:stop],
-                NO_FACTORS if factors is None else factors(start, stop),
+                table[:, 0] if one else table,
                 columns,
             )
-            self.loops.sparse_gradient(
-                *(read_only(a) for a in arrays), self.code, self.parameter, value, gradient, totals
-            )
-        return value, gradient.T, totals
+            rows = [read_only(array) for array in arrays]
+            if one:
+                parameter = float(self.parameter[0])
+                sums = self.loops.sparse_gradient_of_one(*rows, self.code, parameter, gradient)
+                value += sums[0]
+                totals += sums[1]
+            else:
+                self.loops.sparse_gradient(
+                    *rows, self.code, self.parameter, value, gradient, totals
+                )
+        return value, np.atleast_2d(gradient.T), totals
 
     def slopes(
         self, y: Array, weight: Array | None, factors: Array | None, raw: Array

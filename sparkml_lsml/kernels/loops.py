@@ -9,6 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from math import exp, log1p
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,20 @@ import numpy as np
 HINGE, SQUARED_HINGE, LOGISTIC, SQUARED, SMOOTHED_HINGE = range(5)
 """Codes of the losses: one loop serves all, so that one compilation does."""
 
+ROWS_TOGETHER = 64
+"""Sparse rows that are predicted before the first of them is added to the gradient."""
+
 # sums may be reordered, which is what lets them use vector instructions; NaN and infinity stay
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _compile(function: Callable[..., Any]) -> Any:
+# sums over the non-zeros of a row may not: gathered into a vector, their operands take twice as long
+IN_ORDER = REORDER - {"reassoc"}
+
+
+def _compile(function: Callable[..., Any], flags: set[str] = REORDER) -> Any:
     """Compile at the first call, and keep the machine code on disk."""
-    compiler = numba.njit(cache=True, nogil=True, fastmath=REORDER)
+    compiler = numba.njit(cache=True, nogil=True, fastmath=flags)
     try:
         return compiler(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written
@@ -116,6 +124,63 @@ def dense_gradient(
                     gradient[k, j] += slope * X[i, j]
                 gradient[k, features] += slope
     return total
+
+
+@partial(_compile, flags=IN_ORDER)
+def sparse_gradient_of_one(
+    data: Any,
+    indices: Any,
+    indptr: Any,
+    y: Any,
+    weight: Any,
+    factors: Any,
+    coef: Any,
+    code: int,
+    parameter: float,
+    gradient: Any,
+) -> tuple[float, float]:
+    """Add the gradient of one model over sparse rows.
+
+    ``coef`` and ``gradient`` have shape (features + 1,); ``factors`` of shape (rows,) multiply the
+    weights, or have no rows. Some rows are predicted one after another, and then added up one
+    after another, so that the processor has the columns of the next row under way.
+
+    Returns
+    -------
+    float
+        Sum of the losses.
+    float
+        Sum of the weights.
+    """
+    rows, last = len(indptr) - 1, len(coef) - 1
+    value, total, bias = 0.0, 0.0, 0.0
+    slopes = np.empty(ROWS_TOGETHER)
+    for start in range(0, rows, ROWS_TOGETHER):
+        stop = min(start + ROWS_TOGETHER, rows)
+        for i in range(start, stop):
+            raw = coef[last]
+            for p in range(indptr[i], indptr[i + 1]):
+                # unsigned: no look whether the column counts from the end
+                raw += data[p] * coef[np.uint32(indices[p])]
+            slopes[i - start] = raw
+        for i in range(start, stop):
+            w = weight[i] if len(weight) else 1.0
+            if len(factors):
+                w *= factors[i]
+            raw, slopes[i - start] = slopes[i - start], 0.0
+            if w != 0.0:
+                loss, slope = _point(code, y[i], raw, parameter)
+                value += w * loss
+                total += w
+                slopes[i - start] = w * slope
+                bias += w * slope
+        for i in range(start, stop):
+            slope = slopes[i - start]
+            if slope != 0.0:
+                for p in range(indptr[i], indptr[i + 1]):
+                    gradient[np.uint32(indices[p])] += slope * data[p]
+    gradient[last] += bias
+    return value, total
 
 
 @_compile
