@@ -11,6 +11,7 @@ from sparkml_lsml.blocks.block import Block, CsrRows, Dense
 Array = npt.NDArray[np.float64]
 
 MOMENT_CHUNK_ROWS = 1_024
+MOMENT_CHUNK_NONZEROS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,47 +153,70 @@ def _of_piece(piece: Array, weight: Array | None) -> Moments:
 
 def _of_csr(X: CsrRows, weight: Array | None) -> Moments:
     rows, features = X.shape
-    columns = np.unique(np.asarray(X.indices)).astype(np.int64)
-    position = np.zeros(features, dtype=np.int64)
-    position[columns] = np.arange(len(columns))
+    columns, position = _stored_columns(X)
     count = len(columns)
     stored, first, entries = np.zeros(count), np.zeros(count), np.zeros(count)
     rest, m2 = np.zeros(count), np.zeros(count)
     total = float(rows) if weight is None else float(weight.sum())
     squares = float(rows) if weight is None else float(weight @ weight)
     weighing = rows if weight is None else np.count_nonzero(weight)
+
+    def sums(at: npt.NDArray[np.intp], values: Array | None) -> Array:
+        return np.asarray(np.bincount(at, weights=values, minlength=count), dtype=np.float64)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        for data, indices, w in _csr_pieces(X, weight):
-            at = position[indices]
-            entries += np.bincount(at, weights=w > 0.0, minlength=count)
-            stored += np.bincount(at, weights=w, minlength=count)
-            first += np.bincount(at, weights=w * data, minlength=count)
+        for data, at, w in _csr_pieces(X, weight, position):
+            present = sums(at, None if w is None else (w > 0.0).astype(np.float64))
+            entries += present
+            stored += present if w is None else sums(at, w)
+            first += sums(at, data if w is None else w * data)
         # a column without zeros: another order of summation must not leave it a few of them
         stored[entries == weighing] = total
         safe = np.where(stored > 0.0, stored, 1.0)
         mean = first / safe
-        for data, indices, w in _csr_pieces(X, weight):
-            at = position[indices]
+        for data, at, w in _csr_pieces(X, weight, position):
             centred = data - mean[at]
-            rest += np.bincount(at, weights=w * centred, minlength=count)
-            m2 += np.bincount(at, weights=w * np.square(centred), minlength=count)
+            weighted = centred if w is None else w * centred
+            rest += sums(at, weighted)
+            m2 += sums(at, weighted * centred)
         # the corrected two-pass algorithm: what rounding of the mean added is taken out again
         mean += rest / safe
         m2 = np.maximum(m2 - np.square(rest) / safe, 0.0)
     return Moments(total, squares, rows, features, columns, stored, mean, m2)
 
 
-def _csr_pieces(X: CsrRows, weight: Array | None) -> Iterator[tuple[Array, Dense, Array]]:
-    step = 4_000_000
-    for start in range(0, len(X.data), step):
-        data = np.asarray(X.data[start : start + step], dtype=np.float64)
-        indices = np.asarray(X.indices[start : start + step])
-        if weight is None:
-            w = np.ones(len(data))
-        else:
+def _stored_columns(
+    X: CsrRows,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Columns with stored values, and the place of each column among them.
+
+    The place is None where every column counts as one with values: looking it up for each value
+    pays only where most columns are empty.
+    """
+    features = X.shape[1]
+    if features <= len(X.data):
+        return np.arange(features), None
+    seen = np.zeros(features, dtype=np.bool_)
+    seen[X.indices] = True
+    columns = np.flatnonzero(seen)
+    position = np.zeros(features, dtype=np.int64)
+    position[columns] = np.arange(len(columns))
+    return columns, position
+
+
+def _csr_pieces(
+    X: CsrRows, weight: Array | None, position: npt.NDArray[np.int64] | None
+) -> Iterator[tuple[Array, npt.NDArray[np.intp], Array | None]]:
+    """Values, the places of their columns and the weights of their rows, piece after piece."""
+    for start in range(0, len(X.data), MOMENT_CHUNK_NONZEROS):
+        data = np.asarray(X.data[start : start + MOMENT_CHUNK_NONZEROS], dtype=np.float64)
+        indices = np.asarray(X.indices[start : start + MOMENT_CHUNK_NONZEROS])
+        at = indices.astype(np.intp) if position is None else position[indices]
+        w = None
+        if weight is not None:
             row = np.searchsorted(X.indptr, np.arange(start, start + len(data)), side="right") - 1
             w = weight[row]
-        yield data, indices, w
+        yield data, at, w
 
 
 def _align(left: Moments, right: Moments) -> tuple[Moments, Moments, npt.NDArray[np.int64] | None]:

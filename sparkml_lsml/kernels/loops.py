@@ -27,7 +27,7 @@ ROWS_TOGETHER = 64
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
 
 
-# sums over the non-zeros of a row may not: gathered into a vector, their operands take twice as long
+# sums over the non-zeros of a row may not: operands gathered into a vector take twice as long
 IN_ORDER = REORDER - {"reassoc"}
 
 

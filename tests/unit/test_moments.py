@@ -246,18 +246,22 @@ def test_sparse_moments_hold_no_more_columns_than_occur() -> None:
 def test_many_nonzeros_are_walked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     X, weight = rows(7, 200, density=0.5), weights(7, 200)
     whole = Moments.of_block(block(X, weight, compressed=True))
-    pieces = room._csr_pieces
-
-    def small_pieces(X: object, weight: object) -> object:
-        for data, indices, w in pieces(X, weight):  # type: ignore[arg-type]
-            for start in range(0, len(data), 7):
-                cut = slice(start, start + 7)
-                yield data[cut], indices[cut], w[cut]
-
-    monkeypatch.setattr(room, "_csr_pieces", small_pieces)
+    monkeypatch.setattr(room, "MOMENT_CHUNK_NONZEROS", 7)
     cut = Moments.of_block(block(X, weight, compressed=True))
     np.testing.assert_allclose(cut.mean(), whole.mean(), rtol=1e-13)
     np.testing.assert_allclose(cut.variance(), whole.variance(), rtol=1e-12)
+
+
+@both_weights
+def test_columns_without_values_take_no_room(weighted: bool) -> None:
+    X = np.zeros((5, 1_000))
+    X[[0, 1, 4], [3, 3, 998]] = [2.0, -1.0, 7.0]
+    weight = weights(9, 5) if weighted else None
+    moments = Moments.of_block(block(X, weight, compressed=True))
+    assert moments.columns is not None
+    assert moments.columns.tolist() == [3, 998]
+    np.testing.assert_allclose(moments.mean(), expected_mean(X, weight), rtol=1e-12)
+    np.testing.assert_allclose(moments.variance(), expected_variance(X, weight), rtol=1e-12)
 
 
 @both_forms
