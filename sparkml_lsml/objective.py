@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.dual import DualPass, DualSum
+from sparkml_lsml.kernels.sdca import SdcaRound, SdcaTotals
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import KinkedLoss, Loss
@@ -96,6 +98,22 @@ class Objective(Protocol):
         """Mean loss at ``coef``, and the weighted average of the models of all partitions."""
         ...
 
+    @property
+    def partitions(self) -> int:
+        """Number of blocks, each of which runs a local update of its own."""
+        ...
+
+    def dual_round(
+        self,
+        coef: Array,
+        penalty: ElasticNet,
+        wanted: SdcaRound,
+        seed: tuple[int, ...],
+        model: int,
+    ) -> tuple[float, SdcaTotals]:
+        """Mean loss at ``coef`` of shape (size,), and what a round of dual ascent did."""
+        ...
+
 
 class LocalBlocks:
     """Blocks in this process: the same passes with no Spark.
@@ -170,7 +188,7 @@ class BlockObjective:
     @property
     def rows_per_block(self) -> float:
         """See `Objective.rows_per_block`."""
-        return self.blocks.rows / max(1, self.blocks.partitions)
+        return self.blocks.rows / self.partitions
 
     def value_and_gradient(
         self,
@@ -222,6 +240,28 @@ class BlockObjective:
         if total.start.value is None:  # pragma: no cover - blocks are never all empty
             raise AssertionError("a pass over no rows")
         return total.start.value / total.start.weight, total.coef / total.weight
+
+    @property
+    def partitions(self) -> int:
+        """See `Objective.partitions`."""
+        return max(1, self.blocks.partitions)
+
+    def dual_round(
+        self,
+        coef: Array,
+        penalty: ElasticNet,
+        wanted: SdcaRound,
+        seed: tuple[int, ...],
+        model: int,
+    ) -> tuple[float, SdcaTotals]:
+        """See `Objective.dual_round`."""
+        [units], weights = self._units(1, [model]), self._weights(1, [model])
+        total: DualSum = self._run(
+            DualPass(self.loss, self.layout, units, penalty, wanted, coef, model, seed, weights)
+        )
+        sums = units.gradient(total.sums)
+        totals = SdcaTotals(sums, total.gains, total.weight, total.kept, total.lost)
+        return total.loss / total.weight, totals
 
     def _units(self, number: int, models: Sequence[int] | None) -> list[Standardization]:
         if isinstance(self.units, Standardization):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -122,4 +122,5 @@ def reweighted(block: Block, partition: int, reweighting: Reweighting | None) ->
     if reweighting is None:
         return block
     factors = reweighting.factors(block, partition, 0, block.rows)[:, 0]
-    return Block(block.X, block.y, factors if block.weight is None else block.weight * factors)
+    weight = factors if block.weight is None else block.weight * factors
+    return replace(block, weight=weight)

@@ -71,11 +71,16 @@ Inside = Callable[[int], None]
 
 
 def hook_passes(
-    monkeypatch: pytest.MonkeyPatch, hook: Hook | None = None, inside: Inside | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    hook: Hook | None = None,
+    inside: Inside | None = None,
+    *,
+    behind: bool = False,
 ) -> list[str]:
     """Call ``hook`` on the driver before each pass, and ``inside`` on the workers in each task.
 
-    ``hook`` is given the blocks and the number of the pass, from 1; ``inside`` the partition.
+    ``hook`` is given the blocks and the number of the pass, from 1; ``inside`` the partition, at
+    the start of the task or ``behind`` its work.
     Returns a list that grows by the description of each pass.
     """
     run = ResidentBlocks.run
@@ -85,15 +90,21 @@ def hook_passes(
         passes.append(description)
         if hook is not None:
             hook(self, len(passes))
-        return run(self, task if inside is None else ByValue(_around(task, inside)), description)
+        if inside is None:
+            return run(self, task, description)
+        return run(self, ByValue(_around(task, inside, behind=behind)), description)
 
     monkeypatch.setattr(ResidentBlocks, "run", hooked)
     return passes
 
 
-def _around(task: Pass, inside: Inside) -> Pass:
+def _around(task: Pass, inside: Inside, *, behind: bool) -> Pass:
     # made in a function, so that it is pickled by value and with it what it refers to
     def run(block: Block, partition: int) -> Any:
+        if behind:
+            found = task(block, partition)
+            inside(partition)
+            return found
         inside(partition)
         return task(block, partition)
 

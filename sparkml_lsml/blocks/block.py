@@ -97,6 +97,8 @@ class Block:
         None means that every row weighs 1.
     fold : int32 array of shape (rows,) or None
         Number of the fold that each row is held out in.
+    folder : str
+        Where its files lie; '' for rows in memory.
 
     Examples
     --------
@@ -110,6 +112,7 @@ class Block:
     y: Array
     weight: Array | None = None
     fold: npt.NDArray[np.int32] | None = None
+    folder: str = ""
 
     @property
     def rows(self) -> int:

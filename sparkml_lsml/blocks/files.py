@@ -80,7 +80,7 @@ class BlockFiles:
             X = CsrRows(arrays["data"], arrays["indices"], arrays["indptr"], self.features)
         else:
             X = arrays["data"].reshape(self.rows, self.features)
-        return Block(X, arrays["labels"], arrays.get("weights"), arrays.get("folds"))
+        return Block(X, arrays["labels"], arrays.get("weights"), arrays.get("folds"), self.folder)
 
     def _map(self, name: str, dtype: str, length: int) -> npt.NDArray[Any]:
         path = Path(self.folder) / name

@@ -19,7 +19,7 @@ from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     ANY_NUMBER,
-    ITERATIVE_SOLVERS,
+    BINARY_SOLVERS,
     CheckedParams,
     Range,
     add_accessors,
@@ -43,13 +43,13 @@ class _Params(CheckedParams, _LinearSVCParams, HasElasticNetParam, HasLoss, HasS
     solver: Param[str] = Param(
         Params._dummy(),
         "solver",
-        "The solver: auto, " + ", ".join(ITERATIVE_SOLVERS) + ".",
+        "The solver: auto, " + ", ".join(BINARY_SOLVERS) + ".",
         typeConverter=TypeConverters.toString,
     )
 
     _ranges: ClassVar[dict[str, Range]] = {
         "loss": one_of(*LOSSES),
-        "solver": one_of("auto", *ITERATIVE_SOLVERS),
+        "solver": one_of("auto", *BINARY_SOLVERS),
         "threshold": ANY_NUMBER,
     }
 
@@ -83,8 +83,10 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
     loss : {"hinge", "squaredHinge"}
     elasticNetParam : float
         Share of the L1 penalty, from 0 to 1.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", "cocoa"}
         ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
+        ``cocoa`` is dual coordinate ascent on every partition (CoCoA+): a few rounds to a rough
+        answer, with a bound of what is left to gain; there ``tol`` is the relative duality gap.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.

@@ -26,7 +26,7 @@ from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
-    ITERATIVE_SOLVERS,
+    BINARY_SOLVERS,
     SHARE,
     CheckedParams,
     Range,
@@ -51,12 +51,12 @@ class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
     solver: Param[str] = Param(
         Params._dummy(),
         "solver",
-        "The solver: auto, " + ", ".join(ITERATIVE_SOLVERS) + ".",
+        "The solver: auto, " + ", ".join(BINARY_SOLVERS) + ".",
         typeConverter=TypeConverters.toString,
     )
 
     _ranges: ClassVar[dict[str, Range]] = {
-        "solver": one_of("auto", *ITERATIVE_SOLVERS),
+        "solver": one_of("auto", *BINARY_SOLVERS),
         "family": one_of("auto", "binomial", "multinomial"),
         "threshold": SHARE,
     }
@@ -98,7 +98,7 @@ weightCol, aggregationDepth
         As in MLlib. ``tol`` is relative to the objective.
     family : {"auto", "binomial", "multinomial"}
         ``auto`` is binomial for at most two classes.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd"}
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", "cocoa"}
         ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
@@ -209,6 +209,11 @@ miniBatchFraction, batchSize, localEpochs, seed
             build = partial(self._build, classes=max(2, classes), certain=certain)
             coefficients = report.longest * (classes if multinomial else 1)
             solver, reason = choose_solver(self, True, l1, coefficients)
+            if solver == "cocoa" and multinomial:
+                raise ParamError(
+                    f"solver='cocoa' takes two classes, found {classes} and family='{family}': "
+                    "use solver='auto'"
+                )
             counts = np.zeros(max(classes, 2))
             for label, (_, weight) in report.labels.items():
                 counts[int(label)] = weight

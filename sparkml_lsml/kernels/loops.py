@@ -31,7 +31,7 @@ REORDER = {"reassoc", "contract", "nsz", "arcp"}
 IN_ORDER = REORDER - {"reassoc"}
 
 
-def _compile(function: Callable[..., Any], flags: set[str] = REORDER) -> Any:
+def compile_loop(function: Callable[..., Any], flags: set[str] = REORDER) -> Any:
     """Compile at the first call, and keep the machine code on disk."""
     compiler = numba.njit(cache=True, nogil=True, fastmath=flags)
     try:
@@ -80,7 +80,7 @@ def _point(code: int, y: float, raw: float, parameter: float) -> tuple[float, fl
     return slope * (slack - 0.5 * parameter * slope), -sign * slope
 
 
-@_compile
+@compile_loop
 def dense_gradient(
     X: Any, y: Any, weight: Any, coef: Any, code: int, parameter: Any, value: Any, gradient: Any
 ) -> float:
@@ -126,7 +126,7 @@ def dense_gradient(
     return total
 
 
-@partial(_compile, flags=IN_ORDER)
+@partial(compile_loop, flags=IN_ORDER)
 def sparse_gradient_of_one(
     data: Any,
     indices: Any,
@@ -183,7 +183,7 @@ def sparse_gradient_of_one(
     return value, total
 
 
-@_compile
+@compile_loop
 def sparse_gradient(
     data: Any,
     indices: Any,
@@ -238,7 +238,7 @@ def sparse_gradient(
                     gradient[j, k] += x * raw[k]
 
 
-@_compile
+@compile_loop
 def losses_and_slopes(
     y: Any, weight: Any, factors: Any, code: int, parameter: Any, raw: Any, value: Any, totals: Any
 ) -> None:

@@ -88,6 +88,26 @@ def value_and_gradient(
     return _by_pieces(_pieces(block, len(coef) * layout.outputs, factors), loss, layout, coef, fast)
 
 
+def loss_sums(block: Block, loss: Loss, layout: Layout, coef: Array) -> tuple[Array, Array]:
+    """Weighted sums of the losses over the rows of a block, without their gradient.
+
+    Parameters
+    ----------
+    block, loss, layout, coef
+        As for `value_and_gradient`.
+
+    Returns
+    -------
+    value, weight : arrays of shape (models,)
+    """
+    value, total = np.zeros(len(coef)), np.zeros(len(coef))
+    for X, y, weight in block.chunks(len(coef) * layout.outputs):
+        losses, _, counts = _losses(loss, y, weight, None, raw_predictions(X, layout, coef))
+        value += losses
+        total += counts
+    return value, total
+
+
 Piece = tuple[Rows, Array, Array | None, Array | None]
 """Features, labels, weights, and factors of some rows."""
 

@@ -2,6 +2,7 @@
 
 from sparkml_lsml.solvers.accelerated import Accelerated
 from sparkml_lsml.solvers.base import Iteration, Reason, Solution, Solver, minimize
+from sparkml_lsml.solvers.cocoa import CoCoA
 from sparkml_lsml.solvers.gradient_descent import GradientDescent
 from sparkml_lsml.solvers.lbfgs import LBFGS
 from sparkml_lsml.solvers.minibatch_sgd import MiniBatchSGD
@@ -13,6 +14,7 @@ from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
 __all__ = [
     "LBFGS",
     "Accelerated",
+    "CoCoA",
     "GradientDescent",
     "Iteration",
     "LocalSGD",

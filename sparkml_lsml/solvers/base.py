@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from sparkml_lsml.kernels.sdca import SdcaRound, SdcaTotals
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
@@ -64,6 +65,8 @@ class Query:
     seed : tuple of int
     smoothing : float
         Width over which the kinks of the loss are smoothed; 0 for the loss itself.
+    dual : SdcaRound or None
+        A round of dual coordinate ascent instead of a gradient.
     """
 
     coef: Array
@@ -71,6 +74,7 @@ class Query:
     epochs: SgdEpochs | None = None
     seed: tuple[int, ...] = ()
     smoothing: float = 0.0
+    dual: SdcaRound | None = None
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,13 @@ class Answer:
         Mean loss at the query's coefficients.
     result : array of shape (size,)
         Its gradient there, or the averaged model after a round of local SGD.
+    dual : SdcaTotals or None
+        What a round of dual coordinate ascent did.
     """
 
     value: float
     result: Array
+    dual: SdcaTotals | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ class State:
         Euclidean norm of the gradient (with an L1 part, of the smallest subgradient) at ``coef``.
     step_size : float
         Step of the last iteration.
+    gap : float
+        How far the objective is from its minimum at most, where the solver knows: the duality gap.
     """
 
     coef: Array
@@ -112,6 +121,7 @@ class State:
     iteration: int = 0
     gradient_norm: float = float("nan")
     step_size: float = float("nan")
+    gap: float = float("nan")
 
     @property
     def candidates(self) -> Array:
@@ -133,6 +143,8 @@ class Iteration:
         Passes over the data since the start.
     seconds : float
         Seconds since the start.
+    gap : float
+        The duality gap, NaN for a solver that has none.
     """
 
     iteration: int
@@ -141,6 +153,7 @@ class Iteration:
     step_size: float
     passes: int
     seconds: float
+    gap: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -293,6 +306,7 @@ def minimize(
             states[k].step_size,
             objective.passes - first_pass,
             time.perf_counter() - started,
+            states[k].gap,
         )
         histories[k].append(line)
         # every callback sees the line, also behind one that asks to stop
@@ -354,6 +368,14 @@ def _ask(
     answers: dict[int, Answer] = {}
     kinds: dict[tuple[bool, float, tuple[int, ...]], list[int]] = {}
     for number, query in enumerate(queries):
+        if query.dual is not None:
+            # the duals of a model are its own: there is nothing that models could share
+            k = models[number]
+            value, totals = objective.dual_round(
+                query.coef, penalties[k], query.dual, query.seed, k
+            )
+            answers[number] = Answer(value, query.coef, totals)
+            continue
         kind = (query.epochs is None, query.fraction, query.seed)
         kinds.setdefault(kind, []).append(number)
     for (gradient, fraction, seed), members in kinds.items():

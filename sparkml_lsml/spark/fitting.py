@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
-from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
@@ -367,8 +367,20 @@ def choose_solver(
         Strength of the L1 penalty.
     coefficients : int
         Number of them.
+
+    Raises
+    ------
+    ParamError
+        If the solver cannot minimise an objective with this penalty.
     """
     asked: str = params.value("solver")
+    if asked == "cocoa" and (l1 > 0.0 or params.value("regParam") == 0.0):
+        raise ParamError(
+            f"{type(params).__name__}: solver='cocoa' takes an L2 penalty alone, found "
+            f"regParam={params.value('regParam')!r} and "
+            f"elasticNetParam={params.value('elasticNetParam')!r}: set regParam > 0 and "
+            "elasticNetParam=0, or use solver='auto'"
+        )
     why = "auto" if asked == "auto" else f"solver='{asked}'"
     if asked not in ("auto", "l-bfgs"):
         return asked, why

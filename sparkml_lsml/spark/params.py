@@ -13,6 +13,7 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.solvers import (
     LBFGS,
     Accelerated,
+    CoCoA,
     GradientDescent,
     LocalSGD,
     MiniBatchSGD,
@@ -218,7 +219,7 @@ class HasSolverSettings(CheckedParams, HasSeed):
     )
     localEpochs: Param[int] = _param(
         "localEpochs",
-        "Epochs that 'sgd' runs on each partition between two averages, >= 1.",
+        "Epochs that 'sgd' and 'cocoa' run on each partition between two exchanges, >= 1.",
         TypeConverters.toInt,
     )
     dtype: Param[str] = _param(
@@ -292,11 +293,15 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
         )
     if name == "minibatch-sgd":
         return MiniBatchSGD(fraction=params.value("miniBatchFraction"), **schedule)
-    raise ParamError(f"solver={name!r} is not one of {', '.join(ITERATIVE_SOLVERS)}")
+    if name == "cocoa":
+        return CoCoA(epochs=params.value("localEpochs"), tol=tol, seed=params.value("seed"))
+    raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
 
 
 FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd")
 ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
+BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
+"""Solvers of two classes."""
 
 
 def _memory(size: int, budget: int, most: int) -> int:

@@ -34,7 +34,14 @@ def classes(room: ModuleType, *methods: str) -> list[type]:
 
 LOSSES: list[type] = classes(sparkml_lsml.losses, "value_and_derivative")
 PENALTIES: list[type] = classes(sparkml_lsml.penalties, "prox")
-ITERATIVE: list[type] = classes(sparkml_lsml.solvers, "init", "query", "step", "terminate")
+DUAL: list[type] = [sparkml_lsml.solvers.CoCoA]
+"""Solvers of the dual problem, which few losses and penalties have: `test_cocoa` checks them."""
+
+ITERATIVE: list[type] = [
+    cls
+    for cls in classes(sparkml_lsml.solvers, "init", "query", "step", "terminate")
+    if cls not in DUAL
+]
 DIRECT: list[type] = classes(sparkml_lsml.solvers, "solve")
 
 SMOOTH = [cls for cls in LOSSES if cls().smooth]

@@ -121,6 +121,8 @@ def result(spark: SparkSession, folder: Path, fit: Callable[[], Any]) -> dict[st
     return {
         "coefficients": coefficients(model).tolist(),
         "rows": model.summary.rows,
+        "objective": model.summary.objective,
+        "reason": model.summary.reason.name,
         "copies": copies(spark, jobs(spark) - before),
         "left": left + left_behind(spark),
     }
@@ -159,6 +161,17 @@ def main(shared: Path) -> dict[str, Any]:
             stay_once(in_pass, after=2, partition=SLOW),
         )
         found["pass"] = result(spark, in_pass, lambda: estimator().fit(frame))
+
+    in_round = shared / "round"
+    in_round.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        hook_passes(
+            patch,
+            lambda blocks, number: copy_slow_tasks(spark, yes=number == 4),
+            stay_once(in_round, after=3, partition=SLOW),
+        )
+        rounds = estimator(solver="cocoa", tol=1e-4, maxIter=500)
+        found["round"] = result(spark, in_round, lambda: rounds.fit(frame))
 
     spark.stop()
     return found

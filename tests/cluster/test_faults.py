@@ -149,7 +149,7 @@ def test_task_that_always_fails(frame: DataFrame, tmp_path: Path, monkeypatch: P
 
 
 def fit_while_a_task_stays(
-    frame: DataFrame, folder: Path, monkeypatch: Patch, disturb: Any, after: int = 2
+    frame: DataFrame, folder: Path, monkeypatch: Patch, disturb: Any, after: int = 2, **params: Any
 ) -> Any:
     """Fit, and call ``disturb`` with the pid of the worker that is inside of a pass."""
     errors: list[BaseException] = []
@@ -171,7 +171,7 @@ def fit_while_a_task_stays(
     thread.start()
     try:
         hook_passes(monkeypatch, inside=stay_once(folder, after))
-        return estimator().fit(frame)
+        return estimator(**params).fit(frame)
     finally:
         thread.join()
         if errors:
@@ -301,3 +301,95 @@ def test_svm_in_rounds_survives_an_executor(
     model = fit.fit(frame)
     hook_passes(monkeypatch, lambda blocks, number: shutil.rmtree(block_folders(spark)[0]) or None)
     assert_same(fit.fit(frame), model)
+
+
+# ---------------------------------------------------- dual variables, which live on the executors
+
+ROUNDS: dict[str, Any] = {"solver": "cocoa", "tol": 1e-4, "maxIter": 500}
+
+
+def assert_same_minimum(model: Any, expected: Any) -> None:
+    """Compare two objectives, of which CoCoA+ knows its own distance to the minimum."""
+    summary = model.summary
+    assert summary.reason.name == "converged", summary.reason
+    assert summary.history[-1].gap <= 1e-4 * summary.objective
+    assert summary.objective == pytest.approx(expected.summary.objective, rel=1.1e-4)
+
+
+def test_worker_killed_in_a_round_changes_nothing(
+    spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The task runs again, from the version that its first attempt read."""
+    expected = estimator(**ROUNDS).fit(frame)
+
+    def kill(pid: int) -> None:
+        assert pid in python_workers(spark)
+        os.kill(pid, signal.SIGKILL)
+
+    found = fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill, after=4, **ROUNDS)
+    assert_same(found, expected)
+
+
+def test_task_that_fails_behind_its_round_changes_nothing(
+    frame: DataFrame, expected: Any, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Its duals are written by then, under a name that the driver never hears of."""
+    undisturbed = estimator(**ROUNDS).fit(frame)
+    hook_passes(monkeypatch, inside=fail_once(tmp_path), behind=True)
+    found = estimator(**ROUNDS).fit(frame)
+    assert (tmp_path / "failed").exists()
+    assert_same(found, undisturbed)
+    assert_same_minimum(found, expected)
+
+
+def test_duals_of_a_killed_executor(
+    spark: SparkSession,
+    frame: DataFrame,
+    expected: Any,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    caplog: Logs,
+) -> None:
+    def kill(pid: int) -> None:
+        executors = executor_processes(spark)
+        assert len(executors) == 2
+        os.kill(executors[0], signal.SIGKILL)
+
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        found = fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill, after=5, **ROUNDS)
+    assert_same_minimum(found, expected)
+    assert "were lost: they start from 0 again" in caplog.text
+    [folder] = block_folders(spark)
+    shutil.rmtree(folder)
+    wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
+
+
+def test_dual_files_deleted(
+    spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch, caplog: Logs
+) -> None:
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number in (4, 9):
+            files = [path for folder in block_folders(spark) for path in folder.glob("*/duals-*")]
+            assert files
+            for path in files:
+                path.unlink()
+
+    hook_passes(monkeypatch, hook)
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        assert_same_minimum(estimator(**ROUNDS).fit(frame), expected)
+    assert caplog.text.count("[0, 1] were lost: they start from 0 again") == 2
+
+
+def test_few_versions_of_duals_are_kept(
+    spark: SparkSession, frame: DataFrame, monkeypatch: Patch
+) -> None:
+    most: list[int] = []
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        for folder in block_folders(spark):
+            for block in folder.iterdir():
+                most.append(len(list(block.glob("duals-*"))))
+
+    hook_passes(monkeypatch, hook)
+    estimator(**{**ROUNDS, "tol": 0.0, "maxIter": 8}).fit(frame)
+    assert max(most) == 3
