@@ -125,6 +125,11 @@ class Block:
         return int(self.X.shape[1])
 
     @property
+    def stored(self) -> int:
+        """Number of stored values: of dense rows all, of sparse ones the non-zeros."""
+        return int(self.X.data.size if isinstance(self.X, CsrRows) else self.X.size)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         arrays = (self.X, self.y, self.weight, self.fold)

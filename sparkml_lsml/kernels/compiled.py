@@ -115,6 +115,20 @@ class Compiled:
         return value, totals
 
 
+def flat_rows(block: Block) -> tuple[Array, ...]:
+    """Values, column numbers, row pointers, labels and weights, in one form for all rows.
+
+    Dense rows are their flat values, with no column numbers.
+    """
+    if isinstance(block.X, CsrRows):
+        form = (block.X.data, block.X.indices, block.X.indptr)
+    else:
+        pointers = np.arange(block.rows + 1) * block.features
+        form = (np.ravel(block.X), np.zeros(0, dtype=np.int32), pointers)
+    weight = NONE if block.weight is None else block.weight
+    return fixed(*form, block.y, weight)
+
+
 def compiled(loss: Loss, layout: Layout, models: int, values: int) -> Compiled | None:
     """The compiled loops, or None where NumPy serves.
 
@@ -140,6 +154,11 @@ def compiled(loss: Loss, layout: Layout, models: int, values: int) -> Compiled |
 def has_numba() -> bool:
     """Whether Numba is installed; it is not imported to find out."""
     return importlib.util.find_spec("numba") is not None
+
+
+def fixed(*values: Any) -> tuple[Any, ...]:
+    """The values, of which arrays are only read."""
+    return tuple(read_only(v) if isinstance(v, np.ndarray) else v for v in values)
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

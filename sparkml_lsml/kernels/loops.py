@@ -2,58 +2,27 @@
 
 Each loop reads a row once: it predicts, takes loss and derivative, and adds the row to the gradient
 while it is still in the processor's nearest cache. The NumPy kernels read it twice and write the
-predictions, losses and derivatives of a whole piece in between.
+predictions, losses and derivatives of a whole piece in between. An epoch of SGD is one call, where
+NumPy needs some twenty for each mini-batch.
+
+All loops are in this file, because Numba keeps machine code until the file of its source changes:
+a loop elsewhere would go on with the `_point` that it was compiled with.
 """
 
-import os
-import stat
-import tempfile
-from collections.abc import Callable
 from functools import partial
 from math import exp, log1p
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+
+from sparkml_lsml.kernels.machine_code import IN_ORDER, compile_loop
 
 HINGE, SQUARED_HINGE, LOGISTIC, SQUARED, SMOOTHED_HINGE = range(5)
 """Codes of the losses: one loop serves all, so that one compilation does."""
 
 ROWS_TOGETHER = 64
 """Sparse rows that are predicted before the first of them is added to the gradient."""
-
-# sums may be reordered, which is what lets them use vector instructions; NaN and infinity stay
-REORDER = {"reassoc", "contract", "nsz", "arcp"}
-
-
-# sums over the non-zeros of a row may not: operands gathered into a vector take twice as long
-IN_ORDER = REORDER - {"reassoc"}
-
-
-def compile_loop(function: Callable[..., Any], flags: set[str] = REORDER) -> Any:
-    """Compile at the first call, and keep the machine code on disk."""
-    compiler = numba.njit(cache=True, nogil=True, fastmath=flags)
-    try:
-        return compiler(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        config: Any = numba.config
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(_private_folder())
-        try:
-            return compiler(function)
-        finally:
-            config.CACHE_DIR = before
-
-
-def _private_folder() -> Path:
-    """A folder for machine code that nobody else can write: loading code from it runs it."""
-    folder = Path(tempfile.gettempdir()) / f"sparkml_lsml-kernels-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
-        return folder
-    return Path(tempfile.mkdtemp(prefix="sparkml_lsml-kernels-"))
 
 
 @numba.njit(inline="always")
@@ -258,3 +227,234 @@ def losses_and_slopes(
             value[k] += share * loss
             totals[k] += share
             raw[i, k] = share * slope
+
+
+@numba.njit(inline="always")
+def _copy(source: Any, target: Any) -> None:
+    for p in range(len(source)):
+        target[p] = source[p]
+
+
+@numba.njit(inline="always")
+def _take(data: Any, indices: Any, indptr: Any, batch: Any) -> Any:
+    """Copies of the values and columns of some rows, and where each of those starts.
+
+    Rows in random order come from main memory one after another. A copy waits for several of
+    them at a time, arithmetic in place for each.
+    """
+    starts = np.zeros(len(batch) + 1, np.int64)
+    for k in range(len(batch)):
+        starts[k + 1] = starts[k] + indptr[batch[k] + 1] - indptr[batch[k]]
+    x = np.empty(starts[-1])
+    columns = np.empty(starts[-1] if len(indices) else 0, indices.dtype)
+    for k in range(len(batch)):
+        first, last = indptr[batch[k]], indptr[batch[k] + 1]
+        _copy(data[first:last], x[starts[k] :])
+        _copy(indices[first:last], columns[starts[k] :])
+    return x, columns, starts
+
+
+@numba.njit(inline="always")
+def _dot(x: Any, columns: Any, w: Any) -> float:
+    """A row times weights; a dense row has no column numbers."""
+    total = 0.0
+    if len(columns):
+        for p in range(len(columns)):
+            total += x[p] * w[columns[p]]
+    else:
+        for j in range(len(x)):
+            total += x[j] * w[j]
+    return total
+
+
+@numba.njit(inline="always")
+def _add(x: Any, columns: Any, slope: float, gradient: Any) -> None:
+    """Add a row times its slope."""
+    if len(columns):
+        for p in range(len(columns)):
+            gradient[columns[p]] += slope * x[p]
+    else:
+        for j in range(len(x)):
+            gradient[j] += slope * x[j]
+
+
+@numba.njit(inline="always")
+def _to_stored(w: Any, scale: Any, shift: Any, label_scale: float, stored: Any) -> float:
+    """Weights for the stored features, in place; returns the intercept."""
+    intercept = w[len(scale)] * label_scale if len(w) > len(scale) else 0.0
+    for j in range(len(scale)):
+        stored[j] = w[j] * scale[j] * label_scale
+        intercept -= stored[j] * shift[j]
+    return intercept
+
+
+@numba.njit(inline="always")
+def _soft(value: float, threshold: float) -> float:
+    """Soft thresholding, which leaves NaN what it is."""
+    if abs(value) <= threshold:
+        return 0.0
+    return value - threshold if value > 0.0 else value + threshold
+
+
+@compile_loop
+def narrow_epoch(
+    rows: Any,
+    plan: Any,
+    units: Any,
+    strengths: Any,
+    loss: Any,
+    anchor: Any,
+    momenta: Any,
+    state: Any,
+) -> None:
+    """One epoch of mini-batches; a step costs what its rows store and once the features.
+
+    Parameters
+    ----------
+    rows : data, indices, indptr, y, weight, mean
+        Compressed rows. Dense ones are their flat values, with no ``indices``. The weights of
+        shape (rows,), or of shape (0,) where every row weighs 1, are divided by their mean.
+    plan : order, size, rates, kept
+        Row numbers, rows a step, and for each step its length and whether it is averaged.
+    units : scale, shift, label_scale
+    strengths : l1, l2
+        Arrays of shape (size,): one a feature, and the last of the intercept if there is one.
+    loss : code, parameter
+    anchor : start, drift
+        Where the round started, of shape (0,) without variance reduction, and the gradient there.
+    momenta : momentum, lead
+        Shares of the last update: one that is taken again, one that the gradient looks ahead.
+    state : w, velocity, average
+        Arrays of shape (size,), changed in place.
+    """
+    data, indices, indptr, y, weight, mean = rows
+    order, size, rates, kept = plan
+    scale, shift, label_scale = units
+    l1, l2 = strengths
+    code, parameter = loss
+    start, drift = anchor
+    momentum, lead = momenta
+    w, velocity, average = state
+    at, stored, first = np.empty_like(w), np.empty_like(scale), np.empty_like(scale)
+    gradient = np.empty_like(scale)
+    first_b = 0.0
+    if len(start):
+        first_b = _to_stored(start, scale, shift, label_scale, first)
+    for t in range(len(rates)):
+        at[:] = w + lead * velocity
+        b = _to_stored(at, scale, shift, label_scale, stored)
+        gradient[:] = 0.0
+        total = 0.0
+        batch = order[t * size : (t + 1) * size]
+        xs, all_columns, starts = _take(data, indices, indptr, batch)
+        for k in range(len(batch)):
+            i = batch[k]
+            x = xs[starts[k] : starts[k + 1]]
+            columns = all_columns[starts[k] : starts[k + 1]]
+            _, slope = _point(code, y[i], b + _dot(x, columns, stored), parameter)
+            if len(start):
+                slope -= _point(code, y[i], first_b + _dot(x, columns, first), parameter)[1]
+            if slope != 0.0:
+                slope *= (weight[i] if len(weight) else 1.0) / (len(batch) * mean)
+                total += slope
+                _add(x, columns, slope, gradient)
+        for j in range(len(w)):
+            slope = (gradient[j] - total * shift[j]) * scale[j] if j < len(scale) else total
+            slope = slope * label_scale + l2[j] * at[j] + drift[j]
+            moved = w[j] - rates[t] * slope + momentum * velocity[j]
+            moved = _soft(moved, rates[t] * l1[j])
+            velocity[j] = moved - w[j]
+            w[j] = moved
+        if kept[t]:
+            average += w
+
+
+@numba.njit(inline="always")
+def _paid(value: float, due: float, elapsed: float, l1: float, extra: float, drift: float) -> float:
+    """What `LazyWeights.read` makes of one weight."""
+    if extra > 0.0:
+        value *= exp(-extra * elapsed)
+    return _soft(value - drift * due, l1 * due)
+
+
+@compile_loop
+def wide_epoch(
+    rows: Any, plan: Any, units: Any, loss: Any, anchor: Any, lazy: Any, state: Any, average: Any
+) -> Any:
+    """One epoch over sparse rows, scaled but not centred; a step costs its non-zeros.
+
+    Parameters
+    ----------
+    rows, plan, loss : as in `narrow_epoch`
+    units : scale, label_scale, fit_intercept
+    anchor : start, start_rest, drift_rest
+        As in `narrow_epoch`; "rest" are the intercepts.
+    lazy : v, paid, clock, l1, extra, drift, common, smallest
+        Of `LazyWeights`: arrays of shape (features,), or (0,) for ``paid`` and ``clock`` where
+        nothing is owed. The first three are changed in place.
+    state : owed, time, factor, rest, average_rest
+    average : array of shape (features,)
+        Added to in place.
+
+    Returns
+    -------
+    tuple
+        The new ``state``.
+    """
+    data, indices, indptr, y, weight, mean = rows
+    order, size, rates, kept = plan
+    scale, label_scale, fit_intercept = units
+    code, parameter = loss
+    start, start_rest, drift_rest = anchor
+    v, paid, clock, l1, extra, drift, common, smallest = lazy
+    owed, time, factor, rest, average_rest = state
+    slopes = np.empty(size)
+    for t in range(len(rates)):
+        rate = rates[t]
+        batch = order[t * size : (t + 1) * size]
+        x, columns, starts = _take(data, indices, indptr, batch)
+        for k in range(len(batch)):
+            i = batch[k]
+            raw = first = 0.0
+            for p in range(starts[k], starts[k + 1]):
+                j = columns[p]
+                if len(paid) and (paid[j] != owed or clock[j] != time):
+                    due, elapsed = owed - paid[j], time - clock[j]
+                    v[j] = _paid(v[j], due, elapsed, l1[j], extra[j], drift[j])
+                    paid[j], clock[j] = owed, time
+                x[p] *= scale[j]
+                raw += x[p] * v[j]
+                if len(start):
+                    first += x[p] * start[j]
+            raw = (factor * raw + rest) * label_scale
+            slope = _point(code, y[i], raw, parameter)[1]
+            if len(start):
+                slope -= _point(code, y[i], (first + start_rest) * label_scale, parameter)[1]
+            share = (weight[i] if len(weight) else 1.0) / (len(batch) * mean)
+            slopes[k] = slope * share * label_scale
+        factor *= max(0.0, 1.0 - rate * common)
+        if factor < smallest:  # fold the factor in before it underflows
+            v *= factor
+            paid *= factor
+            owed *= factor
+            factor = 1.0
+        move = drift_rest
+        for k in range(len(batch)):
+            if slopes[k] != 0.0:
+                move += slopes[k]
+                step = rate / factor * slopes[k]
+                for p in range(starts[k], starts[k + 1]):
+                    v[columns[p]] -= step * x[p]
+        if fit_intercept:
+            rest -= rate * move
+        owed += rate / factor
+        time += rate
+        if kept[t]:
+            average_rest += rest
+            for j in range(len(v)):
+                value = v[j]
+                if len(paid):
+                    due, elapsed = owed - paid[j], time - clock[j]
+                    value = _paid(value, due, elapsed, l1[j], extra[j], drift[j])
+                average[j] += factor * value
+    return owed, time, factor, rest, average_rest

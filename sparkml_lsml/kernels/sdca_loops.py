@@ -6,7 +6,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from sparkml_lsml.kernels.loops import HINGE, SQUARED_HINGE, compile_loop
+from sparkml_lsml.kernels.loops import HINGE, SQUARED_HINGE
+from sparkml_lsml.kernels.machine_code import compile_loop
 
 
 @numba.njit(inline="always")

@@ -5,9 +5,11 @@ import numpy.typing as npt
 from scipy import sparse
 
 from sparkml_lsml.blocks.block import Block, CsrRows, Rows
+from sparkml_lsml.kernels.compiled import Compiled, compiled, fixed, flat_rows
 from sparkml_lsml.kernels.sgd_steps import (
     SgdEpochs,
     batches,
+    epoch_plans,
     mean_derivative,
     mean_weight,
     start_gradient,
@@ -38,7 +40,9 @@ def sgd_epochs(
     """Coefficients after the epochs of one round, in the solver's (standardised) units.
 
     Rows are visited in a random order that follows from ``seed``. Dense rows are scaled and
-    centred batch by batch; wide sparse rows see `wide_epochs`.
+    centred batch by batch; wide sparse rows see `wide_epochs`. Large blocks and the usual losses
+    take the compiled loops of `sparkml_lsml.kernels.loops`, which scale and centre the
+    coefficients instead of the rows.
 
     Parameters
     ----------
@@ -77,6 +81,13 @@ def _dense_epochs(
     coef: Array,
     seed: tuple[int, ...],
 ) -> Array:
+    anchor = None
+    if settings.variance_reduction:
+        slope = start_gradient(block, loss, layout, standardization, coef)
+        anchor = standardization.gradient(slope[None, :])[0]
+    fast = compiled(loss, layout, 1, block.stored)
+    if fast is not None:
+        return _compiled_epochs(fast, block, standardization, penalty, settings, coef, anchor, seed)
     w = coef.copy()
     velocity = np.zeros_like(w)
     gradient = np.zeros_like(w)
@@ -87,10 +98,6 @@ def _dense_epochs(
     has_l1 = bool(l1.any())
     label_scale = standardization.label_scale
     plan = list(batches(block, settings, seed))
-    anchor = None
-    if settings.variance_reduction:
-        slope = start_gradient(block, loss, layout, standardization, coef)
-        anchor = standardization.gradient(slope[None, :])[0]
     for t, rows in enumerate(plan):
         X, y, weight = block.take(rows)
         scaled = _standardize(X, standardization)
@@ -119,6 +126,34 @@ def _dense_epochs(
         if settings.average and 2 * t >= len(plan):
             average += w
             averaged += 1
+    return average / averaged if averaged else w
+
+
+def _compiled_epochs(
+    fast: Compiled,
+    block: Block,
+    standardization: Standardization,
+    penalty: ElasticNet,
+    settings: SgdEpochs,
+    coef: Array,
+    anchor: Array | None,
+    seed: tuple[int, ...],
+) -> Array:
+    w, velocity, average, averaged = coef.copy(), np.zeros_like(coef), np.zeros_like(coef), 0
+    strengths = (np.broadcast_to(one, coef.shape) for one in (penalty.l1(), penalty.l2()))
+    momentum = float(settings.momentum)
+    rows = (*flat_rows(block), mean_weight(block))
+    given = (
+        fixed(standardization.scale, standardization.shift, float(standardization.label_scale)),
+        fixed(*strengths),
+        (fast.code, float(fast.parameter[0])),
+        fixed(coef[:0], np.zeros_like(coef)) if anchor is None else fixed(coef, anchor),
+        (momentum, momentum if settings.nesterov else 0.0),
+    )
+    for order, size, rates, kept in epoch_plans(block, settings, seed):
+        plan = fixed(order, size, rates, kept)
+        fast.loops.narrow_epoch(rows, plan, *given, (w, velocity, average))
+        averaged += int(kept.sum())
     return average / averaged if averaged else w
 
 

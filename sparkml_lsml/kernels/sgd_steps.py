@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,11 +71,40 @@ def batches(
 ) -> Iterator[npt.NDArray[np.intp]]:
     """Row numbers of the mini-batches of a round, each epoch in a new random order."""
     size = batch_rows(settings.batch_size, block.rows)
-    rng = np.random.default_rng(seed)
-    for _ in range(settings.epochs):
-        order = rng.permutation(block.rows)
+    for order in _orders(block, settings, seed):
         for start in range(0, block.rows, size):
             yield order[start : start + size]
+
+
+def epoch_plans(
+    block: Block, settings: SgdEpochs, seed: tuple[int, ...], every: int = 1
+) -> Iterator[tuple[Any, ...]]:
+    """The mini-batches of `batches` epoch by epoch, as the compiled loops take them.
+
+    Yields
+    ------
+    order : int array of shape (rows,)
+    size : int
+        Rows a mini-batch; the last one has what is left.
+    rates : array of shape (steps,)
+    kept : bool array of shape (steps,)
+        Whether the iterate after the step is averaged: in the second half of the round, one in
+        ``every``.
+    """
+    size = batch_rows(settings.batch_size, block.rows)
+    steps = -(-block.rows // size)
+    for epoch, order in enumerate(_orders(block, settings, seed)):
+        t = np.arange(epoch * steps, (epoch + 1) * steps)
+        kept = settings.average & (2 * t >= settings.epochs * steps) & (t % every == 0)
+        yield order, size, np.array([settings.rate(step) for step in t.tolist()]), kept
+
+
+def _orders(
+    block: Block, settings: SgdEpochs, seed: tuple[int, ...]
+) -> Iterator[npt.NDArray[np.intp]]:
+    rng = np.random.default_rng(seed)
+    for _ in range(settings.epochs):
+        yield rng.permutation(block.rows)
 
 
 def mean_derivative(

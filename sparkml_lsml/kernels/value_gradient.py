@@ -77,8 +77,7 @@ def value_and_gradient(
     if rows is not None:
         # a batch is small, and copied already
         return _by_pieces([(*block.take(rows), None)], loss, layout, coef)
-    stored = len(block.X.data) if isinstance(block.X, CsrRows) else block.X.size
-    fast = compiled(loss, layout, len(coef), stored)
+    fast = compiled(loss, layout, len(coef), block.stored)
     is_sparse = isinstance(block.X, CsrRows)
     if fast is not None and (is_sparse or (factors is None and len(coef) <= FUSED_MODELS)):
         # without an intercept its column stays 0, and its gradient is dropped
