@@ -66,7 +66,9 @@ class LazyWeights:
         self.v = weights.copy()
         self.l1, self.drift = l1, drift
         self.common = float(l2[:, used].min()) if used.any() else 0.0
-        self.extra = np.where(used, l2 - self.common, 0.0)
+        # strengths that differ by rounding, as those of standardised features do, are the same
+        even = np.isclose(l2, self.common, rtol=1e-12, atol=0.0)
+        self.extra = np.where(used & ~even, l2 - self.common, 0.0)
         self._lazy = bool(l1.any() or drift.any() or self.extra.any())
         shape = weights.shape if self._lazy else (0, 0)
         self.paid, self.clock = np.zeros(shape), np.zeros(shape)

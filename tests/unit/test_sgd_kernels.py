@@ -14,7 +14,7 @@ from sparkml_lsml.blocks import Block
 from sparkml_lsml.blocks.block import as_csr
 from sparkml_lsml.kernels import SgdEpochs, sgd_epochs
 from sparkml_lsml.kernels.sgd_steps import MIN_STEPS, batch_rows, batches, start_gradient
-from sparkml_lsml.kernels.wide_sgd import wide_epochs
+from sparkml_lsml.kernels.wide_sgd import LazyWeights, wide_epochs
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.penalties import ElasticNet
 from sparkml_lsml.standardization import Standardization
@@ -291,6 +291,13 @@ def test_wide_averages_cost_as_much_as_an_epoch() -> None:
     every = steps * 200 // (3 * nonzeros + 200)
     assert 3 < every < steps / 2
     assert_same(task.wide(settings), explicit(task, settings, wide=True, every=every))
+
+
+@pytest.mark.parametrize(("difference", "entries"), [(1e-15, 0), (1e-9, 3)])
+def test_strengths_that_differ_by_rounding_owe_nothing(difference: float, entries: int) -> None:
+    zeros, l2 = np.zeros((1, 3)), 0.3 * (1.0 + difference * np.arange(3.0)[None, :])
+    lazy = LazyWeights(zeros, zeros, l2, zeros, np.ones(3, dtype=bool))
+    assert lazy.paid.size == entries
 
 
 @both_intercepts
