@@ -29,12 +29,13 @@ ROWS_TOGETHER = 64
 def _point(code: int, y: float, raw: float, parameter: float) -> tuple[float, float]:
     """Loss and derivative of one row; the formulas are those of the room `losses`."""
     sign = 2.0 * y - 1.0
+    # comparisons that NaN fails, as max() would drop it
     if code == HINGE:
         slack = 1.0 - sign * raw
-        return (slack, -sign) if slack > 0.0 else (0.0, 0.0)
+        return (0.0, 0.0) if slack <= 0.0 else (slack, -sign)
     if code == SQUARED_HINGE:
-        slack = max(1.0 - sign * raw, 0.0)
-        return slack * slack, -2.0 * sign * slack
+        slack = 1.0 - sign * raw
+        return (0.0, 0.0) if slack <= 0.0 else (slack * slack, -2.0 * sign * slack)
     if code == LOGISTIC:
         margin = sign * raw
         small = exp(-abs(margin))
@@ -44,7 +45,9 @@ def _point(code: int, y: float, raw: float, parameter: float) -> tuple[float, fl
     if code == SQUARED:
         residual = raw - y
         return 0.5 * residual * residual, residual
-    slack = max(1.0 + 0.5 * parameter - sign * raw, 0.0)
+    slack = 1.0 + 0.5 * parameter - sign * raw
+    if slack <= 0.0:
+        return 0.0, 0.0
     slope = min(slack / max(parameter, 1e-300), 1.0)
     return slope * (slack - 0.5 * parameter * slope), -sign * slope
 

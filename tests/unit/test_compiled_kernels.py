@@ -113,12 +113,16 @@ def test_nothing_overflows(
     np.testing.assert_allclose(gradient, np.sign(raw))
 
 
-def test_not_a_number_is_not_lost(numba: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_not_a_number_is_not_lost(
+    numba: Any, monkeypatch: pytest.MonkeyPatch, loss: Loss, sparse: bool
+) -> None:
     monkeypatch.setattr(compiled, "LARGE", 1)
-    block, layout = rows(False, "float64", False), Layout(FEATURES)
+    block, layout = rows(sparse, "float64", False), Layout(FEATURES)
     for models in (1, 3):
         coef = np.full((models, layout.size), np.nan)
-        value, _, _ = value_and_gradient(block, Squared(), layout, coef)
+        value, _, _ = value_and_gradient(block, loss, layout, coef)
         assert np.isnan(value).all()
 
 
