@@ -10,14 +10,21 @@ import pandas as pd
 import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.ml.functions import array_to_vector
+from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    DoubleType,
+    StructField,
+    StructType,
+    UserDefinedType,
+)
 
 from sparkml_lsml.blocks.arrow import to_features
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
-from sparkml_lsml.spark.ingest import feature_column
+from sparkml_lsml.spark.ingest import check_features, feature_column, quoted
 
 Array = npt.NDArray[np.float64]
 
@@ -137,7 +144,7 @@ def add_scores(
     ]
     function = _score_udf(scorer, kinds, StructType(types))
     name = "__sparkml_lsml_scores"
-    scored = dataset.withColumn(name, function(column))
+    scored = _as_rows(dataset, features).withColumn(name, function(column))
     for kind, output in wanted.items():
         values = F.col(name)[kind]
         if kind != "prediction":
@@ -145,6 +152,31 @@ def add_scores(
             values = F.when(values.isNotNull(), array_to_vector(values))
         scored = scored.withColumn(output, values)
     return scored.drop(name)
+
+
+COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
+
+
+def _as_rows(dataset: DataFrame, features: str) -> DataFrame:
+    """The same frame, which Spark then hands over row by row.
+
+    With this setting, which Spark 4.3 has on, a function right above the scan of a file takes its
+    columns as they are, and fails where any of them is a vector. A condition that always holds,
+    and that Spark cannot prove, comes between.
+    """
+    try:
+        # a default given here would win over Spark's own
+        columnar = dataset.sparkSession.conf.get(COLUMNAR_INPUT) == "true"
+    except Exception:  # a Spark that does not know it, under an error of a class of its own
+        columnar = False
+    if not columnar:
+        return dataset
+    if not any(isinstance(field.dataType, UserDefinedType) for field in dataset.schema.fields):
+        return dataset
+    column = quoted(features)
+    if isinstance(check_features(dataset, features), VectorUDT):
+        column = F.unwrap_udt(column)["values"]
+    return dataset.where(F.coalesce(F.size(column), F.lit(0)) > -2)
 
 
 def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any:
