@@ -20,7 +20,7 @@ ROWS_A_COEFFICIENT, LEAST_A_COEFFICIENT = 200, 20
 
 SAMPLE_BYTES = 32 * 2**20
 MUCH_SMALLER = 10
-"""A sample is worth its pass where the rows are so many times more."""
+"""A sample is worth its pass where it is at most this part of the rows."""
 
 SAMPLE_TOL = 1e-4
 """What the sample is solved to: its minimum is farther than that from that of all rows."""
@@ -42,9 +42,8 @@ def sample_rows(objective: BlockObjective, nbytes: int) -> int:
     if layout.outputs != 1 or layout.constants:
         return 0
     fits = SAMPLE_BYTES * rows // max(1, nbytes)
-    wanted = min(ROWS_A_COEFFICIENT * layout.size, fits)
-    useful = wanted >= LEAST_A_COEFFICIENT * layout.size and MUCH_SMALLER * wanted <= rows
-    return int(wanted) if useful else 0
+    wanted = min(ROWS_A_COEFFICIENT * layout.size, fits, rows // MUCH_SMALLER)
+    return int(wanted) if wanted >= LEAST_A_COEFFICIENT * layout.size else 0
 
 
 def starts_warm(solver: Solver, penalty: ElasticNet) -> bool:
