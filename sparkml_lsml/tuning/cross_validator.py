@@ -5,10 +5,18 @@ from typing import Any
 import numpy as np
 import pyspark.ml.tuning
 import pyspark.sql.functions as F
-from pyspark.ml.tuning import CrossValidatorModel
+from pyspark import keyword_only
+from pyspark.ml import Estimator
+from pyspark.ml.evaluation import Evaluator
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.tuning import CrossValidatorModel, CrossValidatorWriter
+from pyspark.ml.util import MLWriter
 from pyspark.sql import DataFrame
 
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.tuning.groups import group_numbers
+from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Search, best
 
 
@@ -26,14 +34,34 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     confusion matrix, ``rmse``, ``mse``, ``mae`` and ``r2`` take MLlib's road, model by model;
     ``parallelism`` matters only there.
 
+    Parameters
+    ----------
+    estimator, estimatorParamMaps, evaluator, numFolds, seed, parallelism, collectSubModels, foldCol
+        As in MLlib.
+    groupCol : str
+        Leave one group out: the rows of one value of this column, of any atomic type, are held out
+        together, once for each of at most 1,000 values; ``numFolds`` is not used. It is for rows of
+        patients, sites or years, when what matters is how a model does on another one. Folds are
+        in the order of the values, which a Spark job finds, and are the ``numFolds`` of the model.
+
     Raises
     ------
-    DataError
-        From ``fit``, when a fold has no rows.
+    ParamError
+        From ``fit``, when both ``foldCol`` and ``groupCol`` are set.
+    DataError, ColumnError
+        From ``fit``, when a fold has no rows, a group is null, or there are too many groups or
+        fewer than 2.
+
+    Notes
+    -----
+    ``save`` and ``load`` keep ``groupCol``. ``load`` also reads what MLlib's class has saved;
+    MLlib's own refuses what this class has saved.
 
     References
     ----------
-    Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, 7.10.
+    Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, 7.10; Roberts et
+    al. (2017), Cross-validation strategies for data with temporal, spatial, hierarchical, or
+    phylogenetic structure, Ecography 40.
 
     Examples
     --------
@@ -56,7 +84,84 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     2
     """
 
+    groupCol: Param[str] = Param(
+        Params._dummy(),
+        "groupCol",
+        "Column of groups, each of which is held out once, instead of numFolds random folds; '' "
+        "for none.",
+        typeConverter=TypeConverters.toString,
+    )
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        estimator: Estimator[Any] | None = None,
+        estimatorParamMaps: list[Any] | None = None,
+        evaluator: Evaluator | None = None,
+        numFolds: int = 3,
+        seed: int | None = None,
+        parallelism: int = 1,
+        collectSubModels: bool = False,
+        foldCol: str = "",
+        groupCol: str = "",
+    ) -> None:
+        given = self._input_kwargs  # MLlib's constructor replaces them with its own
+        super().__init__()
+        self._setDefault(groupCol="")
+        self._set(**given)
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        estimator: Estimator[Any] | None = None,
+        estimatorParamMaps: list[Any] | None = None,
+        evaluator: Evaluator | None = None,
+        numFolds: int = 3,
+        seed: int | None = None,
+        parallelism: int = 1,
+        collectSubModels: bool = False,
+        foldCol: str = "",
+        groupCol: str = "",
+    ) -> "CrossValidator":
+        """Set Params by name, with the keywords of the constructor."""
+        return self._set(**self._input_kwargs)
+
+    def setGroupCol(self, value: str) -> "CrossValidator":
+        """Sets the value of :py:attr:`groupCol`."""
+        return self._set(groupCol=value)
+
+    def getGroupCol(self) -> str:
+        """Gets the value of :py:attr:`groupCol` or its default value."""
+        return str(self.getOrDefault(self.groupCol))
+
+    def write(self) -> MLWriter:
+        """A writer in Python, since MLlib's in the JVM would lose ``groupCol``."""
+        return CrossValidatorWriter(self)
+
+    @classmethod
+    def read(cls) -> "SearchReader[CrossValidator]":  # type: ignore[override]
+        """A reader of this class, and of what MLlib's has saved."""
+        return SearchReader(cls)
+
     def _fit(self, dataset: DataFrame) -> CrossValidatorModel:
+        group = self.getGroupCol()
+        if not group:
+            return self._fit_folds(dataset)
+        if self.getFoldCol():
+            raise ParamError(
+                f"found both foldCol='{self.getFoldCol()}' and groupCol='{group}': expected one of "
+                "them. Clear foldCol to hold out each group once, or groupCol for numFolds folds"
+            )
+        number, groups = group_numbers(dataset, group)
+        name = f"{self.uid}_fold"
+        search: Any = self.copy({self.foldCol: name, self.numFolds: groups, self.groupCol: ""})
+        found: CrossValidatorModel = search._fit_folds(dataset.select("*", number.alias(name)))
+        found.clear(found.foldCol)
+        return self._copyValues(found, {self.numFolds: groups})
+
+    def _fit_folds(self, dataset: DataFrame) -> CrossValidatorModel:
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
         search = Search.of(self.getEstimator(), maps, evaluator)
         if search is None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pyspark.ml.tuning
 import pyspark.sql.functions as F
-from pyspark.ml.tuning import TrainValidationSplitModel
+from pyspark.ml.tuning import TrainValidationSplitModel, TrainValidationSplitWriter
+from pyspark.ml.util import MLWriter
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Search, best
 
 VALIDATION, TRAINING = 0, 1
@@ -35,6 +37,15 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
     >>> search.fit(df).bestModel.getRegParam()
     0.0
     """
+
+    def write(self) -> MLWriter:
+        """A writer in Python, so that `load` gives this class again."""
+        return TrainValidationSplitWriter(self)
+
+    @classmethod
+    def read(cls) -> "SearchReader[TrainValidationSplit]":  # type: ignore[override]
+        """A reader of this class, and of what MLlib's has saved."""
+        return SearchReader(cls)
 
     def _fit(self, dataset: DataFrame) -> TrainValidationSplitModel:
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()

@@ -40,6 +40,7 @@ from sparkml_lsml.jobs.cli import main
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig, SplitConfig
 from sparkml_lsml.jobs.report import SCHEMA_VERSION
 from sparkml_lsml.jobs.run import evaluate, score, train
+from tests.spark.helpers import nothing_left
 
 ROOT = Path(__file__).resolve().parents[2]
 Numbers = npt.NDArray[np.float64]
@@ -374,9 +375,8 @@ def test_metrics_of_wrong_rows(
 ) -> None:
     kinds = ", ".join(f"{name} double" for name in columns)
     frame = spark.createDataFrame(list(zip(*columns.values(), strict=True)), kinds)
-    with pytest.raises(JobError, match=words):
+    with nothing_left(spark), pytest.raises(JobError, match=words):
         metrics.compute(frame, COLUMNS, task)
-    assert not spark.sparkContext._jsc.getPersistentRDDs()  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------- outputs
