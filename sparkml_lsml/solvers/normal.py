@@ -1,5 +1,6 @@
 """The direct solver of least squares: normal equations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,8 @@ class NormalEquations:
 
     Features are centred and scaled while they are summed, so the condition number is that of
     their correlations. A singular system without penalty gets the solution of smallest norm. An
-    L1 penalty is solved by coordinate descent on the summed matrix, which needs no further pass.
+    L1 penalty is solved by coordinate descent on the summed matrix, which needs no further pass;
+    nor do other penalties for the same rows.
 
     Parameters
     ----------
@@ -39,21 +41,51 @@ class NormalEquations:
     name: str = "normal"
     needs_smooth: bool = True
 
-    def solve(self, objective: BlockObjective, penalty: ElasticNet, label_mean: float) -> Solution:
-        """Minimise half the mean squared error plus the penalty.
+    def solve(
+        self, objective: BlockObjective, penalties: Sequence[ElasticNet], label_mean: float
+    ) -> list[Solution]:
+        """Minimise half the mean squared error plus each of the penalties.
+
+        With an L1 penalty each solution is the start of the next.
 
         Parameters
         ----------
         objective : BlockObjective
-            Of the squared loss, with one output.
-        penalty : ElasticNet
+            Of the squared loss, with one output; the models of the batch give the rows the same
+            weights and differ in the scale of their features at most.
+        penalties : sequence of ElasticNet, one a model
         label_mean : float
             Labels are centred by it when there is an intercept.
         """
-        layout, unit = objective.layout, objective.standardization.label_scale
-        shift = label_mean if layout.fit_intercept else 0.0
+        shift = label_mean if objective.layout.fit_intercept else 0.0
         total = objective.gram(shift)
-        products, sums = total.products / total.weight, total.sums / total.weight
+        scale = objective.standardization.scale
+        solutions: list[Solution] = []
+        start = np.zeros(len(scale))
+        for k, penalty in enumerate(penalties):
+            own = objective.of(k)
+            # what the sums would be in the scale of this model
+            ratio = np.ones_like(scale)
+            np.divide(own.standardization.scale, scale, out=ratio, where=scale > 0.0)
+            factors = np.append(ratio, 1.0)
+            products = np.outer(factors, factors) * total.products / total.weight
+            sums = factors * total.sums / total.weight
+            solution = self._minimum(own, products, sums, penalty, shift, start / ratio)
+            start = solution.coef[: len(scale)] * ratio
+            solutions.append(solution)
+        return solutions
+
+    def _minimum(
+        self,
+        objective: BlockObjective,
+        products: Array,
+        sums: Array,
+        penalty: ElasticNet,
+        shift: float,
+        start: Array,
+    ) -> Solution:
+        """The minimum for mean products and means of features and label."""
+        layout, unit = objective.layout, objective.standardization.label_scale
         features = layout.features
         if layout.fit_intercept:
             # what is left of the means after rounding is removed exactly
@@ -64,7 +96,7 @@ class NormalEquations:
         l2 = np.broadcast_to(np.asarray(penalty.l2(), dtype=np.float64), (layout.size,))
         matrix = matrix + np.diag(l2[:features])
         if l1.any():
-            weights, sweeps, converged = self._lasso(matrix, vector, l1[:features])
+            weights, sweeps, converged = self._lasso(matrix, vector, l1[:features], start)
             reason = Reason("converged" if converged else "max_iter", sweeps)
         else:
             weights, reason = _solve(matrix, vector), Reason("direct", 1)
@@ -81,9 +113,11 @@ class NormalEquations:
         line = Iteration(reason.iteration, value, norm, float("nan"), objective.passes, 0.0)
         return Solution(coef, value, (line,), reason)
 
-    def _lasso(self, matrix: Array, vector: Array, l1: Array) -> tuple[Array, int, bool]:
-        weights = np.zeros(len(vector))
-        residual = vector.copy()  # vector - matrix @ weights, kept up to date
+    def _lasso(
+        self, matrix: Array, vector: Array, l1: Array, start: Array
+    ) -> tuple[Array, int, bool]:
+        weights = start.copy()
+        residual = vector - matrix @ weights  # kept up to date
         curvature = np.diag(matrix)
         for sweep in range(1, self.max_iter + 1):
             largest = 0.0

@@ -276,16 +276,29 @@ class Member:
         layout = self.layout
         return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)
 
+    def coefficients_of(self, model: Any) -> Array:
+        """The coefficients of a model, in the units of this one's solver."""
+        layout, (units, _) = self.layout, self.units()
+        parts = [model._coefficients.reshape(-1)]
+        if layout.fit_intercept:
+            parts.append(model._intercepts)
+        if layout.constants:
+            parts.append(np.array([model.scale]))
+        found: Array = units.from_stored(np.concatenate(parts)[None, :])[0]
+        return found
+
 
 def batches(members: Sequence[Member]) -> list[list[int]]:
     """Numbers of the models that share their passes.
 
-    They have the same loss and layout; the normal equations need one pass a model. Batches are
-    split where the vectors of their solvers would take more than `BATCH_BYTES`.
+    They have the same loss and layout, and for the normal equations the same rows and columns.
+    Batches are split where the vectors of their solvers would take more than `BATCH_BYTES`.
     """
     found: dict[Any, list[list[int]]] = {}
     for k, member in enumerate(members):
-        direct = k if member.problem.solver == "normal" else -1
+        direct: Any = None
+        if member.problem.solver == "normal":
+            direct = member.held_out, member.replicate, member.params.value("standardization")
         layout = member.layout
         room = max(1, BATCH_BYTES // (8 * VECTORS * layout.size))
         group = found.setdefault((repr(member.problem.loss), layout, direct), [[]])
@@ -313,8 +326,8 @@ def minimise(
     if first.problem.solver == "normal":
         labels = first.report.label_moments
         label_mean = 0.0 if labels is None else float(labels.mean()[0])
-        solver = NormalEquations(tol=first.params.value("tol"))
-        solutions = [solver.solve(objective, penalties[0], label_mean)]
+        solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
+        solutions = solver.solve(objective, penalties, label_mean)
     else:
         size = first.layout.size
         solvers = [build_solver(m.problem.solver, m.params, size) for m in members]

@@ -98,6 +98,8 @@ class ResidentBlocks:
         Seconds that the packing took.
     local : bool
         Whether the rows came to the driver.
+    passes : int
+        Passes that were run over the blocks.
 
     Raises
     ------
@@ -117,6 +119,7 @@ class ResidentBlocks:
         self._known: dict[int, tuple[Identity, str]] = {}
         self._weight = 0.0
         self._nbytes = 0
+        self.passes = 0
         self._written = False
         try:
             check_executors(self._sc)
@@ -165,6 +168,7 @@ class ResidentBlocks:
         SourceChangedError
             If a block that was packed again holds other rows, or the source is gone by then.
         """
+        self.passes += 1
         if self._local is not None:
             self._jobs.check()
             return self._local.run(task, description)
@@ -258,6 +262,7 @@ class ResidentBlocks:
         else:
             rows = Block.concat(blocks)
         self._local = LocalBlocks([rows])
+        self.passes = 0
         self.report.handles.clear()
         return True
 

@@ -137,7 +137,7 @@ def bootstrap(
         report = blocks.report
         whole = Member(member, pose(report), report)
         [model] = checked(solve([whole], blocks, plan, started), [member])
-        start = _solution(whole, model)
+        start = whole.coefficients_of(model)
         problem = replace(pose(report), start=lambda layout: start)
         batch = [Member(member, problem, report, replicate=k) for k in range(n)]
         models = checked(solve(batch, blocks, plan, started), [member] * n)
@@ -151,18 +151,6 @@ def bootstrap(
         np.stack([each._intercepts for each in models]),
         metrics,
     )
-
-
-def _solution(member: Member, model: Any) -> Array:
-    """The coefficients of a model in its solver's units."""
-    layout, (units, _) = member.layout, member.units()
-    parts = [model._coefficients.reshape(-1)]
-    if layout.fit_intercept:
-        parts.append(model._intercepts)
-    if layout.constants:
-        parts.append(np.array([model.scale]))
-    start: Array = units.from_stored(np.concatenate(parts)[None, :])[0]
-    return start
 
 
 def _interval(values: Array, level: float) -> tuple[Array, Array]:

@@ -504,7 +504,7 @@ def test_direct_solvers_reach_the_minimum_in_one_pass(
     rows = BlockObjective(
         RowsOnly(problem), Squared(), problem.layout, problem.objective.standardization
     )
-    solution = make_solver(cls, tol=1e-9).solve(rows, penalty, float(problem.y.mean()))
+    [solution] = make_solver(cls, tol=1e-9).solve(rows, [penalty], float(problem.y.mean()))
     assert rows.passes == 1
     assert solution.reason.converged
     least = problem.minimum(penalty)

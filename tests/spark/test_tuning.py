@@ -133,6 +133,8 @@ def test_grids_of_regressions(diabetes: DataFrame, ingests: list[str]) -> None:
             alone.summary.objective, rel=1e-8
         )
         np.testing.assert_allclose(numbers(together[number]), numbers(alone), rtol=1e-4, atol=1e-6)
+    assert together[0].summary.notes == ("one of 2 models that shared their passes",)
+    assert together[1].summary.passes == 1
 
 
 def test_sgd_in_a_grid(cancer: DataFrame) -> None:

@@ -86,9 +86,9 @@ def fit(
         for k in range(3)
     ]
     objective = BlockObjective(LocalBlocks(blocks), Squared(), layout, standardization)
-    solution = (solver or NormalEquations(tol=1e-12, max_iter=100_000)).solve(
+    [solution] = (solver or NormalEquations(tol=1e-12, max_iter=100_000)).solve(
         objective,
-        standardization.penalty(l1, l2, units),
+        [standardization.penalty(l1, l2, units)],
         float(np.average(y, weights=sums)) if label_mean is None else label_mean,
     )
     [coef] = standardization.to_stored(solution.coef[None, :])
@@ -295,3 +295,28 @@ def test_sweeps_that_run_out_are_named() -> None:
     found = fit(X, y, l1=0.01, solver=NormalEquations(tol=1e-12, max_iter=2))
     assert (found.solution.reason.name, found.solution.reason.iteration) == ("max_iter", 2)
     assert not found.solution.reason.converged
+
+
+def test_penalties_share_a_pass() -> None:
+    """Each in its own scale, which depends on the L2 penalty."""
+    X, y, weight = draw(weighted=True)
+    X = np.insert(X, 2, 7.0, axis=1)
+    layout = Layout(5)
+    mean = np.average(X, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
+    strengths = [(0.5, 0.0), (0.05, 3.0), (0.0, 30.0), (0.01, 0.2)]
+    units = [
+        standardize(layout, mean, deviation, curvature=1.0, l2=l2, standardized=False)
+        for _, l2 in strengths
+    ]
+    blocks = LocalBlocks([make_block(X, y, weight, False)])
+    objective = BlockObjective(blocks, Squared(), layout, units)
+    penalties = [one.penalty(l1, l2) for one, (l1, l2) in zip(units, strengths, strict=True)]
+    solver = NormalEquations(tol=1e-12, max_iter=100_000)
+    found = solver.solve(objective, penalties, float(np.average(y, weights=weight)))
+    assert objective.passes == 1
+    for one, solution, (l1, l2) in zip(units, found, strengths, strict=True):
+        [coef] = one.to_stored(solution.coef[None, :])
+        alone = reference(X, y, weight, l1, l2, True)
+        np.testing.assert_allclose(coef[:5], alone.coef_, rtol=1e-6, atol=1e-9)
+        assert coef[5] == pytest.approx(alone.intercept_, rel=1e-6)
