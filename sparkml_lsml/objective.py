@@ -14,6 +14,7 @@ from sparkml_lsml.kernels.sdca import SdcaRound, SdcaTotals
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import KinkedLoss, Loss
+from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
 from sparkml_lsml.passes import (
     Blocks,
     CurvaturePass,
@@ -165,6 +166,9 @@ class BlockObjective:
         What jobs are called in Spark's user interface.
     reweighting : Reweighting, optional
         Weights that differ between the models.
+    classes : tuple of int, optional
+        For each model the class that it tells from the rest; the loss is then a binary one, and
+        labels are classes.
     """
 
     blocks: Blocks
@@ -174,6 +178,7 @@ class BlockObjective:
     name: str = "fit"
     passes: int = 0
     reweighting: Reweighting | None = None
+    classes: tuple[int, ...] | None = None
 
     @property
     def standardization(self) -> Standardization:
@@ -183,7 +188,8 @@ class BlockObjective:
     def of(self, model: int) -> "BlockObjective":
         """See `Objective.of`."""
         [units] = self._units(1, [model])
-        return replace(self, units=units, reweighting=self._weights(1, [model]))
+        classes = None if self.classes is None else (self.classes[model],)
+        return replace(self, units=units, reweighting=self._weights(1, [model]), classes=classes)
 
     @property
     def rows_per_block(self) -> float:
@@ -201,10 +207,7 @@ class BlockObjective:
         """See `Objective.value_and_gradient`."""
         units = self._units(len(coef), models)
         stored = stored_coefficients(units, coef)
-        loss = self.loss
-        if smoothing is not None:
-            assert isinstance(loss, KinkedLoss)
-            loss = loss.smoothed(smoothing)
+        loss = self._loss(len(coef), models, smoothing)
         weights = self._weights(len(coef), models)
         task = GradientPass(loss, self.layout, stored, fraction, seed, weights)
         total: LossSum = self._run(task)
@@ -226,6 +229,7 @@ class BlockObjective:
         models: Sequence[int] | None = None,
     ) -> tuple[Array, Array]:
         """See `Objective.local_sgd`."""
+        assert self.classes is None
         total: ModelSum = self._run(
             LocalSgdPass(
                 self.loss,
@@ -268,6 +272,16 @@ class BlockObjective:
             return [self.units] * number
         return [self.units[k] for k in (range(number) if models is None else models)]
 
+    def _loss(self, number: int, models: Sequence[int] | None, smoothing: Array | None) -> Loss:
+        loss = self.loss
+        if smoothing is not None:
+            assert isinstance(loss, KinkedLoss)
+            loss = loss.smoothed(smoothing)
+        if self.classes is None:
+            return loss
+        asking = range(number) if models is None else models
+        return OneVsRestLoss(loss, tuple(self.classes[k] for k in asking))
+
     def sample(self, rows: float) -> "BlockObjective":
         """The same objective over about so many of the rows, in this process."""
         found: RowsSum = self._run(SamplePass(min(1.0, rows / max(1, self.blocks.rows))))
@@ -283,9 +297,8 @@ class BlockObjective:
             Width over which the kinks of a `KinkedLoss` are smoothed.
         model : int
         """
-        loss = self.loss
-        if isinstance(loss, KinkedLoss):
-            loss = loss.smoothed(np.array([smoothing]))
+        kinked = isinstance(self.loss, KinkedLoss)
+        loss = self._loss(1, [model], np.array([smoothing]) if kinked else None)
         [units] = self._units(1, [model])
         weights = self._weights(1, [model])
         total: CurvatureSum = self._run(CurvaturePass(loss, self.layout, units, coef, weights))

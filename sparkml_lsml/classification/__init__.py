@@ -5,5 +5,13 @@ from sparkml_lsml.classification.logistic_regression import (
     LogisticRegression,
     LogisticRegressionModel,
 )
+from sparkml_lsml.classification.one_vs_rest import OneVsRest, OneVsRestModel
 
-__all__ = ["LinearSVC", "LinearSVCModel", "LogisticRegression", "LogisticRegressionModel"]
+__all__ = [
+    "LinearSVC",
+    "LinearSVCModel",
+    "LogisticRegression",
+    "LogisticRegressionModel",
+    "OneVsRest",
+    "OneVsRestModel",
+]

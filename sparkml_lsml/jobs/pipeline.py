@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pyspark.ml.feature
-from pyspark.ml import Estimator, Model, Pipeline, PipelineModel, Transformer
+from pyspark.ml import Model, Pipeline, PipelineModel
 from pyspark.ml.param import Param
 from pyspark.ml.pipeline import PipelineSharedReadWrite
 from pyspark.ml.wrapper import JavaParams
@@ -17,6 +17,7 @@ from sparkml_lsml import classification, regression
 from sparkml_lsml.jobs.config import StageConfig, TrainConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_line
 from sparkml_lsml.jobs.loading import nearest
+from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 
 _OUR_MODULES = (classification, regression)
 _PIPELINE_MODELS = {
@@ -50,7 +51,7 @@ def estimators() -> dict[str, type[Any]]:
     return {
         name: kind
         for name, kind in members.items()
-        if isinstance(kind, type) and issubclass(kind, Estimator)
+        if isinstance(kind, type) and issubclass(kind, LinearEstimator)
     }
 
 
@@ -190,7 +191,7 @@ def _loadable() -> dict[str, type[Any]]:
     for module in _OUR_MODULES:
         for name in module.__all__:
             kind = getattr(module, name)
-            if isinstance(kind, type) and issubclass(kind, Transformer):
+            if isinstance(kind, type) and issubclass(kind, LinearModel):
                 classes[f"{kind.__module__}.{kind.__qualname__}"] = kind
     return classes
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Hinge, Logistic, Loss, Squared, SquaredHinge
+from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
 from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
 
 Array = npt.NDArray[np.float64]
@@ -53,6 +54,8 @@ class Compiled:
     loops: ModuleType
     code: int
     parameter: Array
+    rest: OneVsRestLoss | None = None
+    """Where labels differ between the models; only `slopes` serves then."""
 
     def dense(self, block: Block, coef: Array) -> Sums:
         """Losses, gradients of shape (models, features + 1) and weights, a model each."""
@@ -104,6 +107,10 @@ class Compiled:
         value, totals = np.zeros(models), np.zeros(models)
         weight = NONE if weight is None else weight
         factors = NO_FACTORS if factors is None else factors
+        signs = None if self.rest is None else self.rest.signs(y)
+        if signs is not None:
+            raw *= signs
+            y = np.ones_like(y)
         self.loops.losses_and_slopes(
             *(read_only(a) for a in (y, weight, factors)),
             self.code,
@@ -112,6 +119,8 @@ class Compiled:
             value,
             totals,
         )
+        if signs is not None:
+            raw *= signs
         return value, totals
 
 
@@ -140,6 +149,8 @@ def compiled(loss: Loss, layout: Layout, models: int, values: int) -> Compiled |
     values : int
         Stored values of the block.
     """
+    rest = loss if isinstance(loss, OneVsRestLoss) else None
+    loss = loss if rest is None else rest.binary
     name = CODES.get(type(loss))
     if name is None or layout.outputs != 1 or values < LARGE or not has_numba():
         return None
@@ -147,7 +158,7 @@ def compiled(loss: Loss, layout: Layout, models: int, values: int) -> Compiled |
     parameter = np.zeros(models)
     if isinstance(loss, SmoothedHinge):
         parameter[:] = loss.width
-    return Compiled(loops, getattr(loops, name), parameter)
+    return Compiled(loops, getattr(loops, name), parameter, rest)
 
 
 @functools.cache

@@ -79,7 +79,8 @@ def value_and_gradient(
         return _by_pieces([(*block.take(rows), None)], loss, layout, coef)
     fast = compiled(loss, layout, len(coef), block.stored)
     is_sparse = isinstance(block.X, CsrRows)
-    if fast is not None and (is_sparse or (factors is None and len(coef) <= FUSED_MODELS)):
+    fused = is_sparse or (factors is None and len(coef) <= FUSED_MODELS)
+    if fast is not None and fast.rest is None and fused:
         # without an intercept its column stays 0, and its gradient is dropped
         padded = coef if layout.fit_intercept else np.pad(coef, ((0, 0), (0, 1)))
         sums = fast.sparse(block, factors, padded) if is_sparse else fast.dense(block, padded)

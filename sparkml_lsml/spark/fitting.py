@@ -227,7 +227,8 @@ class Member:
     """A model of a batch: its estimator, its problem, and what is known of its rows.
 
     ``held_out`` is the fold whose rows it does not see, and ``replicate`` that of a bootstrap whose
-    rows it sees; -1 where it sees all.
+    rows it sees; -1 where it sees all. ``positive`` is the class that it tells from the rest, -1
+    where labels are what they are.
     """
 
     params: HasSolverSettings
@@ -235,6 +236,7 @@ class Member:
     report: Report
     held_out: int = -1
     replicate: int = -1
+    positive: int = -1
 
     @property
     def layout(self) -> Layout:
@@ -322,6 +324,7 @@ def minimise(
         units,
         name,
         reweighting=_reweighting(members),
+        classes=None if first.positive < 0 else tuple(member.positive for member in members),
     )
     if first.problem.solver == "normal":
         labels = first.report.label_moments

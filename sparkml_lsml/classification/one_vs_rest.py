@@ -1,0 +1,197 @@
+"""One-vs-rest: a binary classifier for each class, all trained in shared passes."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyspark.ml.classification as mllib
+import pyspark.sql.functions as F
+from pyspark.ml.util import MLReader
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.classification.linear_svc import LinearSVC
+from sparkml_lsml.classification.logistic_regression import (
+    MAX_COEFFICIENTS,
+    LogisticRegression,
+)
+from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.spark.estimator import LinearModel
+from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.scoring import Scorer, add_scores
+
+Array = npt.NDArray[np.float64]
+
+
+class OneVsRest(mllib.OneVsRest[Any]):
+    """Multiclass classification by a binary classifier for each class, trained together.
+
+    Takes the place of :class:`pyspark.ml.classification.OneVsRest` with its Params. Where the
+    classifier is a `LinearSVC` or a binomial `LogisticRegression` of this package, the rows are
+    read once and the models of all classes share each pass over them; each has the objective and
+    the stopping rule of a fit of its own. Other classifiers, ``family="multinomial"`` and the
+    solver ``sgd`` take MLlib's road, fit by fit; ``parallelism`` matters only there.
+
+    Parameters
+    ----------
+    featuresCol, labelCol, predictionCol, rawPredictionCol, parallelism
+        As in MLlib; labels are 0, 1, 2, ...
+    classifier : Classifier
+        Its columns are replaced by those of this estimator.
+    weightCol : str, optional
+        The classifier's own if it is not given.
+
+    Raises
+    ------
+    ParamError
+        From ``fit``, when a Param of the classifier is out of its range.
+    DataError, ColumnError
+        From ``fit``, when rows or columns cannot be used; the message counts the rows.
+    DivergedError
+        From ``fit``, when a step size was too long.
+
+    Notes
+    -----
+    `load` also reads what MLlib's class has saved.
+
+    References
+    ----------
+    Rifkin and Klautau (2004), In defense of one-vs-all classification, JMLR 5.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> rows = [(float(i % 3), Vectors.dense(i % 3 == 1, i % 3 == 2)) for i in range(12)]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> model = OneVsRest(classifier=LinearSVC(regParam=0.01)).fit(df)
+    >>> [row.prediction for row in model.transform(df).limit(3).collect()]
+    [0.0, 1.0, 2.0]
+    >>> model.models[2].summary.notes
+    ('one of 3 models that shared their passes',)
+    """
+
+    def _fit(self, dataset: DataFrame) -> mllib.OneVsRestModel:
+        classifier: Any = self.getClassifier()
+        if not _shares_passes(classifier):
+            return super()._fit(dataset)
+        columns = {
+            classifier.labelCol: self.getLabelCol(),
+            classifier.featuresCol: self.getFeaturesCol(),
+            classifier.predictionCol: self.getPredictionCol(),
+        }
+        if self.isDefined(self.weightCol) and self.getWeightCol():
+            columns[classifier.weightCol] = self.getWeightCol()
+        models = _fit_classes(classifier.copy(columns)._normalise(), dataset)
+        return self._copyValues(OneVsRestModel(models))
+
+    @classmethod
+    def read(cls) -> "_Reader":  # type: ignore[override]
+        """A reader of this class, and of what MLlib's has saved."""
+        return _Reader(cls, mllib.OneVsRestReader(cls))
+
+
+class OneVsRestModel(mllib.OneVsRestModel):
+    """Model of a `OneVsRest`.
+
+    ``transform`` adds ``rawPrediction`` (the margin of each class) and ``prediction``, all classes
+    in one function where the models are of this package. A row whose features hold NaN gets NaN, a
+    row without features gets null.
+
+    Attributes
+    ----------
+    models : list of models, one a class
+    """
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        models: Any = self.models
+        if not all(isinstance(model, LinearModel) for model in models):
+            return super()._transform(dataset)
+        scorer = Scorer(
+            np.concatenate([model._coefficients for model in models]),
+            np.concatenate([model._intercepts for model in models]),
+            _Finish(),
+        )
+        outputs = {"raw": self.getRawPredictionCol(), "prediction": self.getPredictionCol()}
+        return add_scores(dataset, self.getFeaturesCol(), scorer, outputs)
+
+    @classmethod
+    def read(cls) -> "_Reader":  # type: ignore[override]
+        """A reader of this class, and of what MLlib's has saved."""
+        return _Reader(cls, mllib.OneVsRestModelReader(cls))
+
+
+def _shares_passes(classifier: Any) -> bool:
+    """Whether models of this classifier can be trained together."""
+    if not isinstance(classifier, LinearSVC | LogisticRegression):
+        return False
+    multinomial = classifier.hasParam("family") and classifier.value("family") == "multinomial"
+    # rounds of local SGD take the same labels for all models
+    return not multinomial and classifier.value("solver") != "sgd"
+
+
+def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
+    """A model for each class 0, 1, ... up to the largest label."""
+    started = time.perf_counter()
+    classifier._check_columns(dataset)
+    plan = replace(ingest_plan(classifier, "multiclass"), name="OneVsRest")
+    with ResidentBlocks(dataset, plan) as blocks:
+        report = blocks.report
+        classes = int(max(report.labels)) + 1
+        if classes * max(report.longest, 1) > MAX_COEFFICIENTS:
+            raise DataError(
+                f"the largest label is {classes - 1:,}, which would mean {classes:,} models: "
+                "expected classes 0, 1, 2, ... without gaps. Found "
+                f"{len(report.labels):,} different labels: index them with "
+                "pyspark.ml.feature.StringIndexer"
+            )
+        names = [f"mc2b${number}" for number in range(classes)]  # as MLlib calls them
+        binary = dataset.select("*", *(F.lit(0.0).alias(name) for name in names))
+        estimators = [classifier.copy({classifier.labelCol: name}) for name in names]
+        members = []
+        for number, estimator in enumerate(estimators):
+            own = _report_of(report, number)
+            members.append(Member(estimator, estimator._pose(binary)(own), own, positive=number))
+        models = solve(members, blocks, plan, started)
+    for estimator, model in zip(estimators, models, strict=True):
+        if isinstance(model, DivergedError):
+            raise model
+        estimator.adopt(model)
+    return models
+
+
+def _report_of(report: Report, number: int) -> Report:
+    """What is known of the rows where one class has the label 1, and all others have 0."""
+    labels: dict[float, tuple[int, float]] = {}
+    for label, (rows, weight) in report.labels.items():
+        target = float(label == number)
+        before = labels.get(target, (0, 0.0))
+        labels[target] = (before[0] + rows, before[1] + weight)
+    return replace(report, labels=labels, label_moments=None, label_means=[])
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Scores from the margins of all classes: what the executors run."""
+
+    def __call__(self, margins: Array) -> dict[str, Array]:
+        prediction = margins.argmax(axis=1).astype(np.float64)
+        prediction[np.isnan(margins).any(axis=1)] = np.nan
+        return {"raw": margins, "prediction": prediction}
+
+
+class _Reader(MLReader[Any]):
+    """MLlib's reader, whose result becomes one of our class."""
+
+    def __init__(self, owner: type[Any], reader: MLReader[Any]) -> None:
+        super().__init__()
+        self._owner, self._reader = owner, reader
+
+    def load(self, path: str) -> Any:
+        """Load from a path."""
+        found = self._reader.load(path)
+        models = [found.models] if isinstance(found, mllib.OneVsRestModel) else []
+        made = self._owner(*models)._resetUid(found.uid)
+        return found._copyValues(made)
