@@ -33,7 +33,7 @@ class OneVsRest(mllib.OneVsRest[Any]):
     classifier is a `LinearSVC` or a binomial `LogisticRegression` of this package, the rows are
     read once and the models of all classes share each pass over them; each has the objective and
     the stopping rule of a fit of its own. Other classifiers, ``family="multinomial"`` and the
-    solver ``sgd`` take MLlib's road, fit by fit; ``parallelism`` matters only there.
+    solvers ``sgd`` and ``cocoa`` take MLlib's road, fit by fit; ``parallelism`` matters only there.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def _shares_passes(classifier: Any) -> bool:
     if not isinstance(classifier, LinearSVC | LogisticRegression):
         return False
     multinomial = classifier.hasParam("family") and classifier.value("family") == "multinomial"
-    # rounds of local SGD take the same labels for all models
-    return not multinomial and classifier.value("solver") != "sgd"
+    # rounds on the partitions take the same labels for all models
+    return not multinomial and classifier.value("solver") not in ("sgd", "cocoa")
 
 
 def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:

@@ -172,12 +172,13 @@ def test_what_mllibs_class_has_saved_is_loaded(iris: DataFrame, tmp_path: Path) 
         np.testing.assert_allclose(scores(loaded, iris)[0], scores(model, iris)[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["mllib", "multinomial", "sgd"])
+@pytest.mark.parametrize("kind", ["mllib", "multinomial", "sgd", "cocoa"])
 def test_other_classifiers_take_mllibs_road(iris: DataFrame, ingests: list[str], kind: str) -> None:
     classifier: Any = {
         "mllib": mllib.LogisticRegression(maxIter=2),
         "multinomial": LogisticRegression(family="multinomial", maxIter=2),
         "sgd": LogisticRegression(solver="sgd", maxIter=2),
+        "cocoa": LogisticRegression(solver="cocoa", regParam=0.1, maxIter=2),
     }[kind]
     model = OneVsRest(classifier=classifier).fit(iris)
     assert len(model.models) == 3
