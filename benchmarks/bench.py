@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fits, grids, growth, jobs, passes, plots, tables
+from benchmarks import fits, grids, growth, jobs, passes, plots, tables, wide
 from benchmarks.contestants import MLLIB, OURS, TOL, Case
 from benchmarks.data import BREAST_CANCER, FOLDER, DataSet, dense, power_law
 from benchmarks.measure import PAIRS, SLOW, Result
@@ -44,6 +44,7 @@ class Mode:
     tuning: tuple[int, ...] = ()
     scaling: int = 0
     jobs: tuple[int, ...] = ()
+    wide: tuple[int, ...] = ()
 
 
 def small() -> tuple[Case, ...]:
@@ -88,6 +89,7 @@ def modes() -> dict[str, Mode]:
             tuning=(200_000, million),
             scaling=million,
             jobs=(200_000, million),
+            wide=(million, 10 * million, 20 * million),
         ),
     }
 
@@ -163,7 +165,9 @@ def main(
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="fits, tuning, passes, scaling or jobs; may be given several times."),
+        typer.Option(
+            help="fits, tuning, passes, scaling, wide or jobs; may be given several times."
+        ),
     ] = None,
 ) -> None:
     """Measure, and write tables and pictures to build/benchmarks; by default under 20 minutes."""
@@ -178,6 +182,7 @@ def main(
         "tuning": (mode.tuning, lambda: grids.measure(start(), [*mode.tuning], say)),
         "passes": (mode.passes, lambda: passes.measure(start(), [*mode.passes], say)),
         "scaling": (mode.scaling, lambda: growth.measure(mode.scaling, say)),
+        "wide": (mode.wide, lambda: wide.measure([*mode.wide], say)),
         "jobs": (mode.jobs, lambda: jobs.measure([*mode.jobs], say)),
     }
     unknown = set(only or ()) - set(steps)

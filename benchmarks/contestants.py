@@ -131,6 +131,7 @@ def fitted(system: str, model: Any) -> Fitted:
             "ingest_seconds": summary.ingest_seconds,
             "fit_seconds": summary.seconds,
             "reason": str(summary.reason),
+            "history": [(line.seconds, line.objective) for line in summary.history],
         }
     coefficients = np.asarray(model.coefficients.toArray())
     return Fitted(coefficients, float(model.intercept), int(summary.totalIterations), details)

@@ -14,7 +14,9 @@ CORES = 2
 DRIVER_MEMORY = "6g"
 
 
-def start(cores: int = CORES, partitions: int | None = None) -> SparkSession:
+def start(
+    cores: int = CORES, partitions: int | None = None, master: str | None = None
+) -> SparkSession:
     """Start Spark in this process's JVM, in place of the one that runs.
 
     A JVM is warm once and stays so; only the context is new. What the JVM has to say goes into a
@@ -26,7 +28,9 @@ def start(cores: int = CORES, partitions: int | None = None) -> SparkSession:
     FOLDER.mkdir(parents=True, exist_ok=True)
     submit = f"--properties-file {PROPERTIES} --driver-memory {DRIVER_MEMORY}"
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"{submit} pyspark-shell"
-    builder = SparkSession.builder.appName("sparkml_lsml benchmark").master(f"local[{cores}]")
+    builder = SparkSession.builder.appName("sparkml_lsml benchmark").master(
+        master or f"local[{cores}]"
+    )
     builder = builder.config("spark.ui.enabled", "false")
     builder = builder.config("spark.default.parallelism", str(partitions or cores))
     ours = os.dup(2)

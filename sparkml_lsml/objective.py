@@ -60,6 +60,11 @@ class Objective(Protocol):
         """Rows of a partition, on average."""
         ...
 
+    @property
+    def sent(self) -> int:
+        """Bytes that passes have sent between the driver and executors so far."""
+        ...
+
     def value_and_gradient(
         self,
         coef: Array,
@@ -145,6 +150,11 @@ class LocalBlocks:
         """Number of rows of all blocks."""
         return sum(block.rows for block in self._blocks)
 
+    @property
+    def sent(self) -> int:
+        """Nothing leaves this process."""
+        return 0
+
     def run(self, task: Pass, description: str) -> Any:
         """Run a pass over every block, in order, and return the merged sum."""
         sums = (task(block, number) for number, block in enumerate(self._blocks))
@@ -192,6 +202,11 @@ class BlockObjective:
         return replace(self, units=units, reweighting=self._weights(1, [model]), classes=classes)
 
     @property
+    def sent(self) -> int:
+        """See `Objective.sent`."""
+        return self.blocks.sent
+
+    @property
     def rows_per_block(self) -> float:
         """See `Objective.rows_per_block`."""
         return self.blocks.rows / self.partitions
@@ -216,7 +231,7 @@ class BlockObjective:
         weight = np.asarray(total.weight)
         # a sample without rows: no step, rather than a division by zero
         weight = np.where(weight > 0.0, weight, np.inf)
-        gradient = total.gradient / weight[:, None]
+        gradient = total.whole_gradient(self.layout.size) / weight[:, None]
         rows = [one.gradient(row[None, :])[0] for one, row in zip(units, gradient, strict=True)]
         return total.value / weight, np.stack(rows)
 

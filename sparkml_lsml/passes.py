@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.kernels.gram import gram
 from sparkml_lsml.kernels.hessian import hessian
 from sparkml_lsml.kernels.sgd import sgd_epochs
@@ -25,6 +25,10 @@ from sparkml_lsml.reweighting import Reweighting, reweighted
 from sparkml_lsml.standardization import Standardization, stored_coefficients
 
 Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
+
+WIDE = 100_000
+"""Coefficients from which a gradient may travel without those that no row has."""
 
 
 class Sum(Protocol):
@@ -56,6 +60,11 @@ class Blocks(Protocol):
         """Number of rows of all blocks."""
         ...
 
+    @property
+    def sent(self) -> int:
+        """Bytes that passes have sent between the driver and executors so far."""
+        ...
+
     def run(self, task: Pass, description: str) -> Any:
         """Run a pass over every block and return the merged `Sum`."""
         ...
@@ -66,19 +75,31 @@ class LossSum:
     """Sums of losses and gradients of a batch of models; empty until the first add.
 
     An empty sum holds no arrays, so that it costs nothing where it is the zero of an aggregation.
+
+    Attributes
+    ----------
+    value : array of shape (models,)
+    gradient : array of shape (models, places)
+    weight : array of shape (models,)
+    places : int array or None
+        Coefficients that the gradient stands for, in order: of wide sparse rows only those that a
+        row has, as all others are 0. None for all of them.
     """
 
     value: Array | None = None
     gradient: Array | None = None
     weight: Array | float = 0.0
+    places: Places | None = None
 
-    def add(self, value: Array, gradient: Array, weight: Array | float) -> "LossSum":
+    def add(
+        self, value: Array, gradient: Array, weight: Array | float, places: Places | None = None
+    ) -> "LossSum":
         """Add the sums of more rows, in place."""
         if self.value is None or self.gradient is None:
-            self.value, self.gradient = value, gradient
+            self.value, self.gradient, self.places = value, gradient, places
         else:
             self.value = self.value + value
-            self.gradient += gradient
+            self._add_gradient(gradient, places)
         self.weight = self.weight + weight
         return self
 
@@ -86,7 +107,33 @@ class LossSum:
         """Add another sum, in place."""
         if other.value is None or other.gradient is None:
             return self
-        return self.add(other.value, other.gradient, other.weight)
+        return self.add(other.value, other.gradient, other.weight, other.places)
+
+    def whole_gradient(self, size: int) -> Array:
+        """The gradient in all coefficients, shape (models, size)."""
+        assert self.gradient is not None
+        if self.places is None:
+            return self.gradient
+        whole = np.zeros((len(self.gradient), size))
+        whole[:, self.places] = self.gradient
+        return whole
+
+    def _add_gradient(self, gradient: Array, places: Places | None) -> None:
+        assert self.gradient is not None
+        mine = self.places
+        if mine is None:
+            self.gradient[:, slice(None) if places is None else places] += gradient
+        elif places is None:
+            gradient[:, mine] += self.gradient
+            self.gradient, self.places = gradient, None
+        elif np.array_equal(mine, places):
+            self.gradient += gradient
+        else:
+            union = np.union1d(mine, places)
+            together = np.zeros((len(gradient), len(union)))
+            together[:, np.searchsorted(union, mine)] = self.gradient
+            together[:, np.searchsorted(union, places)] += gradient
+            self.gradient, self.places = together, union
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +169,25 @@ class GradientPass:
         factors = None
         if self.reweighting is not None:
             factors = partial(self.reweighting.factors, block, partition)
-        sums = value_and_gradient(block, self.loss, self.layout, self.coef, rows, factors)
-        return LossSum().add(*sums)
+        value, gradient, weight = value_and_gradient(
+            block, self.loss, self.layout, self.coef, rows, factors
+        )
+        places = stored_places(block, self.layout)
+        if places is not None:
+            gradient = gradient[:, places]
+        return LossSum().add(value, gradient, weight, places)
+
+
+def stored_places(block: Block, layout: Layout) -> Places | None:
+    """Coefficients whose gradient is not 0 for all rows of a block; None where most are.
+
+    A place takes as many bytes as the number that it stands for.
+    """
+    X = block.X
+    if layout.size < WIDE or not isinstance(X, CsrRows) or 2 * len(X.columns) > X.features:
+        return None
+    outputs = np.arange(layout.outputs)[:, None] * layout.features + X.columns
+    return np.concatenate([outputs.ravel(), np.arange(layout.intercepts.start, layout.size)])
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,13 @@ class CsrRows:
     def nbytes(self) -> int:
         """Bytes of the three arrays."""
         return self.data.nbytes + self.indices.nbytes + self.indptr.nbytes
+
+    @cached_property
+    def columns(self) -> npt.NDArray[np.intp]:
+        """Columns with stored values, in order; looked for once, as a block stays open."""
+        seen = np.zeros(self.features, dtype=np.bool_)
+        seen[self.indices] = True
+        return np.flatnonzero(seen)
 
     def rows(self, start: int, stop: int) -> sparse.csr_array:
         """Rows ``start`` to ``stop`` as a SciPy matrix that shares the memory."""

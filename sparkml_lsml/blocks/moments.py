@@ -196,9 +196,7 @@ def _stored_columns(
     features = X.shape[1]
     if features <= len(X.data):
         return np.arange(features), None
-    seen = np.zeros(features, dtype=np.bool_)
-    seen[X.indices] = True
-    columns = np.flatnonzero(seen)
+    columns = X.columns
     position = np.zeros(features, dtype=np.int64)
     position[columns] = np.arange(len(columns))
     return columns, position

@@ -145,6 +145,8 @@ class Iteration:
         Seconds since the start.
     gap : float
         The duality gap, NaN for a solver that has none.
+    sent : int
+        Bytes sent between the driver and executors since the start.
     """
 
     iteration: int
@@ -154,6 +156,7 @@ class Iteration:
     passes: int
     seconds: float
     gap: float = float("nan")
+    sent: int = 0
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,7 @@ def minimize(
                 f"solver '{each.name}' needs a loss with a continuous derivative, which "
                 f"'{objective.loss.name}' does not have: use solver='auto'"
             )
-    started, first_pass = time.perf_counter(), objective.passes
+    started, first_pass, first_sent = time.perf_counter(), objective.passes, objective.sent
     states = [solvers[k].init(coef[k], objective.of(k)) for k in range(number)]
     histories: list[list[Iteration]] = [[] for _ in states]
     reasons: list[Reason | None] = [None] * number
@@ -307,6 +310,7 @@ def minimize(
             objective.passes - first_pass,
             time.perf_counter() - started,
             states[k].gap,
+            objective.sent - first_sent,
         )
         histories[k].append(line)
         # every callback sees the line, also behind one that asks to stop

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pyspark import RDD, SparkContext
 
 from sparkml_lsml.errors import SparkMLError
@@ -41,12 +43,15 @@ class Total:
     rebuilt : tuple of (int, str)
         Partitions whose block lies in another folder than the driver knows, and that folder:
         Spark packed them anew after it lost an executor.
+    nbytes : int
+        Bytes of the arrays of all partitions, as they left their tasks.
     """
 
     value: Sum | None = None
     missing: tuple[int, ...] = ()
     changed: tuple[int, ...] = ()
     rebuilt: tuple[tuple[int, str], ...] = ()
+    nbytes: int = 0
 
     def merge(self, other: "Total") -> "Total":
         """Add another total, in place."""
@@ -57,6 +62,7 @@ class Total:
         self.missing += other.missing
         self.changed += other.changed
         self.rebuilt += other.rebuilt
+        self.nbytes += other.nbytes
         return self
 
 
@@ -104,6 +110,25 @@ def broadcast(sc: SparkContext, value: Any) -> Iterator[Any]:
     finally:
         with contextlib.suppress(Exception):  # the context may be gone already
             sent.destroy()
+
+
+def broadcast_bytes(sent: Any) -> int:
+    """Bytes of a broadcast, which the driver keeps in a file."""
+    try:
+        return Path(sent._path).stat().st_size
+    except (AttributeError, OSError):  # what a broadcast is made of is PySpark's own affair
+        return 0
+
+
+def array_bytes(value: Any) -> int:
+    """Bytes of the arrays that an object holds, however deep."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(array_bytes, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(array_bytes, value))
+    return sum(map(array_bytes, vars(value).values())) if hasattr(value, "__dict__") else 0
 
 
 _around: ContextVar["JobGroup | None"] = ContextVar("_around", default=None)

@@ -160,6 +160,7 @@ def solve(
     where, why = _execution(plan, blocks)
     for batch in batches(members):
         shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
+        before = blocks.sent
         solved, passes, told = minimise([members[k] for k in batch], blocks, plan.name)
         for k, (coef, solution) in zip(batch, solved, strict=True):
             member, reason = members[k], solution.reason
@@ -184,6 +185,7 @@ def solve(
                 ingest_seconds=blocks.seconds,
                 seconds=time.perf_counter() - started,
                 passes=passes,
+                sent=blocks.sent - before,
                 notes=(*notes, *told, *shared),
             )
             results[k] = member.problem.build(linear_fit(member.layout, coef, summary))

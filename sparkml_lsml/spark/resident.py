@@ -22,7 +22,9 @@ from sparkml_lsml.spark.aggregate import (
     JobGroup,
     PartitionFunction,
     Total,
+    array_bytes,
     broadcast,
+    broadcast_bytes,
     run_partitions,
     surrounding_jobs,
     tree_aggregate,
@@ -34,7 +36,7 @@ from sparkml_lsml.spark.ingest import (
     read_report,
     training_frame,
 )
-from sparkml_lsml.spark.session import check_executors, context, parallelism
+from sparkml_lsml.spark.session import check_executors, context, executors, parallelism
 from sparkml_lsml.spark.sweep import remove_files
 from sparkml_lsml.spark.workers import open_block, settle
 
@@ -121,6 +123,8 @@ class ResidentBlocks:
         self._nbytes = 0
         self.passes = 0
         self._written = False
+        self._executors = executors(self._sc)
+        self.sent = 0
         try:
             check_executors(self._sc)
             self.report = self._ingest()
@@ -174,7 +178,9 @@ class ResidentBlocks:
             return self._local.run(task, description)
         with broadcast(self._sc, (task, self._known)) as sent, self._jobs.job(description):
             try:
-                return self._run(_run_pass(sent)).value
+                total = self._run(_run_pass(sent))
+                self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
+                return total.value
             except Exception as error:
                 if gone := _gone_source(error):
                     raise SourceChangedError(
@@ -349,7 +355,8 @@ def _run_pass(sent: Any) -> PartitionFunction:
                 if block is None:
                     total.missing += (partition,)
                     continue
-                total.merge(Total(task(block, partition)))
+                found = task(block, partition)
+                total.merge(Total(found, nbytes=array_bytes(found)))
                 if handle.folder != folder:
                     total.rebuilt += ((partition, handle.folder),)
         yield total

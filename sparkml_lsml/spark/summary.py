@@ -14,8 +14,9 @@ class TrainingSummary:
     Attributes
     ----------
     history : tuple of Iteration
-        One line an iteration: objective, norm of the gradient, step, passes, seconds. Of a solver
-        that only estimates the objective on its way, or smooths the loss, this is the estimate.
+        One line an iteration: objective, norm of the gradient, step, passes, seconds, duality gap,
+        bytes sent. Of a solver that only estimates the objective on its way, or smooths the loss,
+        this is the estimate.
     objective : float
         Loss plus penalty at the solution, over all rows.
     reason : Reason
@@ -34,6 +35,9 @@ class TrainingSummary:
         Seconds to read and pack the rows, and of the whole fit.
     passes : int
         Passes over the packed rows.
+    sent : int
+        Bytes that the passes sent between the driver and executors: what a pass needs, once for
+        each executor, and what it found, once for each partition.
     notes : tuple of str
         What the fit did of its own accord, such as shuffling sorted rows.
     """
@@ -52,6 +56,7 @@ class TrainingSummary:
     ingest_seconds: float
     seconds: float
     passes: int
+    sent: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -80,7 +85,7 @@ class TrainingSummary:
             f"{self.execution} execution ({self.execution_reason})",
             f"{self.reason}",
             f"{self.passes} passes, {self.seconds:.2f} s, of which {self.ingest_seconds:.2f} s "
-            "to read the rows",
+            f"to read the rows; {self.sent / 2**20:.2f} MB sent",
             *self.notes,
             f"objective {self.objective:.9g}",
         ]

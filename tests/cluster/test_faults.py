@@ -316,6 +316,7 @@ def assert_same_minimum(model: Any, expected: Any) -> None:
     assert summary.objective == pytest.approx(expected.summary.objective, rel=1.1e-4)
 
 
+@pytest.mark.slow
 def test_worker_killed_in_a_round_changes_nothing(
     spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
 ) -> None:
@@ -380,6 +381,7 @@ def test_dual_files_deleted(
     assert caplog.text.count("[0, 1] were lost: they start from 0 again") == 2
 
 
+@pytest.mark.slow
 def test_few_versions_of_duals_are_kept(
     spark: SparkSession, frame: DataFrame, monkeypatch: Patch
 ) -> None:

@@ -123,7 +123,7 @@ def with_stage(rows: DataFrame) -> Any:
     return rows.drop("n"), scaler, theirs, search.fit(rows)
 
 
-@pytest.mark.parametrize("around", ["pipeline", "mllib"])
+@pytest.mark.parametrize("around", ["pipeline", pytest.param("mllib", marks=pytest.mark.slow)])
 def test_other_searches_see_the_same_folds(with_stage: Any, around: str) -> None:
     rows, scaler, last, theirs = with_stage
     if around == "pipeline":
@@ -227,6 +227,7 @@ def test_a_search_is_saved_with_its_groups(spark: SparkSession, tmp_path: Path, 
         TrainValidationSplit.load(path)
 
 
+@pytest.mark.slow
 def test_searches_that_mllib_saved_are_loaded(rows: DataFrame, tmp_path: Path) -> None:
     estimators = (LogisticRegression(maxIter=5), mllib_classification.LogisticRegression(maxIter=5))
     for number, estimator in enumerate(estimators):  # saved by Python, and by the JVM

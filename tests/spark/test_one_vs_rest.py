@@ -155,6 +155,7 @@ def test_labels_of_an_indexer_in_a_pipeline_are_saved_and_loaded(
     assert again.getClassifier().getRegParam() == 0.1
 
 
+@pytest.mark.slow
 def test_what_mllibs_class_has_saved_is_loaded(iris: DataFrame, tmp_path: Path) -> None:
     """By Python with our classifier, and by the JVM with MLlib's."""
     for number, classifier in enumerate(

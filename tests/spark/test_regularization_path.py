@@ -73,7 +73,8 @@ def test_the_elastic_net_is_scikit_learns(spark: SparkSession, solver: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("execution", "n", "together"), [("local", 8, 1), ("local", 8, 3), ("distributed", 4, 10)]
+    ("execution", "n", "together"),
+    [("local", 8, 1), ("local", 8, 3), pytest.param("distributed", 4, 10, marks=pytest.mark.slow)],
 )
 def test_models_of_the_path_are_those_of_single_fits(
     cancer: DataFrame, execution: str, n: int, together: int

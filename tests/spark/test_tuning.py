@@ -88,7 +88,7 @@ def ingests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         LogisticRegression(tol=1e-9, maxIter=30, weightCol="weight"),
         LinearSVC(tol=1e-7, maxIter=30),
-        LinearSVC(loss="squaredHinge", tol=1e-9, maxIter=30),
+        pytest.param(LinearSVC(loss="squaredHinge", tol=1e-9, maxIter=30), marks=pytest.mark.slow),
     ],
     ids=["logistic", "hinge", "squaredHinge"],
 )
@@ -417,7 +417,9 @@ def test_standard_errors_of_least_squares_are_those_of_the_formula(
     assert ((low[0] < center) & (center < high[0])).all()
 
 
-@pytest.mark.parametrize("execution", ["local", "distributed"])
+@pytest.mark.parametrize(
+    "execution", ["local", pytest.param("distributed", marks=pytest.mark.slow)]
+)
 def test_replicates_of_a_classifier(cancer: DataFrame, ingests: list[str], execution: str) -> None:
     estimator = LogisticRegression(regParam=0.1, tol=1e-10, execution=execution)
     area = BinaryClassificationEvaluator()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sparkml_lsml import passes
 from sparkml_lsml.blocks import Block
+from sparkml_lsml.blocks.block import as_csr
 from sparkml_lsml.kernels import SgdEpochs, sgd_epochs
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Squared
+from sparkml_lsml.losses import Huber, Logistic, Loss, Multinomial, Squared
 from sparkml_lsml.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.passes import (
     GradientPass,
@@ -342,3 +346,52 @@ def test_a_pass_leaves_coefficients_and_rows_alone(fraction: float) -> None:
     objective.value_and_gradient(coef, fraction, (0,))
     objective.local_sgd(coef, [L2(0.1)] * 2, SETTINGS, (0,))
     objective.gram(0.5)
+
+
+WIDE_FEATURES = 30
+
+
+def wide_blocks(seed: int) -> list[Block]:
+    """Sparse rows whose blocks share some columns, or all, or none; one block has them all."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for columns in ([1, 2, 3], [1, 2, 3], [3, 7], [20, 29], [], list(range(WIDE_FEATURES))):
+        X = np.zeros((8, WIDE_FEATURES))
+        X[:, columns] = rng.normal(size=(8, len(columns)))
+        found.append(Block(as_csr(X), rng.integers(0, 2, 8).astype(float)))
+    return found
+
+
+@pytest.mark.parametrize("intercept", [True, False], ids=["intercept", ""])
+@pytest.mark.parametrize(
+    ("loss", "outputs", "constants"),
+    [(Logistic(), 1, 0), (Multinomial(), 3, 0), (Huber(), 1, 1)],
+    ids=["one output", "several outputs", "a constant"],
+)
+def test_columns_without_values_do_not_travel(
+    monkeypatch: pytest.MonkeyPatch, loss: Loss, outputs: int, constants: int, intercept: bool
+) -> None:
+    layout = Layout(WIDE_FEATURES, outputs, intercept, constants)
+    rng = np.random.default_rng(5)
+    coef = np.abs(rng.normal(size=(2, layout.size)))
+    blocks = wide_blocks(6)
+    task = GradientPass(loss, layout, coef)
+    wanted = [task(block, number) for number, block in enumerate(blocks)]
+    assert all(one.places is None for one in wanted)
+    monkeypatch.setattr(passes, "WIDE", 10)
+    found = [task(block, number) for number, block in enumerate(blocks)]
+    shared = layout.size - layout.intercepts.start
+    assert [None if one.places is None else len(one.places) for one in found] == [
+        outputs * columns + shared if columns < WIDE_FEATURES else None
+        for columns in (3, 3, 2, 2, 0, WIDE_FEATURES)
+    ]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one.whole_gradient(layout.size), other.gradient)
+    expected = reduce(LossSum.merge, wanted, LossSum())
+    for order in permutations(range(len(blocks)), 3):
+        rest = [number for number in range(len(blocks)) if number not in order]
+        parts = [task(blocks[number], number) for number in (*order, *rest)]
+        total = reduce(LossSum.merge, parts, LossSum())
+        whole = total.whole_gradient(layout.size)
+        np.testing.assert_allclose(whole, expected.gradient, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(total.value, expected.value, rtol=1e-12)

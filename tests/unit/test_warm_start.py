@@ -115,8 +115,11 @@ def test_a_sample_leaves_out_the_fold_too() -> None:
 
 
 def test_which_problems_are_sampled() -> None:
-    nbytes = X.nbytes
-    assert sample_rows(objective(Logistic()), nbytes) == 0  # 13 x 200 are too many of 20,000
+    # 13 x 200 are too many of 20,000, and a tenth of 2,000 less than 13 x 20
+    assert sample_rows(objective(Logistic()), X.nbytes) == 2_000
+    few = objective(Logistic())
+    few.blocks = type("Few", (), {"rows": 2_000})()
+    assert sample_rows(few, 2_000 * 8 * FEATURES) == 0
     many = objective(Logistic())
     many.blocks = type("Many", (), {"rows": 10**8})()
     assert sample_rows(many, 10**8 * 8 * FEATURES) == 200 * LAYOUT.size
