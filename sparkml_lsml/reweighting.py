@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import pdtr
 
 from sparkml_lsml.blocks.block import Block
 
@@ -102,7 +102,7 @@ class Poisson:
 def _counts() -> npt.NDArray[np.uint8]:
     """The count that each of 65,536 equally likely numbers stands for."""
     size = 2**16
-    edges = np.rint(stats.poisson(1.0).cdf(np.arange(12)) * size).astype(int)
+    edges = np.rint(pdtr(np.arange(12), 1.0) * size).astype(int)
     return np.searchsorted(edges, np.arange(size), side="right").astype(np.uint8)
 
 

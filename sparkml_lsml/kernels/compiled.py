@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 Factors = Callable[[int, int], Array]
 Sums = tuple[Array, Array, Array]
 
-LARGE = 1_000_000
+LARGE = 10_000_000
 """Stored values from which a block is worth the import of Numba, half a second a process."""
 
 FUSED_MODELS = 2
