@@ -1,10 +1,11 @@
 """Solvers, one a file, and the loop `minimize` that they share."""
 
 from sparkml_lsml.solvers.accelerated import Accelerated
-from sparkml_lsml.solvers.base import Iteration, Reason, Solution, Solver, minimize
+from sparkml_lsml.solvers.base import Iteration, Reason, Solution, Solver
 from sparkml_lsml.solvers.cocoa import CoCoA
 from sparkml_lsml.solvers.gradient_descent import GradientDescent
 from sparkml_lsml.solvers.lbfgs import LBFGS
+from sparkml_lsml.solvers.loop import minimize
 from sparkml_lsml.solvers.minibatch_sgd import MiniBatchSGD
 from sparkml_lsml.solvers.normal import NormalEquations
 from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS

@@ -9,8 +9,9 @@ from scipy import linalg
 
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Solver, minimize
+from sparkml_lsml.solvers.base import Solver
 from sparkml_lsml.solvers.lbfgs import LBFGS
+from sparkml_lsml.solvers.loop import minimize
 from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
 
 Array = npt.NDArray[np.float64]
