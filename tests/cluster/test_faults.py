@@ -188,6 +188,20 @@ def test_python_worker_killed(
     assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
 
 
+def kill_executor(spark: SparkSession) -> None:
+    executors = executor_processes(spark)
+    assert len(executors) == 2
+    os.kill(executors[0], signal.SIGKILL)
+
+
+def replace_executor(spark: SparkSession) -> None:
+    """Wait for another executor in place of the one that was killed."""
+    # nobody is left to remove the files of the executor that is gone, until the application ends
+    [folder] = block_folders(spark)
+    shutil.rmtree(folder)
+    wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
+
+
 def test_executor_killed(
     spark: SparkSession,
     frame: DataFrame,
@@ -196,19 +210,13 @@ def test_executor_killed(
     monkeypatch: Patch,
     caplog: Logs,
 ) -> None:
-    def kill(pid: int) -> None:
-        executors = executor_processes(spark)
-        assert len(executors) == 2
-        os.kill(executors[0], signal.SIGKILL)
-
     with caplog.at_level(logging.WARNING, "sparkml_lsml"):
-        assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
+        assert_same(
+            fit_while_a_task_stays(frame, tmp_path, monkeypatch, lambda _: kill_executor(spark)),
+            expected,
+        )
     assert "lost and packed anew, with the same rows" in caplog.text
-    # nobody is left to remove the files of the executor that is gone, until the application ends
-    [folder] = block_folders(spark)
-    shutil.rmtree(folder)
-    # the next fits have two executors again
-    wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
+    replace_executor(spark)
 
 
 # ---------------------------------------------------- blocks that are lost
@@ -351,18 +359,13 @@ def test_duals_of_a_killed_executor(
     monkeypatch: Patch,
     caplog: Logs,
 ) -> None:
-    def kill(pid: int) -> None:
-        executors = executor_processes(spark)
-        assert len(executors) == 2
-        os.kill(executors[0], signal.SIGKILL)
-
     with caplog.at_level(logging.WARNING, "sparkml_lsml"):
-        found = fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill, after=5, **ROUNDS)
+        found = fit_while_a_task_stays(
+            frame, tmp_path, monkeypatch, lambda _: kill_executor(spark), after=5, **ROUNDS
+        )
     assert_same_minimum(found, expected)
     assert "were lost: they start from 0 again" in caplog.text
-    [folder] = block_folders(spark)
-    shutil.rmtree(folder)
-    wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
+    replace_executor(spark)
 
 
 def test_dual_files_deleted(
