@@ -106,6 +106,11 @@ miniBatchFraction, batchSize, localEpochs, seed
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
         Whether data of at most 32 MB is solved on the driver (expert).
+    checkpointDir : str
+        Folder on any Hadoop file system where a fit notes how far it is. The same fit goes on from
+        there after the driver has died, and removes it at its end.
+    checkpointInterval : int
+        Iterations between two checkpoints; -1 for none.
 
     Raises
     ------
@@ -183,6 +188,8 @@ miniBatchFraction, batchSize, localEpochs, seed
         seed: int = 0,
         dtype: str = "float64",
         execution: str = "auto",
+        checkpointDir: str = "",
+        checkpointInterval: int = 10,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

@@ -1,6 +1,5 @@
 """One-vs-rest: a binary classifier for each class, all trained in shared passes."""
 
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +18,9 @@ from sparkml_lsml.classification.logistic_regression import (
 )
 from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.spark.estimator import LinearModel
-from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.fitting import Member
 from sparkml_lsml.spark.scoring import Scorer, add_scores
+from sparkml_lsml.spark.training import Training
 
 Array = npt.NDArray[np.float64]
 
@@ -134,11 +133,9 @@ def _shares_passes(classifier: Any) -> bool:
 
 def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
     """A model for each class 0, 1, ... up to the largest label."""
-    started = time.perf_counter()
     classifier._check_columns(dataset)
-    plan = replace(ingest_plan(classifier, "multiclass"), name="OneVsRest")
-    with ResidentBlocks(dataset, plan) as blocks:
-        report = blocks.report
+    with Training(classifier, dataset, "multiclass", name="OneVsRest") as training:
+        report = training.report
         classes = int(max(report.labels)) + 1
         if classes * max(report.longest, 1) > MAX_COEFFICIENTS:
             raise DataError(
@@ -154,7 +151,7 @@ def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
         for number, estimator in enumerate(estimators):
             own = _report_of(report, number)
             members.append(Member(estimator, estimator._pose(binary)(own), own, positive=number))
-        models = solve(members, blocks, plan, started)
+        models = training.solve(members)
     for estimator, model in zip(estimators, models, strict=True):
         if isinstance(model, DivergedError):
             raise model

@@ -127,6 +127,10 @@ class State:
         """Coefficients that may be the solution, shape (candidates, size): see `Solver`."""
         return self.coef[None, :]
 
+    def resumed(self, objective: Objective) -> Self:
+        """The state as a later process goes on from it; some of it may have died with the first."""
+        return self
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -175,6 +179,35 @@ class Solution:
     objective: float
     history: tuple[Iteration, ...]
     reason: Reason
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a minimisation of a batch of models stands between two passes.
+
+    Attributes
+    ----------
+    solvers, states : tuples, one a model
+    histories : tuple of tuples of Iteration
+    reasons : tuple of Reason or None
+        Why models stopped; None for those that go on.
+    passes, sent : int
+        Passes over the data so far, and bytes they sent.
+    seconds : float
+    """
+
+    solvers: tuple[Any, ...]
+    states: tuple[Any, ...]
+    histories: tuple[tuple[Iteration, ...], ...]
+    reasons: tuple[Reason | None, ...]
+    passes: int
+    sent: int
+    seconds: float
+
+    @property
+    def iteration(self) -> int:
+        """Iterations of the model that has most."""
+        return max(int(state.iteration) for state in self.states)
 
 
 class Solver(Protocol):
@@ -228,6 +261,9 @@ class Solver(Protocol):
 
 Callback = Callable[[Iteration, int], bool | None]
 """Called with each line of the history and the number of its model; True stops that model."""
+
+Keeper = Callable[[Run], None]
+"""Called after each iteration with where the minimisation stands, to keep it if it likes."""
 
 
 @dataclass(frozen=True)

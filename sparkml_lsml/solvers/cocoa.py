@@ -43,7 +43,7 @@ class CocoaState(State):
     point: Array = field(default_factory=lambda: np.zeros(0))
     sums: Array = field(default_factory=lambda: np.zeros((2, 0)))
     multiplier: float = 0.0
-    kept: dict[int, Any] = field(default_factory=dict)
+    kept: dict[int, Any] = field(default_factory=dict, metadata={"lasting": False})
     version: int = 0
     bound: float = float("-inf")
     total: float = 0.0
@@ -51,6 +51,11 @@ class CocoaState(State):
     recovering: bool = False
     partitions: int = 1
     features: int = 0
+
+    def resumed(self, objective: Objective) -> "CocoaState":
+        """See `State.resumed`: the duals are gone, what they have proved of the minimum is not."""
+        lost = bool(self.total)
+        return replace(self, kept={}, recovering=lost, partitions=objective.partitions)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from sparkml_lsml.solvers.base import (
     Array,
     Callback,
     Iteration,
+    Keeper,
     Query,
     Reason,
+    Run,
     Solution,
     Solver,
 )
@@ -31,6 +33,8 @@ def minimize(
     *,
     max_iter: int | Sequence[int] = 100,
     callbacks: Sequence[Callback] = (),
+    resume: Run | None = None,
+    keep: Keeper | None = None,
 ) -> list[Solution]:
     """Minimise the mean loss plus a penalty, for a batch of models in shared passes.
 
@@ -45,6 +49,11 @@ def minimize(
         Iterations a model, at most; 0 only evaluates the start.
     callbacks : sequence of callables
         See `Callback`.
+    resume : Run, optional
+        Where an earlier call stood: the rest of it is done. Its solvers take the place of
+        ``solver``, and its states that of ``coef``.
+    keep : callable, optional
+        See `Keeper`.
 
     Returns
     -------
@@ -83,10 +92,18 @@ def minimize(
                 f"solver '{each.name}' needs a loss with a continuous derivative, which "
                 f"'{objective.loss.name}' does not have: use solver='auto'"
             )
-    started, first_pass, first_sent = time.perf_counter(), objective.passes, objective.sent
-    states = [solvers[k].init(coef[k], objective.of(k)) for k in range(number)]
-    histories: list[list[Iteration]] = [[] for _ in states]
-    reasons: list[Reason | None] = [None] * number
+    if resume is None:
+        states = [solvers[k].init(coef[k], objective.of(k)) for k in range(number)]
+        nothing = ((),) * number, (None,) * number
+        resume = Run(tuple(solvers), tuple(states), *nothing, passes=0, sent=0, seconds=0.0)
+    else:
+        solvers = list(resume.solvers)
+        states = [state.resumed(objective.of(k)) for k, state in enumerate(resume.states)]
+    histories = [list(history) for history in resume.histories]
+    reasons = list(resume.reasons)
+    # what was done before counts as well
+    started = time.perf_counter() - resume.seconds
+    first_pass, first_sent = objective.passes - resume.passes, objective.sent - resume.sent
     # the first pass of a solver that estimates takes a step as well, and here none is wanted
     only_evaluate = {k for k in range(number) if solvers[k].estimates and limits[k] == 0}
 
@@ -109,6 +126,7 @@ def minimize(
     while active := [k for k, r in enumerate(reasons) if r is None and k not in only_evaluate]:
         queries = [solvers[k].query(states[k], penalties[k]) for k in active]
         answers = _ask(objective, active, queries, penalties)
+        iteration = max(state.iteration for state in states)
         for k, answer in zip(active, answers, strict=True):
             before = states[k]
             states[k] = state = solvers[k].step(before, answer, penalties[k])
@@ -119,6 +137,18 @@ def minimize(
                 reasons[k] = Reason("callback", state.iteration)
             if reasons[k] is None and state.iteration >= limits[k]:
                 reasons[k] = Reason("max_iter", state.iteration)
+        if keep is not None and max(state.iteration for state in states) > iteration:
+            keep(
+                Run(
+                    tuple(solvers),
+                    tuple(states),
+                    tuple(tuple(history) for history in histories),
+                    tuple(reasons),
+                    objective.passes - first_pass,
+                    objective.sent - first_sent,
+                    time.perf_counter() - started,
+                )
+            )
     if estimating := [k for k in range(number) if solvers[k].estimates]:
         for k, state in _evaluate(objective, estimating, states, penalties):
             states[k] = state

@@ -1,9 +1,8 @@
 """Models of all folds and param maps of a cross-validation, over one ingest."""
 
 import copy
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.metrics import Measure
 from sparkml_lsml.reweighting import HeldOut, Reweighting
 from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
+from sparkml_lsml.spark.fitting import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.scoring import Scorer
+from sparkml_lsml.spark.training import Training
 
 Array = npt.NDArray[np.float64]
 
@@ -81,15 +81,14 @@ def cross_fit(
     DivergedError
         If a model diverged.
     """
-    started = time.perf_counter()
     members = [estimator.copy()._normalise() for estimator in estimators]
     for member in members:
         member._check_columns(dataset)
     poses = [member._pose(dataset) for member in members]
-    plan = replace(ingest_plan(members[0], members[0]._task()), fold=fold, folds=folds)
+    task = members[0]._task()
     tested = range(folds) if held_out is None else held_out
-    with ResidentBlocks(dataset, plan) as blocks:
-        batch = []
+    with Training(members[0], dataset, task, fold=fold, folds=folds) as training:
+        blocks, batch = training.blocks, []
         for number in tested:
             report = without(blocks.report.folds, number)
             _check_fold(number, report.moments, blocks.report.folds[number].moments)
@@ -97,7 +96,7 @@ def cross_fit(
                 Member(member, pose(report), report, number)
                 for member, pose in zip(members, poses, strict=True)
             ]
-        models = checked(solve(batch, blocks, plan, started), members * len(tested))
+        models = checked(training.solve(batch), members * len(tested))
         unseen = HeldOut(tuple(member.held_out for member in batch))
         metrics = measured(models, unseen, measure, blocks, weighted=weighted)
         metrics = metrics.reshape(len(tested), len(members))
@@ -105,7 +104,7 @@ def cross_fit(
         if choose is not None:
             best = choose(metrics)
             last = Member(members[best], poses[best](blocks.report), blocks.report)
-            [best_model] = checked(solve([last], blocks, plan, started), [members[best]])
+            [best_model] = checked(training.solve([last]), [members[best]])
     rows = iter(models)
     by_fold = [[next(rows) for _ in members] for _ in tested]
     return CrossFit(metrics, by_fold, best_model)

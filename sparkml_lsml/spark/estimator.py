@@ -16,13 +16,14 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError, ParamError
 from sparkml_lsml.spark.aggregate import JobGroup
-from sparkml_lsml.spark.fitting import Pose, fit_linear
+from sparkml_lsml.spark.fitting import Pose
 from sparkml_lsml.spark.ingest import check_features, check_numeric
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import SafeReadWrite
 from sparkml_lsml.spark.scoring import Scorer, add_scores
 from sparkml_lsml.spark.session import context
 from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.spark.training import fit_linear
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -139,6 +140,8 @@ INGEST_PARAMS = (
     "dtype",
     "execution",
     "aggregationDepth",
+    "checkpointDir",
+    "checkpointInterval",
 )
 """Params that models must agree in to share the rows that one ingest packed."""
 

@@ -112,6 +112,10 @@ RANGES = {
     "seed": COUNT_OR_ZERO,
     "dtype": one_of("float64", "float32"),
     "execution": one_of("auto", "local", "distributed"),
+    "checkpointDir": Range(lambda v: isinstance(v, str), "a folder, or '' for no checkpoints"),
+    "checkpointInterval": Range(
+        lambda v: _integer(v) and (v >= 1 or v == -1), "an integer of 1 or more, or -1 for never"
+    ),
 }
 """The ranges of Params whose meaning is the same in every estimator."""
 
@@ -234,6 +238,18 @@ class HasSolverSettings(CheckedParams, HasSeed):
         "always, 'distributed' never. (expert)",
         TypeConverters.toString,
     )
+    checkpointDir: Param[str] = _param(
+        "checkpointDir",
+        "Folder on any Hadoop file system where a fit notes how far it is, for the same fit to go "
+        "on after the driver has died; '' for none.",
+        TypeConverters.toString,
+    )
+    checkpointInterval: Param[int] = _param(
+        "checkpointInterval",
+        "Iterations between two checkpoints, >= 1, or -1 for none; without effect where "
+        "checkpointDir is ''.",
+        TypeConverters.toInt,
+    )
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -252,6 +268,8 @@ class HasSolverSettings(CheckedParams, HasSeed):
             seed=0,
             dtype="float64",
             execution="auto",
+            checkpointDir="",
+            checkpointInterval=10,
         )
 
 

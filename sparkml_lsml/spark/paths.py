@@ -21,6 +21,14 @@ def exists(spark: SparkSession, path: str) -> bool:
     return bool(files.exists(hadoop))
 
 
+def names(spark: SparkSession, path: str) -> list[str]:
+    """Names of what is in a folder, in order; empty where there is no folder."""
+    files, hadoop = file_system(spark, path)
+    if not files.exists(hadoop):
+        return []
+    return sorted(str(status.getPath().getName()) for status in files.listStatus(hadoop))
+
+
 def delete(spark: SparkSession, path: str) -> None:
     """Remove a file or a folder; nothing happens where there is none."""
     files, hadoop = file_system(spark, path)

@@ -1,6 +1,5 @@
 """Standard errors and intervals by the bootstrap, all replicates in one batch."""
 
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +12,8 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.cross_fitting import checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.fitting import Member
+from sparkml_lsml.spark.training import Training
 from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, measure_of
 
 Array = npt.NDArray[np.float64]
@@ -123,7 +122,6 @@ def bootstrap(
         raise ParamError(
             f"solver='{estimator.value('solver')}' draws rows by itself: use solver='auto'"
         )
-    started = time.perf_counter()
     member = estimator.copy({estimator.getParam("seed"): seed})._normalise()
     member._check_columns(dataset)
     measure = None if evaluator is None else measure_of(evaluator, [member])
@@ -132,19 +130,19 @@ def bootstrap(
             f"{evaluator} is not measured here: expected areas under curves, metrics of the "
             "confusion matrix, rmse, mse, mae or r2 of the columns that the model writes"
         )
-    pose, plan = member._pose(dataset), ingest_plan(member, member._task())
-    with ResidentBlocks(dataset, plan) as blocks:
-        report = blocks.report
+    pose = member._pose(dataset)
+    with Training(member, dataset, member._task()) as training:
+        report = training.report
         whole = Member(member, pose(report), report)
-        [model] = checked(solve([whole], blocks, plan, started), [member])
+        [model] = checked(training.solve([whole]), [member])
         start = whole.coefficients_of(model)
         problem = replace(pose(report), start=lambda layout: start)
         batch = [Member(member, problem, report, replicate=k) for k in range(n)]
-        models = checked(solve(batch, blocks, plan, started), [member] * n)
+        models = checked(training.solve(batch), [member] * n)
         metrics = np.zeros(0)
         if measure is not None:
             unseen = Poisson(seed, tuple(range(n)))
-            metrics = measured(models, unseen, measure, blocks, weighted=False)
+            metrics = measured(models, unseen, measure, training.blocks, weighted=False)
     return Bootstrap(
         model,
         np.stack([each._coefficients for each in models]),

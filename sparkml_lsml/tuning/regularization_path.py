@@ -1,6 +1,5 @@
 """Models over a sequence of penalties, each of which starts from the one before."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +12,9 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.spark.cross_fitting import checked
 from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.fitting import Member, ingest_plan, solve
-from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.fitting import Member
+from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.training import Training
 from sparkml_lsml.tuning.search import SAMPLING_SOLVERS
 
 Array = npt.NDArray[np.float64]
@@ -122,8 +122,8 @@ def regularization_path(
     base = estimator.copy()._normalise()
     base._check_columns(dataset)
     _check(base, regParams, n, ratio, together)
-    plan, started = ingest_plan(base, base._task()), time.perf_counter()
-    with ResidentBlocks(dataset, plan) as blocks:
+    with Training(base, dataset, base._task()) as training:
+        blocks = training.blocks
         if len(blocks.report.labels) == 1:
             raise DataError(
                 f"all {blocks.rows:,} labels are {next(iter(blocks.report.labels)):g}: expected "
@@ -131,7 +131,7 @@ def regularization_path(
             )
         before: Any = None
         if regParams is None:
-            strongest, before = _strongest(base, dataset, blocks, plan, started)
+            strongest, before = _strongest(base, dataset, training)
             strengths = np.geomspace(strongest, ratio * strongest, n)
         else:
             strengths = np.sort(np.asarray(regParams, dtype=np.float64))[::-1]
@@ -143,7 +143,7 @@ def regularization_path(
         for first in range(0, len(members), step):
             part = slice(first, first + step)
             batch = members[part] if before is None else [_from(m, before) for m in members[part]]
-            models += checked(solve(batch, blocks, plan, started), estimators[part])
+            models += checked(training.solve(batch), estimators[part])
             before = models[-1]
         return RegularizationPath(
             strengths,
@@ -196,25 +196,20 @@ def _from(member: Member, model: Any) -> Member:
     return replace(member, problem=replace(member.problem, start=lambda layout: start))
 
 
-def _strongest(
-    base: LinearEstimator,
-    dataset: DataFrame,
-    blocks: ResidentBlocks,
-    plan: IngestPlan,
-    started: float,
-) -> tuple[float, Any]:
+def _strongest(base: LinearEstimator, dataset: DataFrame, training: Training) -> tuple[float, Any]:
     """The first regParam of a path, and the model without features that is its solution."""
     empty = _with(base, regParam=NO_FEATURES, tol=min(base.value("tol"), 1e-9), maxIter=100)
+    blocks = training.blocks
     member = _member(empty, dataset, blocks)
     if not member.problem.loss.smooth:
         raise ParamError(
             f"loss='{member.problem.loss.name}' has kinks, where the penalty of the first feature "
             "has no formula: give regParams"
         )
-    [model] = checked(solve([member], blocks, plan, started), [empty])
+    [model] = checked(training.solve([member]), [empty])
     unit = _member(_with(base, regParam=1.0), dataset, blocks)
     units, penalty = unit.units()
-    objective = BlockObjective(blocks, unit.problem.loss, unit.layout, units, plan.name)
+    objective = BlockObjective(blocks, unit.problem.loss, unit.layout, units, type(base).__name__)
     _, [gradient] = objective.value_and_gradient(unit.coefficients_of(model)[None, :])
     l1 = np.broadcast_to(penalty.l1(), gradient.shape)
     strongest = float(np.max(np.abs(gradient[l1 > 0.0]) / l1[l1 > 0.0], initial=0.0))

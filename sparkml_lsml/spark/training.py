@@ -1,0 +1,348 @@
+"""One training from rows to models: what the linear estimators and the searches share."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.errors import DivergedError
+from sparkml_lsml.objective import BlockObjective
+from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting
+from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
+from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
+from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
+from sparkml_lsml.spark.fingerprint import Fingerprint
+from sparkml_lsml.spark.fitting import Member, Pose, linear_fit
+from sparkml_lsml.spark.params import HasSolverSettings, build_solver
+from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.session import context, parallelism
+from sparkml_lsml.spark.summary import TrainingSummary
+
+log = logging.getLogger("sparkml_lsml")
+
+Array = npt.NDArray[np.float64]
+
+BATCH_BYTES = 512 * 2**20
+"""Memory of the driver for the vectors of solvers that share their passes."""
+
+VECTORS = 30
+"""Vectors of coefficients that a model of a batch holds: twice the memory of L-BFGS, and more."""
+
+SORTED_SHARE = 0.05
+"""Share of the labels' variance that lies between partitions, from which rows count as sorted."""
+
+ELSEWHERE = ("checkpointDir", "checkpointInterval")
+"""Params that a model does not depend on."""
+
+
+class Training:
+    """The rows of one training, packed, and the models that are fitted to them.
+
+    A context manager: rows are released on every way out, checkpoints removed after success.
+
+    Parameters
+    ----------
+    params : the estimator
+        Says which columns to pack, how, and where checkpoints are kept.
+    dataset : DataFrame
+    task : {"binary", "multiclass", "regression"}
+    **plan
+        Fields of the `IngestPlan` that are not the estimator's.
+
+    Attributes
+    ----------
+    blocks : ResidentBlocks
+    report : Report
+        What was learned of the rows while they were packed.
+
+    Raises
+    ------
+    DataError, ColumnError
+        If the rows cannot be trained on.
+    PersistenceError
+        If ``checkpointDir`` cannot be written to.
+    """
+
+    def __init__(
+        self, params: HasSolverSettings, dataset: DataFrame, task: Task, **plan: Any
+    ) -> None:
+        self._started = time.perf_counter()
+        self._plan = replace(ingest_plan(params, task), **plan)
+        self._dataset = dataset
+        self._notes: tuple[str, ...] = ()
+        self._checkpoints = Checkpoints(
+            dataset.sparkSession,
+            params.value("checkpointDir"),
+            params.value("checkpointInterval"),
+            self._plan.name,
+        )
+        self.blocks = ResidentBlocks(dataset, self._plan)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.blocks.release()
+        self._checkpoints.__exit__(kind, error, trace)
+
+    @property
+    def report(self) -> Report:
+        """See the class."""
+        return self.blocks.report
+
+    def shuffle_if_sorted(self) -> bool:
+        """Shuffle rows that are sorted by label, and pack them again; whether that was so.
+
+        Models of partitions that each hold one class average to nothing useful.
+        """
+        if self.blocks.local or not rows_are_sorted(self.report):
+            return False
+        self.blocks.release()
+        partitions = parallelism(context(self._dataset))
+        self.blocks = ResidentBlocks(self._dataset.repartition(partitions), self._plan)
+        self._notes += (f"rows were sorted by label: shuffled once into {partitions} partitions",)
+        log.warning("%s: %s", self._plan.name, self._notes[-1])
+        return True
+
+    def solve(self, members: Sequence[Member]) -> list[Any]:
+        """Models, in as few passes as their layouts allow.
+
+        Returns
+        -------
+        list of models, without Params
+            A `DivergedError`, which names the iteration, in place of one that diverged.
+        """
+        results: list[Any] = [None] * len(members)
+        blocks, name = self.blocks, self._plan.name
+        where, why = _execution(self._plan, blocks)
+        for batch in batches(members):
+            shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
+            before = blocks.sent
+            together = [members[k] for k in batch]
+            checkpoint = self._checkpoint(together)
+            solved, passes, told = minimise(together, blocks, name, checkpoint)
+            for k, (coef, solution) in zip(batch, solved, strict=True):
+                member, reason = members[k], solution.reason
+                if reason.name == "diverged" or not np.isfinite(coef).all():
+                    diverged = Reason("diverged", reason.iteration)
+                    results[k] = DivergedError(f"{name}: {diverged}")
+                    continue
+                if reason.name == "max_iter":
+                    log.warning("%s: %s", name, reason)
+                summary = TrainingSummary(
+                    history=solution.history,
+                    objective=solution.objective,
+                    reason=reason,
+                    solver=member.problem.solver,
+                    solver_reason=member.problem.solver_reason,
+                    execution=where,
+                    execution_reason=why,
+                    rows=blocks.rows,
+                    features=member.layout.features,
+                    partitions=blocks.partitions,
+                    nbytes=blocks.nbytes,
+                    ingest_seconds=blocks.seconds,
+                    seconds=time.perf_counter() - self._started,
+                    passes=passes,
+                    sent=blocks.sent - before,
+                    notes=(*self._notes, *told, *shared),
+                )
+                results[k] = member.problem.build(linear_fit(member.layout, coef, summary))
+        return results
+
+    def _checkpoint(self, members: Sequence[Member]) -> Checkpoint | None:
+        """Where a batch keeps how far it is; None if it keeps nothing."""
+        if members[0].problem.solver == "normal":
+            return None  # one pass: there is nothing to go on from
+        plan, blocks = self._plan, self.blocks
+        reports = {id(member.report): member.report for member in members}
+        columns = (plan.features, plan.label, plan.weight)
+        exact = {
+            "columns": {c: self._dataset.schema[c].dataType.simpleString() for c in columns if c},
+            "rows": blocks.rows,
+            "features": self.report.longest,
+            "labels": {str(label): rows for label, (rows, _) in self.report.labels.items()},
+            "task": plan.task,
+            "folds": plan.folds,
+            "models": [_told(member) for member in members],
+        }
+        if any(member.replicate >= 0 for member in members):
+            # which rows a replicate sees depends on the partition that they are in
+            exact["partitions"] = blocks.partitions
+        moments = [each.moments for each in reports.values() if each.moments is not None]
+        if self.report.label_moments is not None:
+            moments.append(self.report.label_moments)
+        return self._checkpoints.of(Fingerprint.of(exact, moments))
+
+
+def _told(member: Member) -> dict[str, Any]:
+    """What makes a model of a batch what it is, the rows aside."""
+    params = member.params
+    values = {param.name: params.value(param.name) for param in params.params}
+    return {
+        "estimator": type(params).__name__,
+        **{name: value for name, value in values.items() if name not in ELSEWHERE},
+        "solver": member.problem.solver,
+        "held out": member.held_out,
+        "replicate": member.replicate,
+        "class": member.positive,
+    }
+
+
+def fit_linear(
+    models: Sequence[tuple[HasSolverSettings, Pose]], dataset: DataFrame, task: Task
+) -> list[Any]:
+    """Read the rows once, pose the problems of all models, and minimise them in shared passes.
+
+    Parameters
+    ----------
+    models : sequence of (estimator, callable)
+        The estimators have checked Params, and agree in all that the ingest depends on.
+    dataset : DataFrame
+    task : {"binary", "multiclass", "regression"}
+
+    Returns
+    -------
+    list of models, without Params
+        A `DivergedError`, which names the iteration, in place of one that diverged.
+
+    Raises
+    ------
+    DataError, ColumnError
+        If the rows cannot be trained on.
+    """
+    with Training(models[0][0], dataset, task) as training:
+        problems = [pose(training.report) for _, pose in models]
+        if any(problem.solver == "sgd" for problem in problems) and training.shuffle_if_sorted():
+            problems = [pose(training.report) for _, pose in models]
+        return training.solve(
+            [
+                Member(params, problem, training.report)
+                for (params, _), problem in zip(models, problems, strict=True)
+            ]
+        )
+
+
+def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
+    """How an estimator wants its rows packed."""
+    return IngestPlan(
+        features=params.value("featuresCol"),
+        label=params.value("labelCol"),
+        weight=params.value("weightCol") or None,
+        task=task,
+        dtype=params.value("dtype"),
+        execution=params.value("execution"),
+        depth=params.value("aggregationDepth"),
+        name=type(params).__name__,
+    )
+
+
+def rows_are_sorted(report: Report) -> bool:
+    """Whether the mean label differs so much between partitions that rows must be sorted by it."""
+    if report.label_moments is None or len(report.label_means) < 2:
+        return False
+    weights, means = np.array(report.label_means).T
+    total = weights.sum()
+    variance = float(report.label_moments.variance(sample=False)[0])
+    between = float(weights @ np.square(means - weights @ means / total)) / total
+    return between > SORTED_SHARE * variance
+
+
+def batches(members: Sequence[Member]) -> list[list[int]]:
+    """Numbers of the models that share their passes.
+
+    They have the same loss and layout, and for the normal equations the same rows and columns.
+    Batches are split where the vectors of their solvers would take more than `BATCH_BYTES`.
+    """
+    found: dict[Any, list[list[int]]] = {}
+    for k, member in enumerate(members):
+        direct: Any = None
+        if member.problem.solver == "normal":
+            direct = member.held_out, member.replicate, member.params.value("standardization")
+        layout = member.layout
+        room = max(1, BATCH_BYTES // (8 * VECTORS * layout.size))
+        group = found.setdefault((repr(member.problem.loss), layout, direct), [[]])
+        if len(group[-1]) >= room:
+            group.append([])
+        group[-1].append(k)
+    return [batch for group in found.values() for batch in group]
+
+
+def minimise(
+    members: Sequence[Member],
+    blocks: ResidentBlocks,
+    name: str,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[list[tuple[Array, Solution]], int, tuple[str, ...]]:
+    """Coefficients for the stored features and the solution of each model, passes and notes."""
+    first = members[0]
+    notes: tuple[str, ...] = ()
+    units, penalties = zip(*(member.units() for member in members), strict=True)
+    objective = BlockObjective(
+        blocks,
+        first.problem.loss,
+        first.layout,
+        units,
+        name,
+        reweighting=_reweighting(members),
+        classes=None if first.positive < 0 else tuple(member.positive for member in members),
+    )
+    passes = 0
+    if first.problem.solver == "normal":
+        labels = first.report.label_moments
+        label_mean = 0.0 if labels is None else float(labels.mean()[0])
+        solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
+        solutions = solver.solve(objective, penalties, label_mean)
+    else:
+        size = first.layout.size
+        solvers = [build_solver(m.problem.solver, m.params, size) for m in members]
+        start = np.stack([member.start() for member in members])
+        limits = [member.params.value("maxIter") for member in members]
+        resume = None if checkpoint is None else checkpoint.load(solvers, size)
+        rows = 0
+        if resume is not None:
+            notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
+            passes = resume.passes
+        elif not blocks.local and min(limits) > 0 and all(map(starts_warm, solvers, penalties)):
+            rows = sample_rows(objective, blocks.nbytes)
+        if rows:
+            start, solvers = warm_start(objective, penalties, solvers, start, rows, limits)
+            notes += (f"started from the solution for a sample of some {rows:,} rows",)
+        solutions = minimize(
+            objective, penalties, solvers, start, max_iter=limits, resume=resume, keep=checkpoint
+        )
+    coef = [
+        one.to_stored(solution.coef[None, :])[0]
+        for one, solution in zip(units, solutions, strict=True)
+    ]
+    return list(zip(coef, solutions, strict=True)), passes + objective.passes, notes
+
+
+def _reweighting(members: Sequence[Member]) -> Reweighting | None:
+    if any(member.held_out >= 0 for member in members):
+        return HeldOut(tuple(member.held_out for member in members))
+    if any(member.replicate >= 0 for member in members):
+        seed = members[0].params.value("seed")
+        return Poisson(seed, tuple(member.replicate for member in members))
+    return None
+
+
+def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
+    """Where passes ran, and why there."""
+    where = "local" if blocks.local else "distributed"
+    if plan.execution != "auto":
+        return where, f"execution='{plan.execution}'"
+    size = f"{blocks.nbytes / 2**20:.1f} MB"
+    return where, f"{size} fit the driver" if blocks.local else f"{size} are more than 32 MB"

@@ -1,0 +1,449 @@
+"""Checkpoints: a fit whose driver died goes on where it was, and says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.ml.evaluation import BinaryClassificationEvaluator
+from pyspark.ml.tuning import ParamGridBuilder
+from pyspark.sql import DataFrame, SparkSession
+
+import sparkml_lsml.spark.checkpoint as checkpoint_room
+from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
+from sparkml_lsml.errors import DataError, DivergedError, ParamError, PersistenceError
+from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.fingerprint import Fingerprint, differences
+from sparkml_lsml.tuning import CrossValidator, regularization_path
+from tests.faults import hook_passes, wait_for
+from tests.spark.helpers import binary_rows, frame, nothing_left, numbers
+
+Patch = pytest.MonkeyPatch
+ROOT = Path(__file__).resolve().parents[2]
+FITS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "svc": (LinearSVC, {}),
+    "squared hinge": (LinearSVC, {"loss": "squaredHinge"}),
+    "sgd": (LinearSVC, {"solver": "sgd"}),
+    "minibatch-sgd": (LinearSVC, {"solver": "minibatch-sgd", "miniBatchFraction": 0.5}),
+    "elastic net": (LogisticRegression, {"elasticNetParam": 0.5}),
+    "descent": (LogisticRegression, {"solver": "gradient-descent"}),
+    "multinomial": (LogisticRegression, {"family": "multinomial", "solver": "accelerated"}),
+    "huber": (LinearRegression, {"loss": "huber"}),
+}
+
+
+class Died(BaseException):
+    """Stands for the end of the driver, where a test cannot end it."""
+
+
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession) -> DataFrame:
+    return frame(spark, *binary_rows(80, 4), partitions=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(spark: SparkSession) -> Iterator[None]:
+    with nothing_left(spark):
+        yield
+
+
+def make(name: str, folder: Path | None = None, **params: Any) -> Any:
+    cls, own = FITS[name]
+    more = {} if folder is None else {"checkpointDir": str(folder), "checkpointInterval": 2}
+    # merged in the order of the partitions: the last bits are then those of the other fit
+    return cls(regParam=0.01, maxIter=14, tol=0.0, aggregationDepth=1, **own, **more, **params)
+
+
+def dies_in_pass(patch: Patch, number: int, fit: Any) -> None:
+    """Run a fit until its pass of that number."""
+
+    def hook(_: Any, passes: int) -> None:
+        if passes == number:
+            raise Died
+
+    with patch.context() as context:
+        hook_passes(context, hook)
+        with pytest.raises(Died):
+            fit()
+
+
+def kept(folder: Path) -> list[str]:
+    """Names of all files of checkpoints."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("name", "execution"),
+    [*((name, "local") for name in FITS), ("svc", "distributed"), ("sgd", "distributed")],
+)
+def test_case_46_a_fit_goes_on_where_it_was(
+    rows: DataFrame,
+    folder: Path,
+    monkeypatch: Patch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    execution: str,
+) -> None:
+    whole = make(name, execution=execution).fit(rows)
+    estimator = make(name, folder, execution=execution)
+    dies_in_pass(monkeypatch, 8, lambda: estimator.fit(rows))
+    fingerprint, [iteration] = "fingerprint.json", set(kept(folder)) - {"fingerprint.json"}
+    assert kept(folder) == [fingerprint, iteration]
+    # another estimator with the same Params, as in another process: its uid is new
+    caplog.clear()
+    model = make(name, folder, execution=execution).fit(rows)
+    number = int(iteration.removeprefix("iteration-").removesuffix(".zip"))
+    assert f"resumed at iteration {number}" in caplog.text
+    assert f"resumed at iteration {number} from a checkpoint" in model.summary.notes
+    assert np.array_equal(numbers(model), numbers(whole))
+    assert model.summary.objectiveHistory == whole.summary.objectiveHistory
+    assert model.summary.passes == whole.summary.passes
+    assert kept(folder) == []
+
+
+def test_case_46_dual_ascent_goes_on_from_its_best_point(
+    rows: DataFrame, folder: Path, monkeypatch: Patch
+) -> None:
+    def svc(**params: Any) -> Any:
+        return LinearSVC(
+            regParam=0.1, solver="cocoa", tol=1e-3, execution="distributed", maxIter=200, **params
+        )
+
+    more = {"checkpointDir": str(folder), "checkpointInterval": 2}
+    dies_in_pass(monkeypatch, 8, lambda: svc(**more).fit(rows))
+    model, whole = svc(**more).fit(rows), svc().fit(rows)
+    assert model.summary.reason.name == "converged"
+    # both are within tol of the minimum
+    assert model.summary.objective == pytest.approx(whole.summary.objective, rel=1e-3)
+    history = model.summary.to_pandas()
+    assert history.iteration.is_monotonic_increasing
+    assert history.objective.is_monotonic_decreasing
+
+
+def test_case_46_whole_searches_go_on(
+    rows: DataFrame, folder: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def search(**params: Any) -> Any:
+        lr = LogisticRegression(maxIter=10, tol=0.0, aggregationDepth=1, **params)
+        grid = ParamGridBuilder().addGrid(lr.regParam, [0.01, 0.1]).build()
+        evaluator = BinaryClassificationEvaluator()
+        return CrossValidator(
+            estimator=lr, estimatorParamMaps=grid, evaluator=evaluator, numFolds=2, seed=3
+        )
+
+    more = {"checkpointDir": str(folder), "checkpointInterval": 3}
+    whole = search().fit(rows)
+    # the grid takes some 11 passes, the model of all rows comes after it
+    dies_in_pass(monkeypatch, 20, lambda: search(**more).fit(rows))
+    names = kept(folder)
+    assert names[:3] == ["fingerprint.json"] * 2 + ["iteration-10.zip"]
+    assert re.fullmatch(r"iteration-[3-9]\.zip", names[3])
+    ran: list[str] = []
+    with monkeypatch.context() as context:
+        ran = hook_passes(context)
+        model = search(**more).fit(rows)
+    assert len(ran) < 10
+    assert model.avgMetrics == whole.avgMetrics
+    assert np.array_equal(numbers(model.bestModel), numbers(whole.bestModel))
+    assert kept(folder) == []
+
+
+def test_case_46_a_path_keeps_the_parts_that_are_done(
+    rows: DataFrame, folder: Path, monkeypatch: Patch
+) -> None:
+    lasso = LinearRegression(elasticNetParam=1.0, solver="l-bfgs", aggregationDepth=1, tol=1e-9)
+    whole = regularization_path(lasso, rows, n=6, together=2)
+    noted = lasso.copy({lasso.checkpointDir: str(folder), lasso.checkpointInterval: 1})
+    died = whole.passes - 2
+    dies_in_pass(monkeypatch, died, lambda: regularization_path(noted, rows, n=6, together=2))
+    again = regularization_path(noted, rows, n=6, together=2)
+    assert again.passes < 10
+    assert np.array_equal(again.coefficients, whole.coefficients)
+    assert kept(folder) == []
+
+
+def test_case_46_one_model_a_class(spark: SparkSession, folder: Path, monkeypatch: Patch) -> None:
+    X, _ = binary_rows(60, 3)
+    three = frame(spark, X, np.argmax(X, axis=1).astype(float))
+    svc = make("squared hinge", folder)
+    dies_in_pass(monkeypatch, 8, lambda: OneVsRest(classifier=svc).fit(three))
+    model = OneVsRest(classifier=svc).fit(three)
+    whole = OneVsRest(classifier=make("squared hinge")).fit(three)
+    assert "resumed at iteration" in model.models[0].summary.notes[0]
+    for mine, other in zip(model.models, whole.models, strict=True):
+        assert np.array_equal(numbers(mine), numbers(other))
+
+
+@pytest.mark.slow
+def test_case_46_a_driver_that_was_killed(rows: DataFrame, tmp_path: Path) -> None:
+    """A real SIGKILL, to the driver and its JVM at once; then the same program again."""
+    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
+    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+
+    def start() -> subprocess.Popen[bytes]:
+        with (tmp_path / "output").open("w") as output, (tmp_path / "errors").open("a") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.spark.checkpointing", str(tmp_path)],
+                cwd=ROOT,
+                env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    driver = start()
+    try:
+        # it waits there for its end
+        wait_for(lambda: (tmp_path / "waiting").exists() or driver.poll() is not None, "a pass")
+        assert driver.poll() is None, (tmp_path / "errors").read_text()
+    finally:
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert "iteration-10.zip" in kept(tmp_path / "checkpoints")
+    driver = start()
+    try:
+        assert driver.wait(120.0) == 0, (tmp_path / "errors").read_text()
+    finally:
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
+    found = json.loads((tmp_path / "output").read_text().splitlines()[-1])
+    assert found["notes"] == ["resumed at iteration 10 from a checkpoint"]
+    assert found["resumed"] == found["whole"]
+    assert kept(tmp_path / "checkpoints") == []
+
+
+# ---------------------------------------------------- what is not resumed from
+
+
+def left_by_a_dead_fit(rows: DataFrame, folder: Path, patch: Patch) -> tuple[Path, bytes]:
+    """The checkpoint of a fit that died: its file, and what is in it."""
+    dies_in_pass(patch, 8, lambda: make("elastic net", folder).fit(rows))
+    [path] = folder.glob("*/iteration-*.zip")
+    return path, path.read_bytes()
+
+
+def test_case_47_truncated(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:
+    path, content = left_by_a_dead_fit(rows, folder, monkeypatch)
+    path.write_bytes(content[:-30])
+    with pytest.raises(PersistenceError, match=r"iteration-6\.zip cannot be resumed from.*damaged"):
+        make("elastic net", folder).fit(rows)
+    # what is refused is kept: it may be of use to whoever looks at it
+    assert path.read_bytes() == content[:-30]
+
+
+def test_case_47_changed_on_the_disk(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:
+    path, content = left_by_a_dead_fit(rows, folder, monkeypatch)
+    path.write_bytes(content[:500] + b"?" + content[501:])
+    with pytest.raises(PersistenceError, match=r"cannot be resumed from.*damaged: Bad CRC-32"):
+        make("elastic net", folder).fit(rows)
+
+
+def test_case_47_a_fingerprint_that_cannot_be_read(
+    rows: DataFrame, folder: Path, monkeypatch: Patch
+) -> None:
+    path, _ = left_by_a_dead_fit(rows, folder, monkeypatch)
+    (path.parent / "fingerprint.json").write_text("{}")
+    with pytest.raises(PersistenceError, match=r"fingerprint\.json cannot be read"):
+        make("elastic net", folder).fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("param", "models.0.regParam: 0.01 there, 0.02 here"),
+        ("rows", "rows: 80 there, 79 here"),
+        ("schema", "columns.features: 'vector' there, 'array<double>' here"),
+        ("values", "the mean of feature 2: "),
+        ("label", "labels.1.0: "),
+    ],
+)
+def test_case_47_of_another_fit(
+    spark: SparkSession,
+    rows: DataFrame,
+    folder: Path,
+    monkeypatch: Patch,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+    told: str,
+) -> None:
+    path, content = left_by_a_dead_fit(rows, folder, monkeypatch)
+    X, y = binary_rows(80, 4)
+    estimator, other = make("elastic net", folder), rows
+    if change == "param":
+        estimator.setRegParam(0.02)
+    elif change == "rows":
+        other = frame(spark, X[1:], y[1:], partitions=3)
+    elif change == "schema":
+        other = frame(spark, X, y, kind="double", partitions=3)
+    elif change == "values":
+        X[5, 2] += 1e-6
+        other = frame(spark, X, y, partitions=3)
+    elif change == "label":
+        y[5] = 1.0 - y[5]
+        other = frame(spark, X, y, partitions=3)
+    model = estimator.fit(other)
+    assert "is of another fit and is not used" in caplog.text
+    assert told in caplog.text
+    fresh = estimator.copy({estimator.checkpointDir: ""}).fit(other)
+    assert np.array_equal(numbers(model), numbers(fresh))
+    # what belongs to the other fit stays for it
+    assert path.read_bytes() == content
+
+
+def test_rows_in_another_order_are_the_same_rows(
+    rows: DataFrame, folder: Path, monkeypatch: Patch
+) -> None:
+    left_by_a_dead_fit(rows, folder, monkeypatch)
+    shuffled = rows.repartition(2).localCheckpoint()
+    model = make("elastic net", folder).fit(shuffled)
+    assert "resumed at iteration 6 from a checkpoint" in model.summary.notes
+    whole = make("elastic net").fit(rows)
+    np.testing.assert_allclose(numbers(model), numbers(whole), rtol=1e-7)
+
+
+def test_differences_of_fingerprints() -> None:
+    figures = {"mean": [1.0, 2.0], "deviation": [1.0, 0.0], "size": [2.0, 2.0]}
+    here = Fingerprint({"rows": 3, "params": {"a": 1}}, [figures])
+    near = dict(figures, mean=[1.0 + 1e-9, 2.0])
+    assert differences(Fingerprint.from_json(here.to_json()), here) == []
+    assert differences(Fingerprint(here.exact, [near]), here) == []
+    far = dict(figures, mean=[1.0, 2.0 + 1e-8])
+    assert differences(Fingerprint(here.exact, [far]), here) == [
+        "the mean of feature 1: 2.00000001 there, 2 here"
+    ]
+    other = Fingerprint({"rows": 3, "params": {"b": 2}}, [figures])
+    assert differences(other, here) == [
+        "params.b: 2 there, nothing here",
+        "params.a: nothing there, 1 here",
+    ]
+
+
+# ---------------------------------------------------- folders that cannot be written to
+
+
+@pytest.fixture
+def file_in_the_way(tmp_path: Path) -> Path:
+    """A file where a folder is wanted: root, too, cannot write below it."""
+    path = tmp_path / "file"
+    path.write_text("")
+    return path / "checkpoints"
+
+
+def test_case_48_not_writable(rows: DataFrame, file_in_the_way: Path, monkeypatch: Patch) -> None:
+    passes = hook_passes(monkeypatch)
+    with pytest.raises(PersistenceError, match=r"checkpointDir=.* cannot be written to: .*file"):
+        make("svc", file_in_the_way).fit(rows)
+    assert passes == []
+
+
+def test_case_48_no_such_file_system(rows: DataFrame) -> None:
+    with pytest.raises(PersistenceError, match="nowhere"):
+        LinearSVC(checkpointDir="nowhere://host/folder").fit(rows)
+
+
+def test_case_48_not_writable_later(
+    rows: DataFrame, folder: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The fit goes on; what was written before stays."""
+    seen: list[list[str]] = []
+
+    def hook(_: Any, number: int) -> None:
+        if number == 6:
+            # a folder in place of the file that is to come
+            [own] = folder.iterdir()
+            (own / "iteration-6.zip" / "in the way").mkdir(parents=True)
+        if number == 8:
+            seen.append(kept(folder))
+
+    with monkeypatch.context() as context:
+        hook_passes(context, hook)
+        model = make("elastic net", folder).fit(rows)
+    assert seen == [["fingerprint.json", "iteration-4.zip"]]
+    assert "checkpoint of iteration 6 could not be written" in caplog.text
+    whole = make("elastic net").fit(rows)
+    assert np.array_equal(numbers(model), numbers(whole))
+
+
+# ---------------------------------------------------- what is left behind
+
+
+@pytest.mark.parametrize("interval", [-1, 100])
+def test_few_iterations_write_nothing(rows: DataFrame, folder: Path, interval: int) -> None:
+    make("svc", folder).setCheckpointInterval(interval).fit(rows)
+    assert kept(folder) == []
+
+
+def test_without_a_folder_nothing_is_written(rows: DataFrame, monkeypatch: Patch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("something was written")
+
+    monkeypatch.setattr(checkpoint_room, "_put", refuse)
+    LinearSVC(maxIter=12).fit(rows)
+
+
+def test_the_normal_equations_have_none(rows: DataFrame, folder: Path) -> None:
+    model = LinearRegression(checkpointDir=str(folder), checkpointInterval=1).fit(rows)
+    assert model.summary.solver == "normal"
+    assert kept(folder) == []
+
+
+def test_fits_that_cannot_succeed_leave_none(
+    spark: SparkSession, rows: DataFrame, folder: Path
+) -> None:
+    diverging = make("descent", folder, stepSize=1e6, lineSearch="fixed").setCheckpointInterval(1)
+    with pytest.raises(DivergedError):
+        diverging.fit(rows)
+    with pytest.raises(DataError):
+        make("svc", folder).fit(frame(spark, [[1.0], [2.0]], [0.0, float("nan")]))
+    assert kept(folder) == []
+
+
+def test_two_fits_at_once_do_not_meet(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:
+    """The same fit twice, one within a pass of the other: each has a folder of its own."""
+    whole = make("elastic net").fit(rows)
+    inner: list[Any] = []
+
+    def hook(_: Any, number: int) -> None:
+        if number == 8:
+            with monkeypatch.context() as context:
+                context.undo()
+                inner.append(make("elastic net", folder).fit(rows))
+
+    with monkeypatch.context() as context:
+        hook_passes(context, hook)
+        outer = make("elastic net", folder).fit(rows)
+    assert inner[0].summary.notes == outer.summary.notes == ()
+    assert np.array_equal(numbers(inner[0]), numbers(whole))
+    assert np.array_equal(numbers(outer), numbers(whole))
+    assert kept(folder) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("checkpointInterval", 0), ("checkpointInterval", -2)])
+def test_params_out_of_range(name: str, value: Any) -> None:
+    with pytest.raises(ParamError, match="1 or more, or -1"):
+        LinearSVC(**{name: value})
+
+
+def test_blanks_and_umlauts_in_the_path(
+    rows: DataFrame, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    folder = tmp_path / "ein Ordner für 100 %"
+    left_by_a_dead_fit(rows, folder, monkeypatch)
+    assert "resumed at" in make("elastic net", folder).fit(rows).summary.notes[0]
+    shutil.rmtree(folder)
