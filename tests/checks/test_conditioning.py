@@ -37,7 +37,7 @@ def name(value: Any) -> str:
     return str(getattr(value, "__name__", value))
 
 
-def pairs(chosen: list[tuple[type, type]]) -> Any:
+def pairs(chosen: list[tuple[type, type]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("cls", "loss"), chosen, ids=name)
 
 
