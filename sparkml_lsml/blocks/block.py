@@ -152,10 +152,16 @@ class Block:
         """The rows piece after piece: features, labels, weights (None for all 1).
 
         Dense pieces fit the cache. Sparse pieces hold so many non-zeros that a dense vector a
-        piece does not matter, and no more rows than ``models`` columns of them allow.
+        piece does not matter, and no more rows than ``models`` columns of them allow. Features
+        come as float64: a sum of float32 over a million rows would be off by a hundredth.
         """
         for start, stop in self._bounds(models):
-            X = self.X.rows(start, stop) if isinstance(self.X, CsrRows) else self.X[start:stop]
+            X: Rows
+            if isinstance(self.X, CsrRows):
+                X = self.X.rows(start, stop)
+                X.data = X.data.astype(np.float64, copy=False)
+            else:
+                X = self.X[start:stop].astype(np.float64, copy=False)
             yield X, self.y[start:stop], None if self.weight is None else self.weight[start:stop]
 
     def _bounds(self, models: int) -> Iterator[tuple[int, int]]:
@@ -164,7 +170,7 @@ class Block:
             wanted = max(SPARSE_CHUNK_NONZEROS, 2 * self.features) / per_row
             step = int(max(1, min(wanted, 2**31 / (8 * per_row), 20_000_000 / models)))
         else:
-            row_bytes = max(1, self.features * self.X.itemsize)
+            row_bytes = max(1, 8 * self.features)
             step = max(32, min(MAX_CHUNK_ROWS, CHUNK_BYTES // row_bytes))
         for start in range(0, self.rows, step):
             yield start, min(start + step, self.rows)

@@ -90,7 +90,7 @@ def dense_sdca(
             x = X[i, j]
             raw += x * point[j]
             across += x * slant[j]
-            length += x * x * inverse[j]
+            length += x * inverse[j] * x  # the square of a float32 may overflow
         raw += place[0] - place[1] - place[2] * across + place[2] * spread
         length += spread - 2.0 * across + give
         sign = 2.0 * y[i] - 1.0
@@ -144,7 +144,7 @@ def sparse_sdca(
             x, j = data[p], np.uint32(indices[p])
             raw += x * columns[j, 0]
             across += x * columns[j, 2]
-            length += x * x * columns[j, 1]
+            length += x * columns[j, 1] * x
         raw += place[0] - place[1] - place[2] * across + place[2] * spread
         length += spread - 2.0 * across + give
         sign = 2.0 * y[i] - 1.0

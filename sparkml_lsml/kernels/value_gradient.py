@@ -29,9 +29,7 @@ def raw_predictions(X: Rows, layout: Layout, coef: Array) -> Array:
     """
     models = len(coef)
     weights = coef[:, layout.weights].reshape(models * layout.outputs, layout.features)
-    # float32 rows are multiplied in float32; everything behind the product is float64
-    product = X @ weights.T.astype(X.dtype, copy=False)
-    raw = np.asarray(product, dtype=np.float64).reshape(-1, models, layout.outputs)
+    raw = np.asarray(X @ weights.T).reshape(-1, models, layout.outputs)
     if layout.fit_intercept:
         raw = raw + coef[:, layout.intercepts]
     if layout.constants:
@@ -162,8 +160,7 @@ def _losses(loss: Loss, y: Array, weight: Array | None, factors: Array | None, r
 
 
 def transposed_product(X: Rows, columns: Array) -> Array:
-    """``columns.T @ X`` in the precision of X; shape (columns, features)."""
-    columns = columns.astype(X.dtype, copy=False)
+    """``columns.T @ X``, summed in float64 whatever X is; shape (columns, features)."""
     if sparse.issparse(X):
         return np.asarray((X.T @ columns).T)
     return np.asarray(columns.T @ X)

@@ -15,6 +15,9 @@ MAX_TRIALS = 30
 MEMORY_WITH_L1 = 10
 """Pairs at most with an L1 penalty: older ones are of other orthants, and mislead."""
 
+SMALLEST_SQUARE = float(np.finfo(np.float64).tiny)
+"""Gradients of rows that can be separated fall until their squares are 0."""
+
 Pair = tuple[Array, Array, float]
 """A step, the change of the gradient along it, and their product."""
 
@@ -179,8 +182,8 @@ class LBFGS:
 
 def remember(pairs: tuple[Pair, ...], step: Array, change: Array, memory: int) -> tuple[Pair, ...]:
     """The pairs with one more, unless it shows no curvature: the matrix must stay definite."""
-    product = float(step @ change)
-    if product <= 1e-12 * float(change @ change):
+    product, square = float(step @ change), float(change @ change)
+    if product <= 1e-12 * square or square < SMALLEST_SQUARE:
         return pairs
     return (*pairs, (step, change, product))[-memory:]
 

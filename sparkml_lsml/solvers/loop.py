@@ -152,6 +152,8 @@ def minimize(
     if estimating := [k for k in range(number) if solvers[k].estimates]:
         for k, state in _evaluate(objective, estimating, states, penalties):
             states[k] = state
+            if not np.isfinite(state.objective):
+                reasons[k] = Reason("diverged", state.iteration)
     for k in only_evaluate:
         finite = bool(np.isfinite(states[k].objective))
         if finite:
@@ -209,6 +211,9 @@ def _ask(
             widths = np.array([queries[i].smoothing for i in members])
             smoothing = widths if widths.any() else None
             values, results = objective.value_and_gradient(coef, fraction, seed, smoothing, asking)
+            # no solver can go on from where the gradient or its square overflows
+            squares = np.einsum("ij,ij->i", results, results)
+            values = np.where(np.isfinite(squares), values, np.inf)
         else:
             settings = [s for i in members if (s := queries[i].epochs) is not None]
             values, results = objective.local_sgd(

@@ -111,7 +111,15 @@ class MiniBatchSGD:
         slope = penalty.smooth_value_and_gradient(at)[1]
         value = answer.value + penalty.value(at)
         start = state.start if np.isfinite(state.start) else value
-        if not np.isfinite(value) or value > GROWTH_LIMIT * max(abs(start), 1.0):
+        rate = self._rate(state, penalty)
+        gradient = answer.result + slope
+        velocity = self.momentum * state.velocity - rate * gradient
+        point = penalty.prox(state.point + velocity, rate)
+        # weights proportional to t: the average is that of the later half, without a start
+        share = 2.0 / (state.iteration + 2.0) if self.average else 1.0
+        coef = state.coef + share * (point - state.coef)
+        grown = not np.isfinite(value) or value > GROWTH_LIMIT * max(abs(start), 1.0)
+        if grown or not np.isfinite(coef).all():
             return replace(
                 state,
                 iteration=state.iteration + 1,
@@ -119,19 +127,13 @@ class MiniBatchSGD:
                 start=start,
                 reason="diverged",
             )
-        rate = self._rate(state, penalty)
-        gradient = answer.result + slope
-        velocity = self.momentum * state.velocity - rate * gradient
-        point = penalty.prox(state.point + velocity, rate)
         smoothed = value if state.iteration == 0 else 0.8 * state.smoothed + 0.2 * value
         waited = 0 if smoothed < state.best else state.waited + 1
         shrink = self.schedule == "adaptive" and waited >= PATIENCE
         moved = float(np.linalg.norm(point - state.point))
-        # weights proportional to t: the average is that of the later half, without a start
-        share = 2.0 / (state.iteration + 2.0) if self.average else 1.0
         return replace(
             state,
-            coef=state.coef + share * (point - state.coef),
+            coef=coef,
             objective=value,
             iteration=state.iteration + 1,
             gradient_norm=float(np.linalg.norm(gradient)),

@@ -19,9 +19,11 @@ class NormalEquations:
     r"""Solves least squares in ONE pass, from :math:`\sum w z z^T` and :math:`\sum w z y`.
 
     Features are centred and scaled while they are summed, so the condition number is that of
-    their correlations. A singular system without penalty gets the solution of smallest norm. An
-    L1 penalty is solved by coordinate descent on the summed matrix, which needs no further pass;
-    nor do other penalties for the same rows.
+    their correlations. A singular system without penalty gets the solution of smallest norm, and
+    so does one whose columns differ by less than a millionth of their deviation: the sums hold
+    the squares of such differences, and no digits of them. An L1 penalty is solved by coordinate
+    descent on the summed matrix, which needs no further pass; nor do other penalties for the same
+    rows.
 
     Parameters
     ----------

@@ -153,7 +153,8 @@ class LocalSGD:
         better = value < state.objective
         enough = state.objective - value > self.tol * abs(value)
         settled = self.schedule != "adaptive" or not state.growing
-        stalled = 0 if first or enough or not settled else state.stalled + (not state.returned)
+        counts = settled and not broken  # what overflows does not stand still
+        stalled = 0 if first or enough or not counts else state.stalled + (not state.returned)
         state = replace(
             state,
             iteration=iteration,
@@ -172,7 +173,16 @@ class LocalSGD:
                 rate /= SHRINK
             return replace(state, point=answer.result, rate=rate)
         rate = state.rate / SHRINK
-        return replace(state, point=state.coef, rate=rate, growing=False, returned=True)
+        # every step that was tried was too long
+        lost = broken and rate < MIN_SHARE * self.step_size and state.objective >= state.start
+        return replace(
+            state,
+            point=state.coef,
+            rate=rate,
+            growing=False,
+            returned=True,
+            reason="diverged" if lost else "",
+        )
 
     def terminate(self, state: SgdState) -> Reason | None:
         """Stop on a standstill, a vanishing step, or divergence."""

@@ -15,10 +15,12 @@ def safe_step(objective: Objective) -> float:
 
     The second derivative of the mean loss is at most :math:`c\,\mathrm{tr}(Z^T Z) / n`, with c the
     loss's own curvature, and no column of Z has more than unit variance. A loss without a bound
-    counts as c = 1.
+    counts as c = 1 where labels have unit variance: Huber's bends by the inverse of its scale.
     """
-    curvature = objective.loss.curvature if np.isfinite(objective.loss.curvature) else 1.0
     standardization = objective.standardization
+    curvature = objective.loss.curvature
+    if not np.isfinite(curvature):
+        curvature = 1.0 / standardization.label_scale
     columns = int(np.count_nonzero(standardization.scale)) + objective.layout.fit_intercept
     return 1.0 / (curvature * max(columns, 1) * standardization.label_scale**2)
 

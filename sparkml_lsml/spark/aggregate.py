@@ -1,13 +1,14 @@
-"""Running passes as Spark jobs: the one place that knows `treeAggregate`.
+"""Running passes as Spark jobs: the one place that knows how totals travel.
 
 A Spark Connect backend, which has neither RDDs nor jobs of its own, would fill the same functions
 with `mapInArrow` over a cached frame of handles.
 """
 
 import contextlib
+import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
@@ -19,6 +20,8 @@ from pyspark import RDD, SparkContext
 
 from sparkml_lsml.errors import SparkMLError
 from sparkml_lsml.passes import Sum
+
+log = logging.getLogger("sparkml_lsml")
 
 SMALL_BYTES = 8 * 2**20
 """Results of all partitions together that go to the driver at once, without a tree."""
@@ -73,31 +76,43 @@ def _merge(left: Total, right: Total) -> Total:
 PartitionFunction = Callable[[int, Iterable[Any]], Iterator[Total]]
 
 
-def tree_aggregate(rdd: "RDD[Any]", function: PartitionFunction, depth: int, nbytes: int) -> Total:
-    """Run a function on every partition and merge the totals as they travel.
+def aggregate(
+    rdd: "RDD[Any]", function: PartitionFunction, depth: int, nbytes: int, name: str
+) -> Total:
+    """Run a function on every partition, again on those that missed their block, and merge.
+
+    Without a tree the driver merges the totals in the order of the partitions, also those that
+    it had to ask for twice: whichever tasks end first, sums are the same to the last bit. A tree
+    adds up what arrives first.
 
     Parameters
     ----------
     rdd : RDD
     function : callable
         Takes the number of a partition and its rows, which it must read to the end (a Python
-        worker that leaves rows unread is ended), and yields `Total`.
+        worker that leaves rows unread is ended), and yields one `Total`.
     depth : int
-        Levels of the tree, at most; 1 while the totals of all partitions are small.
+        Levels of the tree, at most; 1, no tree, while the totals of all partitions are small.
     nbytes : int
         Bytes of the total of one partition.
+    name : str
+        What is fitted, for the log.
     """
-    levels = 1 if rdd.getNumPartitions() * nbytes <= SMALL_BYTES else depth
-    return rdd.mapPartitionsWithIndex(function).treeAggregate(Total(), _merge, _merge, levels)
-
-
-def run_partitions(
-    rdd: "RDD[Any]", function: PartitionFunction, partitions: Sequence[int]
-) -> Total:
-    """Run a function on some partitions only."""
-    totals = rdd.context.runJob(
-        rdd.mapPartitionsWithIndex(function), lambda rows: rows, partitions=list(partitions)
-    )
+    run = rdd.mapPartitionsWithIndex(function)
+    if depth == 1 or rdd.getNumPartitions() * nbytes <= SMALL_BYTES:
+        totals = run.collect()
+    else:
+        totals = [run.treeAggregate(Total(), _merge, _merge, depth)]
+    if missing := sum((total.missing for total in totals), ()):
+        # a task may just have run on another executor than the one that has the block
+        log.warning("%s: blocks %s not found, trying again", name, missing)
+        again = rdd.context.runJob(run, lambda found: found, partitions=list(missing))
+        if len(totals) == rdd.getNumPartitions():
+            for partition, total in zip(missing, again, strict=True):
+                totals[partition] = total
+        else:
+            totals[0].missing = ()
+            totals += again
     return reduce(_merge, totals, Total())
 
 

@@ -22,12 +22,11 @@ from sparkml_lsml.spark.aggregate import (
     JobGroup,
     PartitionFunction,
     Total,
+    aggregate,
     array_bytes,
     broadcast,
     broadcast_bytes,
-    run_partitions,
     surrounding_jobs,
-    tree_aggregate,
 )
 from sparkml_lsml.spark.ingest import (
     HANDLE_SCHEMA,
@@ -277,12 +276,7 @@ class ResidentBlocks:
         nbytes = 8 * max(self._size_hint(), 1)
         for _ in range(REBUILDS):
             assert self._rdd is not None
-            total = tree_aggregate(self._rdd, function, self._plan.depth, nbytes)
-            if total.missing:
-                # a task may just have run on another executor than the one that has the block
-                log.warning("%s: blocks %s not found, trying again", self._plan.name, total.missing)
-                missing, total.missing = total.missing, ()
-                total = total.merge(run_partitions(self._rdd, function, missing))
+            total = aggregate(self._rdd, function, self._plan.depth, nbytes, self._plan.name)
             if total.changed:
                 raise SourceChangedError(
                     f"partitions {sorted(total.changed)} were read again and hold other rows than "

@@ -25,7 +25,7 @@ from tests.checks.registry import (
 
 every_loss = pytest.mark.parametrize("cls", LOSSES)
 
-LINEAR = {"hinge", "huber", "logistic", "multinomial"}
+LINEAR = {"hinge", "huber", "logistic", "multinomial", "smoothedHinge"}
 """Losses that grow linearly, so that they are finite wherever their arguments are."""
 
 
@@ -159,7 +159,7 @@ def test_logistic_keeps_all_digits_of_a_tiny_loss() -> None:
 
 
 @every_loss
-@pytest.mark.parametrize("size", [1e3, -1e3, 1e150, -1e150])
+@pytest.mark.parametrize("size", [1e3, -1e3, 1e8, -1e8, 1e150, -1e150])
 def test_large_predictions_are_exact_and_warn_of_nothing(cls: type, size: float) -> None:
     check_extreme(cls(), size)
 
@@ -170,6 +170,40 @@ def test_losses_that_grow_linearly_bear_predictions_near_the_largest_number(
     cls: type, size: float
 ) -> None:
     check_extreme(cls(), size)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in LOSSES if cls().name not in LINEAR])
+@pytest.mark.parametrize("size", [1e300, -1e300])
+def test_a_value_beyond_the_largest_number_is_infinite_and_its_derivative_exact(
+    cls: type, size: float
+) -> None:
+    loss = cls()
+    y = draw_labels(loss, np.random.default_rng(0), 6)
+    raw = np.full((6, 1, 1), size)
+    with np.errstate(over="ignore", invalid="raise", divide="raise"):
+        value, derivative = loss.value_and_derivative(y, raw)
+    for row in range(6):
+        _, slopes = exact(loss.name, float(y[row]), raw[row, 0], digits=700)
+        np.testing.assert_allclose(derivative[row, 0], slopes, rtol=1e-13)
+        assert value[row, 0] == (np.inf if slopes[0] else 0.0)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.7, 37.0, 1e3, 1e8, 1e300])
+def test_logarithms_of_probabilities_are_those_of_scipy(size: float) -> None:
+    found = {cls().name: cls() for cls in LOSSES}
+    for sign in (-1.0, 1.0):
+        value, _ = found["logistic"].value_and_derivative(
+            np.ones(1), np.full((1, 1, 1), sign * size)
+        )
+        assert value[0, 0] == pytest.approx(-special.log_expit(sign * size), rel=1e-14)
+    raw = size * np.array([[[1.0, -1.0, 0.5]]])
+    for label in range(3):
+        value, derivative = found["multinomial"].value_and_derivative(np.array([float(label)]), raw)
+        wanted = special.logsumexp(raw[0, 0]) - raw[0, 0, label]
+        # SciPy's sum has the digits of the largest output, and the difference no more
+        assert value[0, 0] == pytest.approx(wanted, rel=1e-14, abs=2e-16 * max(size, 5.0))
+        probability = derivative[0, 0] + (np.arange(3) == label)
+        np.testing.assert_allclose(probability, special.softmax(raw[0, 0]), rtol=1e-14, atol=1e-16)
 
 
 def check_extreme(loss: Loss, size: float) -> None:

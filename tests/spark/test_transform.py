@@ -25,6 +25,7 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder, TrainValidationS
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StringType
+from scipy.special import log_expit, log_softmax
 
 from sparkml_lsml.classification import (
     LinearSVC,
@@ -201,6 +202,21 @@ def test_probabilities_far_out(spark: SparkSession) -> None:
     found = collected(many, far)
     np.testing.assert_allclose(found["probability"].sum(axis=1), 1.0)
     assert found["prediction"].tolist() == [0.0, 2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 36.7, 745.2, 1e3, 1e8, 1e300])
+def test_probabilities_add_up_to_one_whatever_the_margins(size: float) -> None:
+    margins = size * np.array([[1.0, -1.0, 0.3], [-1.0, -1.0, -1.0], [0.0, 1.0, 1.0]])
+    many = LogisticRegressionModel(np.eye(3), np.zeros(3), 3)
+    two = LogisticRegressionModel(np.array([[1.0]]), np.zeros(1))
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        found = many._finish()(margins)["probability"]
+        pairs = two._finish()(margins.reshape(-1, 1))["probability"]
+    np.testing.assert_allclose(found, np.exp(log_softmax(margins, axis=1)), rtol=1e-13)
+    np.testing.assert_allclose(pairs[:, 1], np.exp(log_expit(margins.ravel())), rtol=1e-13)
+    for probability in (found, pairs):
+        assert (probability >= 0.0).all()
+        np.testing.assert_allclose(probability.sum(axis=1), 1.0, rtol=0.0, atol=4e-16)
 
 
 # ---------------------------------------------------- names of columns

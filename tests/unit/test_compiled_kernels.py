@@ -73,10 +73,9 @@ def test_twins_agree(
     monkeypatch.setattr(compiled, "FACTOR_ROWS", 128)
     assert compiled.compiled(loss, layout, models, 1) is not None
     found = value_and_gradient(block, loss, layout, coef, factors=of_rows)
-    close = {"rtol": 1e-12, "atol": 1e-12} if dtype == "float64" else {"rtol": 1e-5, "atol": 1e-4}
     for mine, theirs in zip(found, wanted, strict=True):
         assert mine.shape == theirs.shape
-        np.testing.assert_allclose(mine, theirs, **close)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["numpy", "compiled"])

@@ -285,3 +285,23 @@ def test_values_that_overflow_are_told_by_the_result_and_not_by_a_warning(
     variance = first.merge(second).variance()
     assert not np.isfinite(variance[1])
     np.testing.assert_allclose(variance[0], expected_variance(X[:, :1], None)[0], rtol=1e-12)
+
+
+@both_forms
+@pytest.mark.parametrize("unit", [1e-120, 1e-8, 1.0, 1e8, 1e120])
+def test_weights_and_columns_of_any_size_keep_their_digits(compressed: bool, unit: float) -> None:
+    """Weights of 24 orders of magnitude, in parts that are merged; NumPy's of the longest float."""
+    rng = np.random.default_rng(12)
+    X = unit * (rng.normal(size=(400, 3)) + np.array([0.0, 1e8, -1e4]))
+    weight = 10.0 ** rng.uniform(-12.0, 12.0, size=400)
+    wide, shares = X.astype(np.longdouble), weight.astype(np.longdouble)
+    mean = (shares[:, None] * wide).sum(axis=0) / shares.sum()
+    squares = (shares[:, None] * np.square(wide - mean)).sum(axis=0)
+    wanted = squares / (shares.sum() - np.square(shares).sum() / shares.sum())
+    total = Moments.empty(3)
+    for part in parts(X, weight, [10, 200, 399], [compressed]):
+        total = total.merge(part)
+    for moments in (total, Moments.of_block(block(X, weight, compressed))):
+        np.testing.assert_allclose(moments.mean(), mean.astype(float), rtol=1e-13, atol=1e-9 * unit)
+        # the rows beside 1e8 hold eight digits of their spread
+        np.testing.assert_allclose(moments.variance(), wanted.astype(float), rtol=1e-7)
