@@ -68,6 +68,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note how the tests of numbered cases ended, where ``SPARKML_LSML_CASES`` asks for it."""
+    notes = os.environ.get("SPARKML_LSML_CASES")
+    decided = report.when == "call" or report.outcome != "passed"
+    if notes and decided and "::test_case_" in report.nodeid:
+        with Path(notes).open("a") as file:
+            file.write(f"{report.outcome} {report.nodeid}\n")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Give the folder of reference data sets, for tests marked ``reference``."""

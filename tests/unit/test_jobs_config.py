@@ -182,7 +182,7 @@ def test_label_map_keys_keep_their_types() -> None:
         ("parquet\n", "csv\n  num_features: 3\n", "input.num_features", 3, "'libsvm' only"),
     ],
 )
-def test_refused(old: str, new: str, path: str, line: int, words: str) -> None:
+def test_case_66_refused(old: str, new: str, path: str, line: int, words: str) -> None:
     assert old in TRAIN
     problem = refusal(TRAIN.replace(old, new, 1)) if path != "split.fraction" or line != 4 else None
     if problem is None:
@@ -195,7 +195,7 @@ def test_refused(old: str, new: str, path: str, line: int, words: str) -> None:
     assert words in problem.message
 
 
-def test_all_problems_are_told_in_the_order_of_the_file() -> None:
+def test_case_66_all_problems_are_told_in_the_order_of_the_file() -> None:
     text = TRAIN.replace("seed: 3", "seed: x").replace("path:", "pfad:").replace("y}", "y, z: 1}")
     with pytest.raises(ConfigError) as caught:
         train(text)
@@ -216,12 +216,12 @@ def test_all_problems_are_told_in_the_order_of_the_file() -> None:
         ("a: !!int x", "is no int"),
     ],
 )
-def test_not_a_mapping_of_plain_values(text: str, words: str) -> None:
+def test_case_66_not_a_mapping_of_plain_values(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(text, "job.yaml")
 
 
-def test_many_aliases_are_refused_before_they_grow() -> None:
+def test_case_66_many_aliases_are_refused_before_they_grow() -> None:
     bomb = "a: &a [x, x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)
     )
@@ -229,7 +229,7 @@ def test_many_aliases_are_refused_before_they_grow() -> None:
         parse(bomb)
 
 
-def test_a_safe_loader_builds_no_objects(tmp_path: Path) -> None:
+def test_case_66_a_safe_loader_builds_no_objects(tmp_path: Path) -> None:
     target = tmp_path / "written"
     text = f"a: !!python/object/apply:os.mkdir [{target}]"
     with pytest.raises(ConfigError, match="refused"):
@@ -240,7 +240,7 @@ def test_a_safe_loader_builds_no_objects(tmp_path: Path) -> None:
     assert target.exists()
 
 
-def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+def test_case_66_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read \(No such file"):
         load_config(TrainConfig, "nowhere.yaml")
     binary = tmp_path / "binary.yaml"
@@ -256,7 +256,7 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         ("unknown: 1", "unknown key; known here: app_name"),
     ],
 )
-def test_combinations(extra: str, words: str) -> None:
+def test_case_66_combinations(extra: str, words: str) -> None:
     problem = refusal(TRAIN + extra)
     assert words in problem.message
     assert problem.line == len(TRAIN.splitlines()) + 1
@@ -280,7 +280,7 @@ def test_evaluation_of_predictions_cannot_repeat_a_split_of_whole_rows() -> None
 # --- secrets (case 67)
 
 
-def test_reference_stays_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_67_reference_stays_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", "/mnt/tenant-7")
     config = train(TRAIN.replace("rows.parquet", "${env:PLACE}/rows"))
     assert config.input.path == ("${env:PLACE}/rows",)
@@ -288,7 +288,7 @@ def test_reference_stays_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("${env:PLACE}/rows") == "/mnt/tenant-7/rows"
 
 
-def test_reference_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_67_reference_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PLACE", raising=False)
     problem = refusal(TRAIN.replace("rows.parquet", "${env:PLACE}/rows"))
     assert (dotted(problem.path), problem.line) == ("input.path", 3)
@@ -296,12 +296,12 @@ def test_reference_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["${env:PLACE", "${env:}", "${env:a b}", "${env:${env:PLACE}}"])
-def test_malformed_reference(text: str) -> None:
+def test_case_67_malformed_reference(text: str) -> None:
     with pytest.raises(ValueError, match=r"write \$\{env:NAME\}"):
         resolve(text, {"PLACE": "x"})
 
 
-def test_secrets_are_in_no_repr_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_67_secrets_are_in_no_repr_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_TOKEN", "hunter2-resolved")
     options = (
         "  options: {password: hunter2-literal, apiToken: '${env:SOURCE_TOKEN}', header: true}\n"
@@ -330,7 +330,9 @@ def test_secrets_are_in_no_repr_and_no_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("key", ["rows.parquet", "out/model", "out/report.json"])
-def test_password_in_a_path_is_refused_unseen(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_67_password_in_a_path_is_refused_unseen(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     problem = refusal(TRAIN.replace(key, "s3://key:hunter2@bucket/x"))
     assert "hunter2" not in str(problem)
     assert f"s3://{MASK}@bucket/x" in problem.message
@@ -343,7 +345,7 @@ def test_password_in_a_path_is_refused_unseen(key: str, monkeypatch: pytest.Monk
     assert "holds a password" in problem.message
 
 
-def test_pydantic_itself_shows_no_input() -> None:
+def test_case_67_pydantic_itself_shows_no_input() -> None:
     with pytest.raises(ValueError, match="options") as caught:
         TrainConfig.model_validate({"input": {"format": "csv", "options": ["hunter2"]}})
     assert "hunter2" not in str(caught.value)
@@ -360,7 +362,7 @@ def test_pydantic_itself_shows_no_input() -> None:
         "secretKey = other",
     ],
 )
-def test_redactor(text: str) -> None:
+def test_case_67_redactor(text: str) -> None:
     redact = Redactor({"options": {"password": SECRET}})
     shown = redact(text)
     assert MASK in shown
@@ -368,13 +370,13 @@ def test_redactor(text: str) -> None:
         assert secret not in shown.replace("password", "")
 
 
-def test_redactor_leaves_the_rest_alone() -> None:
+def test_case_67_redactor_leaves_the_rest_alone() -> None:
     redact = Redactor({"path": "${env:N}", "params": {"minTokenLength": 3}}, {"N": "1"})
     assert redact("1 of 100 rows, minTokenLength=3") == "${env:N} of 100 rows, minTokenLength=3"
     assert public({"params": {"minTokenLength": 3}}) == {"params": {"minTokenLength": 3}}
 
 
-def test_user_info_without_password_is_no_password() -> None:
+def test_case_67_user_info_without_password_is_no_password() -> None:
     # A container of Azure's storage stands where others have a user.
     assert not has_password("abfss://container@account.dfs.core.windows.net/rows")
     assert not has_password("hdfs://namenode:8020/rows@noon")
