@@ -93,8 +93,7 @@ def solve(problem: Problem, penalty: ElasticNet, solver: Any, max_iter: int = 50
     return solution
 
 
-@pytest.mark.parametrize("l2", [0.05, 0.0])
-@pytest.mark.parametrize("move", MOVED)
+@pytest.mark.parametrize(("move", "l2"), [("scaled", 0.0), ("scaled and offset", 0.05)])
 @pairs(EXACT_PAIRS)
 def test_columns_that_are_scaled_or_far_from_zero_move_no_minimum(
     cls: type, loss: type, move: str, l2: float
@@ -117,14 +116,28 @@ def test_columns_that_others_add_up_to_lower_no_minimum(cls: type, loss: type, c
     assert abs(solution.objective - least(loss, 0.0)) <= 1e-9 * abs(least(loss, 0.0))
 
 
-@pytest.mark.parametrize("column", ["twice", "a sum"])
+NOISE = np.random.default_rng(2).normal(size=80)
+PENALISED = {
+    "twice": COLLINEAR["twice"],
+    "a sum": COLLINEAR["a sum"],
+    "nearly twice": lambda X: np.column_stack([X, X[:, 0] + 1e-6 * NOISE]),
+}
+
+
+@cache
+def penalised(loss: type, column: str) -> tuple[Problem, ElasticNet, float]:
+    """A problem with its penalty and minimum, found once."""
+    X, y = harmless(loss)
+    problem, penalty = problem_of(loss(), PENALISED[column](X), y, 0.05, 0.01)
+    return problem, penalty, problem.minimum(penalty)
+
+
+@pytest.mark.parametrize("column", PENALISED)
 @pairs(EXACT_PAIRS)
 def test_a_penalty_over_collinear_columns_has_a_minimum_that_is_reached(
     cls: type, loss: type, column: str
 ) -> None:
-    X, y = harmless(loss)
-    problem, penalty = problem_of(loss(), COLLINEAR[column](X), y, 0.05, 0.01)
-    wanted = problem.minimum(penalty)
+    problem, penalty, wanted = penalised(loss, column)
     solution = solve(problem, penalty, make_solver(cls, tol=1e-10))
     assert solution.reason.converged, solution.reason
     assert -1e-9 <= (solution.objective - wanted) / abs(wanted) <= 1e-8
@@ -132,16 +145,13 @@ def test_a_penalty_over_collinear_columns_has_a_minimum_that_is_reached(
 
 @pairs(EXACT_PAIRS)
 def test_a_column_that_is_nearly_another_changes_next_to_nothing(cls: type, loss: type) -> None:
+    # the difference of the two is a column of its own, as good as unseen
     X, y = harmless(loss)
-    noise = np.random.default_rng(2).normal(size=len(X))
-    near = np.column_stack([X, X[:, 0] + 1e-6 * noise])
-    for l2, tol in ((0.05, 1e-8), (0.0, 1e-6)):
-        problem, penalty = problem_of(loss(), near, y, l2)
-        wanted = problem.minimum(penalty) if l2 else least(loss, l2)
-        solution = solve(problem, penalty, make_solver(cls, tol=1e-10))
-        # without a penalty the difference of the two is a column of its own, as good as unseen
-        assert solution.reason.converged or (solution.reason.name == "max_iter" and not l2)
-        assert (solution.objective - wanted) / abs(wanted) <= tol
+    problem, penalty = problem_of(loss(), PENALISED["nearly twice"](X), y, 0.0)
+    solution = solve(problem, penalty, make_solver(cls, tol=1e-10), 200)
+    assert solution.reason.converged or solution.reason.name == "max_iter"
+    wanted = least(loss, 0.0)
+    assert (solution.objective - wanted) / abs(wanted) <= 1e-6
 
 
 @pytest.mark.parametrize("move", MOVED)
@@ -222,7 +232,7 @@ def test_classes_that_can_be_separated_end_near_zero_with_finite_coefficients(
 HUGE_STARTS = [0.0, 1e5, 1e160, 1e300]
 
 
-@pytest.mark.parametrize("max_iter", [0, 1, 2, 8])
+@pytest.mark.parametrize("max_iter", [0, 1, 6])
 @pytest.mark.parametrize("step_size", [1.0, 1e200])
 @pairs(PAIRS)
 def test_numbers_that_are_not_finite_never_come_without_their_name(
@@ -317,7 +327,7 @@ def test_gradients_that_fall_to_nothing_break_no_division(cls: type) -> None:
     """Two rows: the logistic loss falls like the exponential of the only coefficient."""
     X = np.array([[-1.0], [1.0]] * 5)
     problem, penalty = problem_of(Logistic(), X, (X[:, 0] > 0.0).astype(np.float64), 0.0)
-    solution = solve(problem, penalty, make_solver(cls, tol=1e-12), 1_000)
+    solution = solve(problem, penalty, make_solver(cls, tol=1e-12), 200)
     assert np.isfinite(solution.coef).all()
     assert 0.0 <= solution.objective < (0.01 if is_random(cls) else 1e-3)
 
@@ -329,5 +339,5 @@ def test_a_round_that_overflows_is_no_standstill(loss: type, step_size: float) -
     problem = make_problem(loss(), seed=1, l2=0.05)
     penalty = problem.penalty(0.0, 0.05)
     start = problem.plain(problem.start()[0], penalty)[0]
-    solution = solve(problem, penalty, LocalSGD(step_size=step_size), 1_000)
+    solution = solve(problem, penalty, LocalSGD(step_size=step_size), 300)
     assert solution.reason.name == "diverged" or solution.objective < 0.99 * start

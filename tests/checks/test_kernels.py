@@ -466,11 +466,9 @@ def test_squares_of_float32_rows_neither_overflow_nor_vanish(form: str, size: fl
     duals, place, positive = np.zeros(1), np.zeros(3), np.zeros(2)
     inverse, slant = np.array([1.0 / x / x]), np.zeros(1)
     if form == "dense":
-        matrix = read_only(np.full((1, 1), size, dtype=np.float32))
+        X = read_only(np.full((1, 1), size, dtype=np.float32))
         vectors = (read_only(inverse), read_only(slant))
-        sdca_loops.dense_sdca(
-            matrix, *rows, *numbers, *vectors, duals, np.zeros(1), place, positive
-        )
+        sdca_loops.dense_sdca(X, *rows, *numbers, *vectors, duals, np.zeros(1), place, positive)
     else:
         found = as_csr(np.full((1, 1), size, dtype=np.float32))
         matrix = [read_only(a) for a in (found.data, found.indices, found.indptr)]
