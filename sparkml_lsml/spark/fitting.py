@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from sparkml_lsml.losses import Loss
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties import ElasticNet
 from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting
-from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
+from sparkml_lsml.solvers import LBFGSB, NormalEquations, Reason, Solution, Solver, minimize
+from sparkml_lsml.solvers.base import Precision
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.params import (
     FIRST_ORDER_SOLVERS,
@@ -28,7 +29,7 @@ from sparkml_lsml.spark.params import (
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.standardization import Standardization, standardize
+from sparkml_lsml.standardization import Box, Standardization, standardize
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -64,6 +65,8 @@ class Problem:
         Whether standard deviations are those of a sample (n - 1) or of the population (n).
     start : callable, optional
         Takes the layout and returns coefficients in the solver's units, shape (size,).
+    bounds : Box, optional
+        On the coefficients for the stored features, for the solver ``l-bfgs-b``.
     """
 
     loss: Loss
@@ -76,6 +79,7 @@ class Problem:
     label_scale: float = 1.0
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
+    bounds: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +92,17 @@ class LinearFit:
     intercepts : array of shape (outputs,)
     constants : array of shape (constants of the loss,)
     summary : TrainingSummary
+    layout : Layout
+    precision : Precision or None
+        Of the normal equations.
     """
 
     coefficients: Array
     intercepts: Array
     constants: Array
     summary: TrainingSummary
+    layout: Layout
+    precision: Precision | None = None
 
 
 Pose = Callable[[Report], Problem]
@@ -188,7 +197,7 @@ def solve(
                 sent=blocks.sent - before,
                 notes=(*notes, *told, *shared),
             )
-            results[k] = member.problem.build(linear_fit(member.layout, coef, summary))
+            results[k] = member.problem.build(linear_fit(member.layout, coef, summary, solution))
     return results
 
 
@@ -206,11 +215,14 @@ def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
     )
 
 
-def linear_fit(layout: Layout, coef: Array, summary: TrainingSummary) -> LinearFit:
+def linear_fit(
+    layout: Layout, coef: Array, summary: TrainingSummary, solution: Solution
+) -> LinearFit:
     """The result in the units of the rows, from coefficients of shape (layout.size,)."""
     intercepts = coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs)
     weights = layout.weight_matrix(coef[None, :])[0]
-    return LinearFit(weights, intercepts, coef[layout.extras], summary)
+    constants = coef[layout.extras]
+    return LinearFit(weights, intercepts, constants, summary, layout, solution.precision)
 
 
 def rows_are_sorted(report: Report) -> bool:
@@ -273,7 +285,29 @@ class Member:
             label_scale=problem.label_scale,
             about_zero=problem.solver in FIRST_ORDER_SOLVERS,
         )
+        if problem.bounds is not None:
+            intercepts = self.layout.intercepts
+            ends = problem.bounds.lower[intercepts], problem.bounds.upper[intercepts]
+            if np.isfinite(ends).any():
+                # with centred features these would be bounds on all coefficients together
+                units = replace(units, shift=np.zeros_like(units.shift))
         return units, units.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)
+
+    def solver(self, units: Standardization) -> Solver:
+        """The iterative solver, in these units."""
+        solver = build_solver(self.problem.solver, self.params, self.layout.size)
+        if self.problem.bounds is None:
+            return solver
+        assert isinstance(solver, LBFGSB)
+        box = units.box(self.problem.bounds)
+        return replace(solver, lower=box.lower, upper=box.upper)
+
+    def stored(self, units: Standardization, coef: Array) -> Array:
+        """Coefficients for the stored features, from those of the solver."""
+        [stored] = units.to_stored(coef[None, :])
+        bounds = self.problem.bounds
+        # what is at a bound may be a digit beyond it in other units
+        return stored if bounds is None else np.clip(stored, bounds.lower, bounds.upper)
 
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""
@@ -334,8 +368,7 @@ def minimise(
         solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
         solutions = solver.solve(objective, penalties, label_mean)
     else:
-        size = first.layout.size
-        solvers = [build_solver(m.problem.solver, m.params, size) for m in members]
+        solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
         start = np.stack([member.start() for member in members])
         limits = [member.params.value("maxIter") for member in members]
         if not blocks.local and min(limits) > 0 and all(map(starts_warm, solvers, penalties)):
@@ -345,8 +378,8 @@ def minimise(
             notes += (f"started from the solution for a sample of some {rows:,} rows",)
         solutions = minimize(objective, penalties, solvers, start, max_iter=limits)
     coef = [
-        one.to_stored(solution.coef[None, :])[0]
-        for one, solution in zip(units, solutions, strict=True)
+        member.stored(one, solution.coef)
+        for member, one, solution in zip(members, units, solutions, strict=True)
     ]
     return list(zip(coef, solutions, strict=True)), objective.passes, notes
 
@@ -370,7 +403,7 @@ def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
 
 
 def choose_solver(
-    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int
+    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int, bounded: bool = False
 ) -> tuple[str, str]:
     """The iterative solver of an estimator, and why.
 
@@ -385,6 +418,8 @@ def choose_solver(
         Strength of the L1 penalty.
     coefficients : int
         Number of them.
+    bounded : bool
+        Whether there are bounds on them; only the quasi-Newton method takes those.
 
     Raises
     ------
@@ -402,6 +437,8 @@ def choose_solver(
     why = "auto" if asked == "auto" else f"solver='{asked}'"
     if asked not in ("auto", "l-bfgs"):
         return asked, why
+    if bounded:
+        return "l-bfgs-b", f"{why}: coefficients have bounds"
     if not smooth:
         return "smoothed-l-bfgs", f"{why}: the loss has kinks"
     if l1 == 0.0:
