@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml import classification, regression
 from sparkml_lsml.errors import ParamError
+from sparkml_lsml.regression.summary import LinearRegressionTrainingSummary
 from sparkml_lsml.spark.summary import TrainingSummary
 from tests.spark.helpers import binary_rows, frame
 
@@ -52,7 +53,7 @@ SUMMARIES: dict[str, tuple[Any, Any]] = {
     ),
     "LinearRegressionTrainingSummary": (
         mllib_regression.LinearRegressionTrainingSummary,
-        TrainingSummary,
+        LinearRegressionTrainingSummary,
     ),
 }
 CLASSES = ESTIMATORS | MODELS | SUMMARIES
@@ -62,7 +63,6 @@ _SCORES = "our summary tells of the training and keeps no frame: call transform"
 _METRIC = "a metric of the training rows: use pyspark.ml.evaluation on what transform gives"
 _CURVE = "a curve over thresholds: use pyspark.mllib.evaluation on what transform gives"
 _COLUMN = "a Param of the model, which has its getter"
-_INFERENCE = "statistical inference from the normal equations is not built yet"
 
 _CLASSIFICATION: dict[str, str] = {
     "predictions": _SCORES,
@@ -104,12 +104,7 @@ _LINEAR: dict[str, str] = {
     "rootMeanSquaredError": _METRIC,
     "r2": _METRIC,
     "r2adj": _METRIC,
-    "devianceResiduals": _INFERENCE,
-    "coefficientStandardErrors": _INFERENCE,
-    "tValues": _INFERENCE,
-    "pValues": _INFERENCE,
-    "degreesOfFreedom": _INFERENCE,
-    "numInstances": "is summary.rows",
+    "devianceResiduals": _SCORES,
 }
 
 
