@@ -6,10 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Bounds on the coefficients of a model, infinite where there are none.
+
+    Parameters
+    ----------
+    lower, upper : arrays of shape (layout.size,)
+    """
+
+    lower: Array
+    upper: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +87,34 @@ class Standardization:
             weights = weights - gradient[:, layout.intercepts, None] * self.shift
         out[:, layout.weights] = (weights * self.scale).reshape(len(gradient), -1)
         return out * self.label_scale
+
+    def box(self, bounds: Box) -> Box:
+        """Bounds in the solver's coefficients from those on the stored ones.
+
+        A bound on an intercept is one on a coordinate of the solver only where ``shift`` is 0.
+
+        Raises
+        ------
+        ParamError
+            If a coefficient must be 0, since its column has the scale 0, and may not.
+        """
+        layout = self.layout
+        unit = np.full(layout.size, self.label_scale)
+        unit[layout.weights] *= np.tile(self.scale, layout.outputs)
+        used = unit > 0.0
+        excluded = np.flatnonzero(~used & ((bounds.lower > 0.0) | (bounds.upper < 0.0)))
+        if len(excluded):
+            first = int(excluded[0])
+            raise ParamError(
+                f"feature {first % layout.features} has the same value in all rows, which makes "
+                f"its coefficient 0: found bounds from {bounds.lower[first]:g} to "
+                f"{bounds.upper[first]:g}, expected bounds that allow 0. Drop the feature or widen "
+                "them"
+            )
+        return Box(
+            np.divide(bounds.lower, unit, out=np.full(layout.size, -np.inf), where=used),
+            np.divide(bounds.upper, unit, out=np.full(layout.size, np.inf), where=used),
+        )
 
     def penalty(self, l1: float, l2: float, units: Array | float = 1.0) -> ElasticNet:
         r"""Elastic net in the solver's coefficients.

@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame
 from scipy.special import expit, softmax
 
 from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.classification import bounds
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
@@ -42,8 +43,6 @@ MAX_COEFFICIENTS = 2**28
 
 TINY = 1e-300
 
-_BOUNDS = "is not supported yet: expected no bounds, use MLlib's class where they are needed"
-
 
 class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
     """Params of `LogisticRegression` and `LogisticRegressionModel`."""
@@ -59,6 +58,7 @@ class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
         "solver": one_of("auto", *BINARY_SOLVERS),
         "family": one_of("auto", "binomial", "multinomial"),
         "threshold": SHARE,
+        **bounds.RANGES,
     }
 
     def __init__(self, *args: Any) -> None:
@@ -96,10 +96,16 @@ class LogisticRegression(LinearEstimator, _Params, ProbabilisticClassifier):
     maxIter, regParam, elasticNetParam, tol, fitIntercept, threshold, thresholds, standardization, \
 weightCol, aggregationDepth
         As in MLlib. ``tol`` is relative to the objective.
+    lowerBoundsOnCoefficients, upperBoundsOnCoefficients : Matrix, optional
+        Of shape (1, features), or (classes, features) for a multinomial model, for the coefficients
+        of the features as they are; infinite where there is none. Not with an L1 penalty.
+    lowerBoundsOnIntercepts, upperBoundsOnIntercepts : Vector, optional
+        Of length 1, or one for each class.
     family : {"auto", "binomial", "multinomial"}
         ``auto`` is binomial for at most two classes.
     solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", "cocoa"}
-        ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
+        ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss, the penalty and the
+        bounds. No other takes bounds.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
@@ -115,7 +121,8 @@ miniBatchFraction, batchSize, localEpochs, seed
     Raises
     ------
     ParamError
-        When a Param is set out of its range, or one that is not supported (bounds).
+        When a Param is set out of its range; from ``fit``, when bounds fit neither each other nor
+        the other Params, or have another shape than the coefficients.
     DataError, ColumnError
         From ``fit``, when rows or columns cannot be used; the message counts the rows.
     DivergedError
@@ -125,7 +132,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     -----
     With labels of one class only and an intercept, the fit warns and returns what MLlib does:
     coefficients 0 and an intercept of plus or minus infinity. As in MLlib, multinomial intercepts
-    are centred, and so are multinomial coefficients without regularisation.
+    are centred, and so are multinomial coefficients without regularisation; with bounds neither is.
 
     References
     ----------
@@ -140,13 +147,6 @@ miniBatchFraction, batchSize, localEpochs, seed
     >>> [round(float(row.probability[1]), 3) for row in model.transform(df).collect()]
     [0.764, 0.236]
     """
-
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "lowerBoundsOnCoefficients": _BOUNDS,
-        "upperBoundsOnCoefficients": _BOUNDS,
-        "lowerBoundsOnIntercepts": _BOUNDS,
-        "upperBoundsOnIntercepts": _BOUNDS,
-    }
 
     @keyword_only
     def __init__(
@@ -202,6 +202,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         self._checkThresholdConsistency()
         family = self.value("family")
         declared = _declared_classes(dataset, self.value("labelCol"))
+        bounded = bounds.has_bounds(self)
 
         def pose(report: Report) -> Problem:
             classes = _classes(report, declared, family)
@@ -211,11 +212,12 @@ miniBatchFraction, batchSize, localEpochs, seed
             l1, l2 = strength * share, strength * (1.0 - share)
             self.warn_about_one_class(report)
             certain = None
-            if len(report.labels) == 1 and self.value("fitIntercept"):
+            if len(report.labels) == 1 and self.value("fitIntercept") and not bounded:
                 certain = int(next(iter(report.labels)))
-            build = partial(self._build, classes=max(2, classes), certain=certain)
-            coefficients = report.longest * (classes if multinomial else 1)
-            solver, reason = choose_solver(self, True, l1, coefficients)
+            build = partial(self._build, classes=max(2, classes), certain=certain, bounded=bounded)
+            outputs = classes if multinomial else 1
+            solver, reason = choose_solver(self, True, l1, report.longest * outputs, bounded)
+            box = bounds.bounds_of(self, outputs, report.longest) if bounded else None
             if solver == "cocoa" and multinomial:
                 raise ParamError(
                     f"solver='cocoa' takes two classes, found {classes} and family='{family}': "
@@ -226,19 +228,21 @@ miniBatchFraction, batchSize, localEpochs, seed
                 counts[int(label)] = weight
             if multinomial:
                 start = _start(np.log1p(counts) - np.log1p(counts).mean())
-                return Problem(Multinomial(), classes, l1, l2, solver, reason, build, start=start)
-            ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
-            return Problem(Logistic(), 1, l1, l2, solver, reason, build, start=_start(ratio))
+            else:
+                ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
+                start = _start(ratio)
+            loss = Multinomial() if multinomial else Logistic()
+            return Problem(loss, outputs, l1, l2, solver, reason, build, start=start, bounds=box)
 
         return pose
 
     def _build(
-        self, fit: LinearFit, classes: int, certain: int | None
+        self, fit: LinearFit, classes: int, certain: int | None, bounded: bool
     ) -> "LogisticRegressionModel":
         coefficients, intercepts = fit.coefficients, fit.intercepts
         if certain is not None:
             coefficients, intercepts = _certain(certain, coefficients.shape)
-        elif len(intercepts) > 1:
+        elif len(intercepts) > 1 and not bounded:
             if self.value("fitIntercept"):
                 intercepts = intercepts - intercepts.mean()
             if self.value("regParam") == 0.0:

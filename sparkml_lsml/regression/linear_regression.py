@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Huber, Squared
+from sparkml_lsml.regression.summary import LinearRegressionTrainingSummary
 from sparkml_lsml.solvers.normal import MAX_FEATURES
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
@@ -26,7 +28,6 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]
 
@@ -173,7 +174,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         def pose(report: Report) -> Problem:
             solver, reason = self._choose(report.longest, huber, strength * share)
             population = solver == "normal"
-            mean, deviation = _label_moments(report, sample=not population)
+            mean, deviation, rows = _label_moments(report, sample=not population)
             if deviation == 0.0:
                 deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
             return Problem(
@@ -183,7 +184,7 @@ miniBatchFraction, batchSize, localEpochs, seed
                 strength if huber else strength * (1.0 - share) / deviation,
                 solver,
                 reason,
-                _build,
+                partial(_build, rows=rows),
                 label_scale=deviation,
                 sample_moments=not population,
                 start=_start(mean / deviation, constants=1 if huber else 0),
@@ -203,17 +204,25 @@ miniBatchFraction, batchSize, localEpochs, seed
         return choose_solver(self, True, l1, features)
 
 
-def _build(fit: LinearFit) -> "LinearRegressionModel":
+def _build(fit: LinearFit, rows: int) -> "LinearRegressionModel":
     scale = float(fit.constants[0]) if len(fit.constants) else 1.0
-    return LinearRegressionModel(fit.coefficients, fit.intercepts, scale, fit.summary)
+    intercept = fit.intercepts if fit.layout.fit_intercept else fit.intercepts[:0]
+    summary = LinearRegressionTrainingSummary.of(
+        fit.summary,
+        numInstances=rows,
+        estimates=np.append(fit.coefficients[0], intercept),
+        precision=fit.precision,
+    )
+    return LinearRegressionModel(fit.coefficients, fit.intercepts, scale, summary)
 
 
-def _label_moments(report: Report, sample: bool) -> tuple[float, float]:
-    """Weighted mean and standard deviation of the label."""
+def _label_moments(report: Report, sample: bool) -> tuple[float, float, int]:
+    """Weighted mean and standard deviation of the label, and the number of rows."""
     moments = report.label_moments
     if moments is None:  # pragma: no cover - blocks with rows always have moments
         raise AssertionError("no moments of the label")
-    return float(moments.mean()[0]), float(np.sqrt(moments.variance(sample)[0]))
+    deviation = float(np.sqrt(moments.variance(sample)[0]))
+    return float(moments.mean()[0]), deviation, moments.rows
 
 
 def _start(intercept: float, constants: int) -> Callable[[Layout], Array]:
@@ -251,6 +260,8 @@ class LinearRegressionModel(LinearModel, _Params, RegressionModel):
     intercept : float
     scale : float
         Huber's scale; 1 for the squared error.
+    summary : LinearRegressionTrainingSummary
+        After a fit, with standard errors where the solver was ``normal``.
     """
 
     def __init__(
@@ -258,7 +269,7 @@ class LinearRegressionModel(LinearModel, _Params, RegressionModel):
         coefficients: Array,
         intercepts: Array,
         scale: float = 1.0,
-        summary: TrainingSummary | None = None,
+        summary: LinearRegressionTrainingSummary | None = None,
     ) -> None:
         super().__init__(coefficients, intercepts, summary)
         self._scale = scale

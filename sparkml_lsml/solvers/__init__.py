@@ -5,6 +5,7 @@ from sparkml_lsml.solvers.base import Iteration, Reason, Solution, Solver
 from sparkml_lsml.solvers.cocoa import CoCoA
 from sparkml_lsml.solvers.gradient_descent import GradientDescent
 from sparkml_lsml.solvers.lbfgs import LBFGS
+from sparkml_lsml.solvers.lbfgsb import LBFGSB
 from sparkml_lsml.solvers.loop import minimize
 from sparkml_lsml.solvers.minibatch_sgd import MiniBatchSGD
 from sparkml_lsml.solvers.normal import NormalEquations
@@ -14,6 +15,7 @@ from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
 
 __all__ = [
     "LBFGS",
+    "LBFGSB",
     "Accelerated",
     "CoCoA",
     "GradientDescent",

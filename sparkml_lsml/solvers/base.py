@@ -162,6 +162,23 @@ class Iteration:
     sent: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """What standard errors of least squares follow from.
+
+    Attributes
+    ----------
+    residual_sum : float
+        Weighted sum of the squared residuals.
+    inverse : array of shape (features,) or, with an intercept, (features + 1,)
+        Diagonal of the inverse of the summed second moments, penalty included, of the features as
+        they are and, last, the constant of the intercept.
+    """
+
+    residual_sum: float
+    inverse: Array
+
+
 @dataclass(frozen=True)
 class Solution:
     """What `minimize` returns for one model.
@@ -173,12 +190,15 @@ class Solution:
     objective : float
     history : tuple of Iteration
     reason : Reason
+    precision : Precision or None
+        Of a direct solution that is the only one.
     """
 
     coef: Array
     objective: float
     history: tuple[Iteration, ...]
     reason: Reason
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)

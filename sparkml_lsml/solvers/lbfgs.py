@@ -176,7 +176,7 @@ class LBFGS:
         else:
             trial = 0.5 * (state.short + state.long)
             if np.isfinite(there.value) and state.short == 0.0:
-                trial = _parabola(state.here.value, slope, state.long, there.value)
+                trial = parabola(state.here.value, slope, state.long, there.value)
         return replace(state, trial=trial, trials=state.trials + 1)
 
 
@@ -197,7 +197,7 @@ def _has_l1(penalty: ElasticNet) -> bool:
     return bool(np.any(penalty.l1()))
 
 
-def _parabola(value: float, slope: float, step: float, there: float) -> float:
+def parabola(value: float, slope: float, step: float, there: float) -> float:
     """Minimum of the parabola through both values, kept inside the middle of the interval."""
     bend = there - value - slope * step
     best = -0.5 * slope * step**2 / bend if bend > 0.0 else 0.5 * step

@@ -1,17 +1,22 @@
 """The direct solver of least squares: normal equations."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
 
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Array, Iteration, Reason, Solution
+from sparkml_lsml.solvers.base import Array, Iteration, Precision, Reason, Solution
+from sparkml_lsml.standardization import Standardization
 
 MAX_FEATURES = 4_096
 """More features make the matrix of second moments too large for a driver (128 MB here)."""
+
+CANCELLED = 1e-6
+"""Share of the label's variance below which residuals are summed row by row: as a difference of
+sums they would have lost that many digits."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,12 @@ class NormalEquations:
     so does one whose columns differ by less than a millionth of their deviation: the sums hold
     the squares of such differences, and no digits of them. An L1 penalty is solved by coordinate
     descent on the summed matrix, which needs no further pass; nor do other penalties for the same
-    rows.
+    rows. Only where the residuals are so small that their sum cannot be told from the sums, a
+    second pass adds them up.
+
+    The solution's `Precision` is the diagonal of the inverse of :math:`X^T V X + \sum_i v_i R`, V
+    being the weights and R the L2 penalty: MLlib's. There is none with an L1 penalty, nor where
+    the columns do not determine the coefficients.
 
     Parameters
     ----------
@@ -72,16 +82,40 @@ class NormalEquations:
             factors = np.append(ratio, 1.0)
             products = np.outer(factors, factors) * total.products / total.weight
             sums = factors * total.sums / total.weight
-            solution = self._minimum(own, products, sums, penalty, shift, start / ratio)
+            solution = self._minimum(
+                own, products, sums, total.weight, penalty, shift, start / ratio
+            )
             start = solution.coef[: len(scale)] * ratio
             solutions.append(solution)
-        return solutions
+        return self._with_residuals(objective, solutions, total.weight)
+
+    def _with_residuals(
+        self, objective: BlockObjective, solutions: list[Solution], weight: float
+    ) -> list[Solution]:
+        """Fill in the sums of residuals that were lost to rounding (NaN), in one more pass."""
+        lost = [
+            k
+            for k, solution in enumerate(solutions)
+            if solution.precision is not None and np.isnan(solution.precision.residual_sum)
+        ]
+        if not lost:
+            return solutions
+        coef = np.stack([solutions[k].coef for k in lost])
+        losses, _ = objective.value_and_gradient(coef, models=lost)
+        found = list(solutions)
+        for k, loss in zip(lost, losses, strict=True):
+            precision = found[k].precision
+            assert precision is not None
+            known = replace(precision, residual_sum=2.0 * weight * float(loss))
+            found[k] = replace(found[k], precision=known)
+        return found
 
     def _minimum(
         self,
         objective: BlockObjective,
         products: Array,
         sums: Array,
+        weight: float,
         penalty: ElasticNet,
         shift: float,
         start: Array,
@@ -97,23 +131,32 @@ class NormalEquations:
         l1 = np.broadcast_to(np.asarray(penalty.l1(), dtype=np.float64), (layout.size,))
         l2 = np.broadcast_to(np.asarray(penalty.l2(), dtype=np.float64), (layout.size,))
         matrix = matrix + np.diag(l2[:features])
+        factor: Array | None = None
         if l1.any():
             weights, sweeps, converged = self._lasso(matrix, vector, l1[:features], start)
             reason = Reason("converged" if converged else "max_iter", sweeps)
         else:
-            weights, reason = _solve(matrix, vector), Reason("direct", 1)
+            weights, factor = _solve(matrix, vector)
+            reason = Reason("direct", 1)
         coef = np.zeros(layout.size)
         coef[layout.weights] = weights
         if layout.fit_intercept:
             # z was centred by the means of the ingest, the labels by theirs
             coef[layout.intercepts] = (shift + sums[features]) / unit - sums[:features] @ weights
-        fit = 0.5 * float(products[features, features]) - float(vector @ weights)
+        variance = float(products[features, features])
+        fit = 0.5 * variance - float(vector @ weights)
         smooth = fit + 0.5 * float(weights @ matrix @ weights)
         value = smooth + float(l1[:features] @ np.abs(weights))
         gradient = matrix @ weights - vector
         norm = float(np.linalg.norm(gradient)) if not l1.any() else float("nan")
         line = Iteration(reason.iteration, value, norm, float("nan"), objective.passes, 0.0)
-        return Solution(coef, value, (line,), reason)
+        precision = None
+        if factor is not None:
+            squares = 2.0 * smooth - float(l2[:features] @ np.square(weights))
+            lost = not squares > CANCELLED * variance
+            inverse = _inverse_diagonal(factor, objective.standardization, sums[:features])
+            precision = Precision(np.nan if lost else weight * squares, inverse / weight)
+        return Solution(coef, value, (line,), reason, precision)
 
     def _lasso(
         self, matrix: Array, vector: Array, l1: Array, start: Array
@@ -138,21 +181,41 @@ class NormalEquations:
         return weights, self.max_iter, False
 
 
-def _solve(matrix: Array, vector: Array) -> Array:
-    """Cholesky; for a singular matrix the solution of smallest norm."""
+def _solve(matrix: Array, vector: Array) -> tuple[Array, Array | None]:
+    """Cholesky; for a singular matrix the solution of smallest norm, and no factor."""
     used = np.diag(matrix) > 0.0
     weights = np.zeros(len(vector))
     if not used.any():
-        return weights
+        return weights, None
     part, right = matrix[np.ix_(used, used)], vector[used]
     try:
-        factor = linalg.cho_factor(part)
-        if np.min(np.diag(factor[0])) ** 2 > 1e-10 * np.max(np.diag(part)):
-            weights[used] = linalg.cho_solve(factor, right)
-            return weights
+        factor, _ = linalg.cho_factor(part)
+        if np.min(np.diag(factor)) ** 2 > 1e-10 * np.max(np.diag(part)):
+            weights[used] = linalg.cho_solve((factor, False), right)
+            return weights, factor if used.all() else None
     except linalg.LinAlgError:
         pass  # not positive definite to working precision: collinear columns
     values, vectors = linalg.eigh(part)
     keep = values > 1e-12 * values[-1]
     weights[used] = vectors[:, keep] @ ((vectors[:, keep].T @ right) / values[keep])
-    return weights
+    return weights, None
+
+
+def _inverse_diagonal(factor: Array, units: Standardization, means: Array) -> Array:
+    """Diagonal of the inverse of the mean second moments, in the units of the rows.
+
+    Parameters
+    ----------
+    factor : array of shape (features, features)
+        Upper Cholesky factor of the solver's matrix, which is about the means.
+    units : Standardization
+    means : array of shape (features,)
+        Of the solver's features.
+    """
+    root, _ = linalg.lapack.dtrtri(factor)
+    root = np.triu(root) * (units.label_scale * units.scale)[:, None]
+    inverse: Array = np.square(root).sum(axis=1)
+    if units.layout.fit_intercept:
+        centre = units.shift + means / units.scale
+        inverse = np.append(inverse, 1.0 + float(np.square(centre @ root).sum()))
+    return inverse

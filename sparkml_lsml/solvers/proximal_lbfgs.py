@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import linalg
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.compact import CompactMatrix
 from sparkml_lsml.solvers.lbfgs import DECREASE, MAX_TRIALS, Pair, first_step, remember
 
 INNER_TOL = 1e-3
@@ -156,28 +156,18 @@ def _model_minimum(
     coef: Array, gradient: Array, penalty: ElasticNet, pairs: tuple[Pair, ...]
 ) -> Array:
     """Minimum of the quadratic model plus the L1 penalty, by FISTA with restarts."""
-    steps, changes = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    products = steps @ changes.T
-    size = float(changes[-1] @ changes[-1]) / products[-1, -1]
-    lower = np.tril(products, -1)
-    middle = np.block([[size * steps @ steps.T, lower], [lower.T, -np.diag(np.diag(products))]])
-    basis = np.vstack([size * steps, changes])
-    inverse = linalg.pinvh(middle)
-
-    def bend(direction: Array) -> Array:
-        result: Array = size * direction - basis.T @ (inverse @ (basis @ direction))
-        return result
-
+    matrix = CompactMatrix.of(pairs)
     # the largest eigenvalue, by power iteration from the last gradient difference
-    largest, vector = size, changes[-1]
+    _, vector, _ = pairs[-1]
+    largest = matrix.size
     for _ in range(POWER_ITERATIONS):
-        vector = bend(vector / max(float(np.linalg.norm(vector)), 1e-300))
-        largest = max(size, float(np.linalg.norm(vector)))
+        vector = matrix.times(vector / max(float(np.linalg.norm(vector)), 1e-300))
+        largest = max(matrix.size, float(np.linalg.norm(vector)))
     step = 1.0 / (1.05 * largest)
     goal = ahead = coef
     theta, start = 1.0, 0.0
     for inner in range(INNER_ITERATIONS):
-        moved = penalty.prox(ahead - step * (gradient + bend(ahead - coef)), step)
+        moved = penalty.prox(ahead - step * (gradient + matrix.times(ahead - coef)), step)
         left = float(np.linalg.norm(moved - ahead)) / step
         start = left if inner == 0 else start
         grown = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * theta**2))

@@ -1,7 +1,7 @@
 """What is to be minimised: the problem of a model, and its solution in the units of the rows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,16 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.spark.params import FIRST_ORDER_SOLVERS, MAX_PROXIMAL, HasSolverSettings
+from sparkml_lsml.solvers import LBFGSB, Solution, Solver
+from sparkml_lsml.solvers.base import Precision
+from sparkml_lsml.spark.params import (
+    FIRST_ORDER_SOLVERS,
+    MAX_PROXIMAL,
+    HasSolverSettings,
+    build_solver,
+)
 from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.standardization import Standardization, standardize
+from sparkml_lsml.standardization import Box, Standardization, standardize
 
 Array = npt.NDArray[np.float64]
 
@@ -39,6 +46,8 @@ class Problem:
         Whether standard deviations are those of a sample (n - 1) or of the population (n).
     start : callable, optional
         Takes the layout and returns coefficients in the solver's units, shape (size,).
+    bounds : Box, optional
+        On the coefficients for the stored features, for the solver ``l-bfgs-b``.
     """
 
     loss: Loss
@@ -51,6 +60,7 @@ class Problem:
     label_scale: float = 1.0
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
+    bounds: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +73,31 @@ class LinearFit:
     intercepts : array of shape (outputs,)
     constants : array of shape (constants of the loss,)
     summary : TrainingSummary
+    layout : Layout
+    precision : Precision or None
+        Of the normal equations.
     """
 
     coefficients: Array
     intercepts: Array
     constants: Array
     summary: TrainingSummary
+    layout: Layout
+    precision: Precision | None = None
 
 
 Pose = Callable[[Report], Problem]
 """Makes the problem of a model from what the ingest learned of the rows."""
 
 
-def linear_fit(layout: Layout, coef: Array, summary: TrainingSummary) -> LinearFit:
+def linear_fit(
+    layout: Layout, coef: Array, summary: TrainingSummary, solution: Solution
+) -> LinearFit:
     """The result in the units of the rows, from coefficients of shape (layout.size,)."""
     intercepts = coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs)
     weights = layout.weight_matrix(coef[None, :])[0]
-    return LinearFit(weights, intercepts, coef[layout.extras], summary)
+    constants = coef[layout.extras]
+    return LinearFit(weights, intercepts, constants, summary, layout, solution.precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +149,29 @@ class Member:
             label_scale=problem.label_scale,
             about_zero=problem.solver in FIRST_ORDER_SOLVERS,
         )
+        if problem.bounds is not None:
+            intercepts = self.layout.intercepts
+            ends = problem.bounds.lower[intercepts], problem.bounds.upper[intercepts]
+            if np.isfinite(ends).any():
+                # with centred features these would be bounds on all coefficients together
+                units = replace(units, shift=np.zeros_like(units.shift))
         return units, units.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)
+
+    def solver(self, units: Standardization) -> Solver:
+        """The iterative solver, in these units."""
+        solver = build_solver(self.problem.solver, self.params, self.layout.size)
+        if self.problem.bounds is None:
+            return solver
+        assert isinstance(solver, LBFGSB)
+        box = units.box(self.problem.bounds)
+        return replace(solver, lower=box.lower, upper=box.upper)
+
+    def stored(self, units: Standardization, coef: Array) -> Array:
+        """Coefficients for the stored features, from those of the solver."""
+        [stored] = units.to_stored(coef[None, :])
+        bounds = self.problem.bounds
+        # what is at a bound may be a digit beyond it in other units
+        return stored if bounds is None else np.clip(stored, bounds.lower, bounds.upper)
 
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""
@@ -151,7 +191,7 @@ class Member:
 
 
 def choose_solver(
-    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int
+    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int, bounded: bool = False
 ) -> tuple[str, str]:
     """The iterative solver of an estimator, and why.
 
@@ -166,6 +206,8 @@ def choose_solver(
         Strength of the L1 penalty.
     coefficients : int
         Number of them.
+    bounded : bool
+        Whether there are bounds on them; only the quasi-Newton method takes those.
 
     Raises
     ------
@@ -183,6 +225,8 @@ def choose_solver(
     why = "auto" if asked == "auto" else f"solver='{asked}'"
     if asked not in ("auto", "l-bfgs"):
         return asked, why
+    if bounded:
+        return "l-bfgs-b", f"{why}: coefficients have bounds"
     if not smooth:
         return "smoothed-l-bfgs", f"{why}: the loss has kinks"
     if l1 == 0.0:

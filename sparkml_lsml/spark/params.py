@@ -12,6 +12,7 @@ from pyspark.ml.param.shared import HasSeed
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.solvers import (
     LBFGS,
+    LBFGSB,
     Accelerated,
     CoCoA,
     GradientDescent,
@@ -288,6 +289,8 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
     }
     if name == "l-bfgs":
         return LBFGS(tol=tol, memory=_memory(size, 1_000_000, 100))
+    if name == "l-bfgs-b":
+        return LBFGSB(tol=tol, memory=_memory(size, 1_000_000, 30))
     if name == "proximal-l-bfgs":
         return ProximalLBFGS(tol=tol, memory=_memory(size, 100_000, 60))
     if name == "smoothed-l-bfgs":

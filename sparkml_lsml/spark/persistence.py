@@ -13,10 +13,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyspark
+from pyspark.ml.linalg import Matrix, Vector
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import PersistenceError
+from sparkml_lsml.spark.matrices import from_json, to_json
 from sparkml_lsml.spark.paths import exists, whole
 
 FORMAT_VERSION = 1
@@ -90,9 +92,11 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, float | int | str | bool | list) or value is None:
         return value
+    if isinstance(value, Vector | Matrix):
+        return to_json(value)
     raise PersistenceError(
         f"a Param holds a {type(value).__name__}, which cannot be saved: expected a number, a "
-        "string or a list"
+        "string, a list, a vector or a matrix"
     )
 
 
@@ -138,6 +142,8 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
                         f"{path} has the Param '{name}', which {self._owner.__name__} does not "
                         "know: it was saved by another version, or is damaged"
                     )
+                if isinstance(value, dict):
+                    value = from_json(value)
                 if defaults:
                     instance._setDefault(**{name: value})
                 else:

@@ -20,7 +20,7 @@ from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.fingerprint import Fingerprint
 from sparkml_lsml.spark.fitting import Member, Pose, linear_fit
-from sparkml_lsml.spark.params import HasSolverSettings, build_solver
+from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary
@@ -159,7 +159,9 @@ class Training:
                     sent=blocks.sent - before,
                     notes=(*self._notes, *told, *shared),
                 )
-                results[k] = member.problem.build(linear_fit(member.layout, coef, summary))
+                results[k] = member.problem.build(
+                    linear_fit(member.layout, coef, summary, solution)
+                )
         return results
 
     def _checkpoint(self, members: Sequence[Member]) -> Checkpoint | None:
@@ -306,11 +308,10 @@ def minimise(
         solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
         solutions = solver.solve(objective, penalties, label_mean)
     else:
-        size = first.layout.size
-        solvers = [build_solver(m.problem.solver, m.params, size) for m in members]
+        solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
         start = np.stack([member.start() for member in members])
         limits = [member.params.value("maxIter") for member in members]
-        resume = None if checkpoint is None else checkpoint.load(solvers, size)
+        resume = None if checkpoint is None else checkpoint.load(solvers, first.layout.size)
         rows = 0
         if resume is not None:
             notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
@@ -324,8 +325,8 @@ def minimise(
             objective, penalties, solvers, start, max_iter=limits, resume=resume, keep=checkpoint
         )
     coef = [
-        one.to_stored(solution.coef[None, :])[0]
-        for one, solution in zip(units, solutions, strict=True)
+        member.stored(one, solution.coef)
+        for member, one, solution in zip(members, units, solutions, strict=True)
     ]
     return list(zip(coef, solutions, strict=True)), passes + objective.passes, notes
 

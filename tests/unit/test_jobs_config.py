@@ -47,7 +47,7 @@ output:
   model: out/model
   report: out/report.json
 """
-BOUNDS = "LogisticRegression\n    params:\n      lowerBoundsOnIntercepts: [0]"
+BOUNDS = "LogisticRegression\n    params:\n      lowerBoundsOnIntercepts: [.nan]"
 BOUNDS_PATH = "pipeline.estimator.params.lowerBoundsOnIntercepts"
 SECRET = "pa'ss\"w\\rd!"
 KINDS: dict[str, type[Section]] = {
@@ -481,7 +481,7 @@ def test_a_right_pipeline() -> None:
         ("regParam", "regparm", "pipeline.estimator.params.regparm", "'regParam'?"),
         ("1e-2", "high", "pipeline.estimator.params.regParam", "expected a number, found 'high'"),
         ("1e-2", "-1", "pipeline.estimator.params.regParam", "regParam=-1"),
-        ("LinearSVC\n    params:\n      regParam: 1e-2", BOUNDS, BOUNDS_PATH, "not supported"),
+        ("LinearSVC\n    params:\n      regParam: 1e-2", BOUNDS, BOUNDS_PATH, "a vector of"),
         ("[a, b]", "7", "pipeline.stages[0].params.inputCols", "expected a list of texts"),
         ("regParam: 1e-2", "labelCol: z", "pipeline.estimator.params.labelCol", "'y'"),
     ],
@@ -490,6 +490,15 @@ def test_wrong_pipeline(old: str, new: str, path: str, words: str) -> None:
     (problem,) = pipeline_problems(old, new)
     assert dotted(problem.path) == path
     assert words in problem.message
+
+
+def test_a_param_that_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = pytest.importorskip("sparkml_lsml.jobs.pipeline", exc_type=ImportError)
+    refused = {"tol": "is not supported yet"}
+    monkeypatch.setattr(pipeline.estimators()["LinearSVC"], "UNSUPPORTED", refused)
+    (problem,) = pipeline_problems("regParam: 1e-2", "tol: 1e-2")
+    assert dotted(problem.path) == "pipeline.estimator.params.tol"
+    assert "not supported" in problem.message
 
 
 def test_every_feature_stage_is_known() -> None:

@@ -320,3 +320,86 @@ def test_penalties_share_a_pass() -> None:
         alone = reference(X, y, weight, l1, l2, True)
         np.testing.assert_allclose(coef[:5], alone.coef_, rtol=1e-6, atol=1e-9)
         assert coef[5] == pytest.approx(alone.intercept_, rel=1e-6)
+
+
+# ---------------------------------------------------- standard errors
+
+
+def inverse_diagonal(
+    X: Array, weight: Array | None, fit_intercept: bool, penalty: Array | float = 0.0
+) -> Array:
+    """Diagonal of the inverse of ``A^T V A`` plus a penalty on the columns of X, in plain NumPy."""
+    A = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X
+    v = ones_or(weight, len(X))
+    strengths = np.zeros(A.shape[1])
+    strengths[: X.shape[1]] = penalty
+    moments = A.T @ (v[:, None] * A) + float(v.sum()) * np.diag(strengths)
+    return np.diag(np.linalg.inv(moments))
+
+
+@both_forms
+@both_weights
+@both_intercepts
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_the_precision_is_that_of_the_formula(
+    compressed: bool, weighted: bool, fit_intercept: bool, l2: float
+) -> None:
+    X, y, weight = draw(weighted)
+    X = X + np.array([0.0, 5.0, 0.0, -100.0])
+    for label_scale, off_centre in ((1.0, 0.0), (2.5, 0.7)):
+        found = fit(
+            X,
+            y,
+            weight,
+            l2=l2,
+            fit_intercept=fit_intercept,
+            compressed=compressed,
+            label_scale=label_scale,
+            off_centre=off_centre if fit_intercept else 0.0,
+        )
+        precision = found.solution.precision
+        assert precision is not None
+        expected = inverse_diagonal(X, weight, fit_intercept, l2)
+        np.testing.assert_allclose(precision.inverse, expected, rtol=1e-8)
+        residual = X @ found.weights + found.intercept - y
+        squares = float(ones_or(weight, len(y)) @ residual**2)
+        assert precision.residual_sum == pytest.approx(squares, rel=1e-8)
+        assert found.passes == 1
+
+
+def test_small_residuals_are_summed_row_by_row() -> None:
+    X, y, weight = draw(weighted=True)
+    y = X @ [2.0, -0.4, 0.0, 0.6] + 3.0 + 1e-7 * np.random.default_rng(1).normal(size=len(X))
+    found = fit(X, y, weight, label_mean=float(np.average(y, weights=weight)))
+    residual = X @ found.weights + found.intercept - y
+    assert weight is not None
+    precision = found.solution.precision
+    assert precision is not None
+    # of a difference of sums, which are 1e14 times as large, no two digits would be left
+    assert precision.residual_sum == pytest.approx(float(weight @ residual**2), rel=1e-6)
+    assert found.passes == 2
+
+
+@both_intercepts
+def test_there_is_no_precision_where_the_solution_is_not_the_only_one(fit_intercept: bool) -> None:
+    X, y, _ = draw(weighted=False)
+    for column in (X[:, 0] - X[:, 2], np.zeros(len(X))):
+        collinear = np.column_stack([X, column])
+        assert fit(collinear, y, fit_intercept=fit_intercept).solution.precision is None
+    assert fit(X, y, l1=0.1, fit_intercept=fit_intercept).solution.precision is None
+
+
+def test_penalties_over_the_same_rows_have_precisions_of_their_own() -> None:
+    X, y, _ = draw(weighted=False)
+    layout, strengths = Layout(4), (0.0, 0.5, 3.0)
+    mean, deviation = X.mean(axis=0), X.std(axis=0)
+    units = [standardize(layout, mean, deviation, curvature=1.0, l2=l2) for l2 in strengths]
+    objective = BlockObjective(
+        LocalBlocks([make_block(X, y, None, False)]), Squared(), layout, units
+    )
+    penalties = [one.penalty(0.0, l2, deviation) for one, l2 in zip(units, strengths, strict=True)]
+    solutions = NormalEquations().solve(objective, penalties, float(y.mean()))
+    for solution, l2 in zip(solutions, strengths, strict=True):
+        assert solution.precision is not None
+        expected = inverse_diagonal(X, None, True, l2 * deviation**2)
+        np.testing.assert_allclose(solution.precision.inverse, expected, rtol=1e-8)

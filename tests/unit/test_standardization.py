@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.standardization import Standardization, standardize
+from sparkml_lsml.standardization import Box, Standardization, standardize
 from tests.unit.formulas import Array
 
 LAYOUTS = {
@@ -242,3 +243,32 @@ def test_a_column_without_coefficient_leaves_the_intercept_alone() -> None:
     np.testing.assert_allclose(standardization.to_stored(coef), [[0.0, 0.0, 1.5, 0.0, -0.5]])
     # and back: 3 * 2 and an intercept 3 * 1 higher, whatever the others were given
     np.testing.assert_allclose(standardization.from_stored(coef), [[0.0, 0.0, 6.0, 0.0, 4.0]])
+
+
+@every_layout
+@both_units
+def test_a_box_holds_the_same_coefficients_in_both_units(layout: Layout, unit: float) -> None:
+    standardization, _, coef = draw(layout, unit)
+    standardization = Standardization(
+        layout, standardization.scale, np.zeros(layout.features), unit
+    )
+    rng = np.random.default_rng(1)
+    lower = np.where(rng.random(layout.size) < 0.3, -np.inf, -rng.random(layout.size))
+    upper = np.where(rng.random(layout.size) < 0.3, np.inf, rng.random(layout.size))
+    box = standardization.box(Box(lower, upper))
+    stored = standardization.to_stored(coef)
+    within = (lower <= stored) & (stored <= upper)
+    assert 0 < np.count_nonzero(within) < within.size
+    np.testing.assert_array_equal((box.lower <= coef) & (coef <= box.upper), within)
+
+
+def test_a_column_of_scale_0_needs_bounds_that_allow_0() -> None:
+    layout = Layout(3, outputs=2)
+    standardization = Standardization(layout, np.array([2.0, 0.0, 1.0]), np.zeros(3))
+    lower, upper = np.full(8, -1.0), np.full(8, 1.0)
+    box = standardization.box(Box(lower, upper))
+    np.testing.assert_array_equal(box.lower, [-0.5, -np.inf, -1, -0.5, -np.inf, -1, -1, -1])
+    np.testing.assert_array_equal(box.upper, [0.5, np.inf, 1, 0.5, np.inf, 1, 1, 1])
+    for bad in (Box(np.where(np.arange(8) == 4, 0.5, lower), upper), Box(lower, -0.5 * upper)):
+        with pytest.raises(ParamError, match="feature 1 has the same value in all rows"):
+            standardization.box(bad)
