@@ -1,7 +1,7 @@
 """One-vs-rest: a binary classifier for each class, all trained in shared passes."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,14 @@ from sparkml_lsml.classification.logistic_regression import (
 from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.fitting import Member
+from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
 from sparkml_lsml.spark.scoring import Scorer, add_scores
 from sparkml_lsml.spark.training import Training
 
 Array = npt.NDArray[np.float64]
 
 
-class OneVsRest(mllib.OneVsRest[Any]):
+class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
     """Multiclass classification by a binary classifier for each class, trained together.
 
     Takes the place of :class:`pyspark.ml.classification.OneVsRest` with its Params. Where the
@@ -72,10 +73,14 @@ class OneVsRest(mllib.OneVsRest[Any]):
     ('one of 3 models that shared their passes',)
     """
 
+    _ranges: ClassVar[dict[str, Range]] = {"parallelism": COUNT}
+
     def _fit(self, dataset: DataFrame) -> mllib.OneVsRestModel:
+        own: Any = self.copy()
+        own._normalise()  # a param map passes by the setters
         classifier: Any = self.getClassifier()
         if not _shares_passes(classifier):
-            return super()._fit(dataset)
+            return super()._fit(dataset)._resetUid(self.uid)
         columns = {
             classifier.labelCol: self.getLabelCol(),
             classifier.featuresCol: self.getFeaturesCol(),
@@ -84,7 +89,7 @@ class OneVsRest(mllib.OneVsRest[Any]):
         if self.isDefined(self.weightCol) and self.getWeightCol():
             columns[classifier.weightCol] = self.getWeightCol()
         models = _fit_classes(classifier.copy(columns)._normalise(), dataset)
-        return self._copyValues(OneVsRestModel(models))
+        return self._copyValues(OneVsRestModel(models)._resetUid(self.uid))
 
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]
@@ -114,7 +119,7 @@ class OneVsRestModel(mllib.OneVsRestModel):
             _Finish(),
         )
         outputs = {"raw": self.getRawPredictionCol(), "prediction": self.getPredictionCol()}
-        return add_scores(dataset, self.getFeaturesCol(), scorer, outputs)
+        return add_scores(dataset, self.getFeaturesCol(), scorer, outputs, len(models))
 
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]

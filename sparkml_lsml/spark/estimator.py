@@ -265,7 +265,11 @@ class LinearModel(Params, SafeReadWrite):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         return add_scores(
-            dataset, self.getOrDefault("featuresCol"), self._scorer(), self._outputs()
+            dataset,
+            self.getOrDefault("featuresCol"),
+            self._scorer(),
+            self._outputs(),
+            int(getattr(self, "numClasses", 0)),
         )
 
     def _score_one(self, value: Vector, kind: str) -> Array:

@@ -108,7 +108,7 @@ def _to_arrow(parts: list[Array], kind: str, present: npt.NDArray[np.bool_]) -> 
 
 
 def add_scores(
-    dataset: DataFrame, features: str, scorer: Scorer, outputs: dict[str, str]
+    dataset: DataFrame, features: str, scorer: Scorer, outputs: dict[str, str], classes: int = 0
 ) -> DataFrame:
     """The frame with columns of scores.
 
@@ -120,6 +120,8 @@ def add_scores(
     scorer : Scorer
     outputs : dict
         Name of the new column for each of ``raw``, ``probability`` and ``prediction``; '' for none.
+    classes : int
+        Number of classes, which the columns then tell in their metadata as MLlib's do; 0 for none.
 
     Raises
     ------
@@ -150,8 +152,17 @@ def add_scores(
         if kind != "prediction":
             # the function fails on null, which without an otherwise stays null
             values = F.when(values.isNotNull(), array_to_vector(values))
+        if classes:
+            values = values.alias(output, metadata={"ml_attr": _attribute(kind, classes)})
         scored = scored.withColumn(output, values)
     return scored.drop(name)
+
+
+def _attribute(kind: str, classes: int) -> dict[str, Any]:
+    """What transformers of MLlib that read the column want to know of it."""
+    if kind == "prediction":
+        return {"type": "nominal", "num_vals": classes}
+    return {"num_attrs": classes}
 
 
 COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"

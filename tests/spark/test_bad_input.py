@@ -210,14 +210,6 @@ def test_case_07_a_label_of_strings(spark: SparkSession, rows: DataFrame, cls: t
     assert jobs_so_far(spark) == before
 
 
-@each_estimator
-def test_case_08_types_of_labels(rows: DataFrame, cls: type[Any]) -> None:
-    expected = numbers(smooth(cls).fit(rows))
-    for kind in ("tinyint", "smallint", "int", "bigint", "float", "decimal(5,2)", "boolean"):
-        typed = rows.withColumn("label", F.col("label").cast(kind))
-        assert numbers(smooth(cls).fit(typed)).tolist() == expected.tolist(), kind
-
-
 # ---------------------------------------------------- features
 
 
@@ -600,19 +592,6 @@ def test_case_25_weights_of_strings(spark: SparkSession, rows: DataFrame) -> Non
 def test_case_26_all_weights_zero(spark: SparkSession, cls: type[Any], execution: str) -> None:
     with refused(spark, "all 60 weights", "'weight'", "are 0"):
         cls(weightCol="weight", execution=execution).fit(frame(spark, X, Y, np.zeros(60)))
-
-
-@each_estimator
-@pytest.mark.parametrize("standardization", [True, False])
-def test_case_27_weights_times_1000(
-    spark: SparkSession, cls: type[Any], standardization: bool
-) -> None:
-    weight = np.random.default_rng(8).uniform(0.1, 3.0, len(Y))
-    estimator = smooth(cls, weightCol="weight", standardization=standardization)
-    expected = numbers(estimator.fit(frame(spark, X, Y, weight)))
-    found = numbers(estimator.fit(frame(spark, X, Y, 1000.0 * weight)))
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
-    assert not np.allclose(expected, numbers(smooth(cls).fit(frame(spark, X, Y))), rtol=1e-3)
 
 
 @each_fit

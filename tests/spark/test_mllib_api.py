@@ -283,14 +283,6 @@ def test_the_constructor_takes_mllibs_keywords(name: str) -> None:
 
 
 @each_estimator
-def test_the_constructor_says_the_defaults(spark: SparkSession, name: str) -> None:
-    ours = ESTIMATORS[name][1]
-    estimator = ours()
-    for param, default in keywords(ours.__init__).items():
-        assert estimator.value(param) == default, param
-
-
-@each_estimator
 def test_set_params_takes_mllibs_keywords(spark: SparkSession, name: str) -> None:
     theirs, ours = ESTIMATORS[name]
     assert set(keywords(theirs.setParams)) == set(params_of(theirs))
@@ -322,20 +314,6 @@ def test_setters_getters_and_keywords_do_what_mllibs_do(spark: SparkSession, nam
             seen.append((got, type(got), again, estimator.isSet(param)))
         assert seen[0] == seen[1], param
         assert seen[1][0] == OTHER_VALUES[param]
-
-
-@each_estimator
-def test_every_param_of_ours_has_a_setter_and_a_getter(spark: SparkSession, name: str) -> None:
-    theirs, ours = ESTIMATORS[name]
-    estimator = ours()
-    own = set(params_of(ours)) - set(params_of(theirs))
-    assert len(own) >= 14
-    for param in own:
-        upper = param[0].upper() + param[1:]
-        value = estimator.getOrDefault(param)
-        assert getattr(estimator, f"get{upper}")() == value
-        assert getattr(estimator, f"set{upper}")(value) is estimator
-        assert estimator.isSet(param)
 
 
 def test_a_param_that_is_refused_raises(
