@@ -53,9 +53,9 @@ class LinearRegressionTrainingSummary(TrainingSummary):
     >>> df = spark.createDataFrame(rows, ["label", "features"])
     >>> summary = LinearRegression().fit(df).summary
     >>> [round(error, 3) for error in summary.coefficientStandardErrors]
-    [0.255, 0.477]
+    [0.265, 0.495]
     >>> [round(p, 3) for p in summary.pValues]
-    [0.072, 0.188]
+    [0.077, 0.211]
     """
 
     numInstances: int = 0

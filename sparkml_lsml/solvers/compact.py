@@ -37,8 +37,8 @@ class CompactMatrix:
     >>> import numpy as np
     >>> step, change = np.array([1.0, 0.0]), np.array([3.0, 0.0])
     >>> matrix = CompactMatrix.of(((step, change, 3.0),))
-    >>> matrix.times(np.array([1.0, 1.0])).tolist()
-    [3.0, 3.0]
+    >>> matrix.times(np.array([1.0, 2.0])).round(6).tolist()
+    [3.0, 6.0]
     """
 
     size: float

@@ -292,9 +292,11 @@ def test_set_params_takes_mllibs_keywords(spark: SparkSession, name: str) -> Non
     assert estimator.setParams(**values) is estimator
     for param, value in values.items():
         assert estimator.getOrDefault(param) == value
-        assert estimator.getOrDefault(param) != (estimator._defaultParamMap).get(
-            estimator.getParam(param)
-        )
+        if estimator.hasDefault(param):
+            assert (
+                estimator.getOrDefault(param)
+                != estimator._defaultParamMap[estimator.getParam(param)]
+            )
 
 
 @each_estimator
