@@ -83,35 +83,78 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
+    def kill(self) -> None:
+        """End it and the processes of its group, which executors are, without a word."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
     def end(self) -> None:
         """End it and its executors; it was asked to before."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDING_SECONDS)
-        self.signal(signal.SIGKILL)
-        self._process.wait()
+        self.kill()
+
+
+class Cluster:
+    """A master and its workers, which may be killed and joined by others.
+
+    Attributes
+    ----------
+    url : str
+        Of the master.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._daemons: list[Daemon] = []
+        self.url = ""
+
+    def start(self) -> None:
+        """Start the master, and on each host a worker."""
+        master = Daemon(self._folder / "master", "Master", HOSTS[0])
+        self._daemons.append(master)
+        self.url = master.wait_for(r"Starting Spark master at (spark://\S+)")
+        for host in HOSTS:
+            self._launch(host)
+        self._wait_for_workers()
+
+    def add_worker(self, host: str = HOSTS[0]) -> int:
+        """Let one more worker join; its number."""
+        self._launch(host)
+        self._wait_for_workers()
+        return len(self._daemons) - 2
+
+    def kill_worker(self, number: int) -> None:
+        """End a worker, numbered from 0, and its executors: a machine that loses its power."""
+        # the first of all is the master
+        self._daemons[1 + number].kill()
+
+    def end(self) -> None:
+        # workers first: they end their executors, which a master that is gone would not matter to
+        for daemon in reversed(self._daemons):
+            daemon.signal(signal.SIGTERM)
+        for daemon in reversed(self._daemons):
+            daemon.end()
+
+    def _launch(self, host: str) -> None:
+        at = self._folder / f"worker{len(self._daemons) - 1}"
+        resources = ("--cores", "2", "--memory", "1g", "--work-dir", str(at / "work"))
+        self._daemons.append(Daemon(at, "Worker", host, *resources, self.url))
+
+    def _wait_for_workers(self) -> None:
+        self._daemons[0].wait_for(r"Registering worker \S+", len(self._daemons) - 1)
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
-    """Give the URL of the master of a cluster that lives as long as the context."""
+def cluster() -> Iterator[Cluster]:
+    """Give a cluster of a worker a host, which lives as long as the context."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
-    daemons: list[Daemon] = []
+    running = Cluster(folder)
     try:
-        master = Daemon(folder / "master", "Master", HOSTS[0])
-        daemons.append(master)
-        url = master.wait_for(r"Starting Spark master at (spark://\S+)")
-        for number, host in enumerate(HOSTS):
-            at = folder / f"worker{number}"
-            resources = ("--cores", "2", "--memory", "1g", "--work-dir", str(at / "work"))
-            daemons.append(Daemon(at, "Worker", host, *resources, url))
-        master.wait_for(r"Registering worker \S+", len(HOSTS))
-        yield url
+        running.start()
+        yield running
     finally:
-        # workers first: they end their executors, which a master that is gone would not matter to
-        for daemon in reversed(daemons):
-            daemon.signal(signal.SIGTERM)
-        for daemon in reversed(daemons):
-            daemon.end()
+        running.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -153,8 +196,8 @@ def main() -> int:
         return 1
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, leave)
-    with cluster() as url:
-        return run(command, url)
+    with cluster() as running:
+        return run(command, running.url)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,41 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE)
             raise TimeoutError(f"waited {seconds:g} s for {what}")
         time.sleep(0.05)
     return found
+
+
+def fit_while_a_task_stays(
+    frame: DataFrame,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    disturb: Any,
+    after: int = 2,
+    **params: Any,
+) -> Any:
+    """Fit, and call ``disturb`` with the pid of the worker that is inside of a pass."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pid = int(
+                wait_for((folder / "pid").read_text, "a pass")
+                if wait_for((folder / "pid").exists, "a pass")
+                else 0
+            )
+            disturb(pid)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            (folder / "go").touch()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        hook_passes(monkeypatch, inside=stay_once(folder, after))
+        return estimator(**params).fit(frame)
+    finally:
+        thread.join()
+        if errors:
+            raise errors[0]
 
 
 # ---------------------------------------------------- what is there

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import pickle
-import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from sparkml_lsml.spark.aggregate import (
     broadcast_bytes,
     surrounding_jobs,
 )
+from sparkml_lsml.spark.causes import raise_for_disk, raise_for_source
 from sparkml_lsml.spark.ingest import (
     HANDLE_SCHEMA,
     packer,
@@ -35,7 +35,13 @@ from sparkml_lsml.spark.ingest import (
     read_report,
     training_frame,
 )
-from sparkml_lsml.spark.session import check_executors, context, executors, parallelism
+from sparkml_lsml.spark.session import (
+    check_executors,
+    context,
+    executors,
+    most_partitions,
+    parallelism,
+)
 from sparkml_lsml.spark.sweep import remove_files
 from sparkml_lsml.spark.workers import open_block, settle
 
@@ -106,6 +112,8 @@ class ResidentBlocks:
     ------
     DataError, ColumnError
         If the rows cannot be trained on.
+    DiskError
+        If an executor's local disk, or the address space of its Python worker, is too small.
     """
 
     def __init__(self, dataset: DataFrame, plan: IngestPlan) -> None:
@@ -168,6 +176,8 @@ class ResidentBlocks:
 
         Raises
         ------
+        DiskError
+            If an executor's local disk, or the address space of its Python worker, is too small.
         SourceChangedError
             If a block that was packed again holds other rows, or the source is gone by then.
         """
@@ -181,11 +191,8 @@ class ResidentBlocks:
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
                 return total.value
             except Exception as error:
-                if gone := _gone_source(error):
-                    raise SourceChangedError(
-                        f"blocks of training rows were lost, and cannot be packed anew: {gone}. "
-                        "The source must stay as it is during the fit"
-                    ) from error
+                raise_for_disk(error)
+                raise_for_source(error)
                 raise
 
     def release(self) -> None:
@@ -196,7 +203,7 @@ class ResidentBlocks:
 
     def _ingest(self) -> Report:
         """Pack all rows: one job, one read of the source."""
-        plan, target = self._plan, parallelism(self._sc)
+        plan, target = self._plan, most_partitions(self._sc)
         # with an execution of "distributed" nothing may stay inline, or little would be tested
         inline = 0 if plan.execution == "distributed" and not self._encrypted else LOCAL_BYTES
         settings = PackSettings(
@@ -228,7 +235,11 @@ class ResidentBlocks:
             if self._rdd.getNumPartitions() == 0:
                 return Report()
             self._written = True  # not known otherwise until the job is done
-            report = self._run(_collect_reports).value
+            try:
+                report = self._run(_collect_reports).value
+            except Exception as error:
+                raise_for_disk(error)
+                raise
         assert isinstance(report, Report)
         return report
 
@@ -370,16 +381,6 @@ def _collect_reports(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
         report.handles = [(partition, handle)]
         total.merge(Total(report))
     yield total
-
-
-def _gone_source(error: Exception) -> str:
-    """The file that Spark misses in the source, '' if that is not what happened."""
-    text = str(error)
-    # the class of the error since Spark 4, and the words of Spark 3
-    if "FILE_NOT_EXIST" not in text and "underlying files have been updated" not in text:
-        return ""
-    found = re.search(r"FileNotFoundException: (.+)", text)
-    return found[1].strip() if found else "a file of the source is gone"
 
 
 def _flag(sc: SparkContext, name: str) -> bool:

@@ -16,6 +16,10 @@ from pyspark.sql import DataFrame
 import sparkml_lsml
 from sparkml_lsml.errors import BackendError
 
+UNLIMITED = 1_000
+"""Partitions that rows are joined to where there may be any number of executors: each is a task of
+every pass, of which the driver starts some thousand a second."""
+
 _checked: "WeakKeyDictionary[SparkContext, bool]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -48,12 +52,37 @@ def parallelism(sc: SparkContext) -> int:
     """Tasks that run at the same time, once executors that may still be asked for are there."""
     cores = sc.defaultParallelism
     conf = sc.getConf()
-    if (conf.get("spark.dynamicAllocation.enabled") or "false").lower() == "true":
-        most = int(conf.get("spark.dynamicAllocation.maxExecutors") or 0)
+    if _allocates(sc):
         each = int(conf.get("spark.executor.cores") or 1) // int(conf.get("spark.task.cpus") or 1)
-        if 0 < most < 10_000:
-            cores = max(cores, most * each)
+        cores = max(cores, _most_executors(sc) * each)
     return max(1, cores)
+
+
+def most_partitions(sc: SparkContext) -> int:
+    """Partitions that rows are joined to, at most.
+
+    One a core; but a dynamic allocation without a limit begins with few cores, and brings more only
+    for tasks that wait for them.
+    """
+    cores = parallelism(sc)
+    return max(cores, UNLIMITED) if _allocates(sc) and not _most_executors(sc) else cores
+
+
+def slots(sc: SparkContext) -> int:
+    """Tasks that run at the same time on the executors that are alive."""
+    jsc = sc._jsc.sc()
+    profile = jsc.resourceProfileManager().defaultResourceProfile()
+    return max(1, int(jsc.maxNumConcurrentTasks(profile)))
+
+
+def _allocates(sc: SparkContext) -> bool:
+    return (sc.getConf().get("spark.dynamicAllocation.enabled") or "false").lower() == "true"
+
+
+def _most_executors(sc: SparkContext) -> int:
+    """Limit of a dynamic allocation, 0 without; Spark's own default is as good as none."""
+    most = int(sc.getConf().get("spark.dynamicAllocation.maxExecutors") or 0)
+    return most if most < 10_000 else 0
 
 
 def executors(sc: SparkContext) -> int:

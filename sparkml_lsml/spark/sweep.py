@@ -12,7 +12,7 @@ from pyspark import SparkContext
 
 from sparkml_lsml.blocks.pack import fit_folder
 from sparkml_lsml.spark.aggregate import JobGroup
-from sparkml_lsml.spark.session import executors, parallelism
+from sparkml_lsml.spark.session import executors, slots
 from sparkml_lsml.spark.workers import forget_deleted
 
 ROUNDS = 5
@@ -38,7 +38,8 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
     jobs = JobGroup(sc, f"{name}-remove")
     seen: set[str] = set()
     for turn in range(ROUNDS):
-        tasks = 2 * parallelism(sc)
+        # more would make a dynamic allocation start executors, only to remove what they do not have
+        tasks = 2 * slots(sc)
         remover = _remover(fit, 0.02 * 2**turn)
         # an interrupt cancels all jobs of the session, and may do so twice: try again
         with contextlib.suppress(Exception), jobs.job(f"{name} remove blocks"):

@@ -1,4 +1,7 @@
-"""The one Spark session of these tests: executors in processes of their own."""
+"""The one Spark session of these tests: executors in processes of their own.
+
+Where a test needs no more than Spark's retries, a master of ``local[2,4]`` will do too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 MASTER = "local-cluster[2,1,1024]"
+RETRYING = "local[2,4]"
 
 HIDE_PACKAGE = '''
 import sys
@@ -28,7 +32,8 @@ sys.meta_path.insert(0, Hide())
 
 
 @pytest.fixture(scope="session")
-def _executors_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def executors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Skip a test that needs executors in processes of their own."""
     if not os.environ.get("SPARKML_LSML_TEST_MASTER", "").startswith("local-cluster"):
         pytest.skip(f"needs SPARKML_LSML_TEST_MASTER='{MASTER}', which ./dev/test sets")
     folder: Path = tmp_path_factory.mktemp("executors")
@@ -45,5 +50,11 @@ def _executors_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def spark(_executors_of_their_own: None, spark: SparkSession) -> SparkSession:
+def _other_executors(request: pytest.FixtureRequest) -> None:
+    if os.environ.get("SPARKML_LSML_TEST_MASTER") != RETRYING:
+        request.getfixturevalue("executors")
+
+
+@pytest.fixture(scope="session")
+def spark(_other_executors: None, spark: SparkSession) -> SparkSession:
     return spark

@@ -26,13 +26,15 @@ from tests.faults import (
     estimator,
     executor_processes,
     fail_once,
+    fit_while_a_task_stays,
     hook_passes,
     left_behind,
     made_up_rows,
     python_workers,
-    stay_once,
     wait_for,
 )
+
+pytestmark = pytest.mark.usefixtures("executors")
 
 Patch = pytest.MonkeyPatch
 Logs = pytest.LogCaptureFixture
@@ -65,7 +67,7 @@ def test_package_is_shipped_to_executors_that_lack_it(spark: SparkSession, expec
     assert all("sparkml_lsml.zip" in path for path in origins)
 
 
-def test_empty_partitions(spark: SparkSession) -> None:
+def test_case_02_empty_partitions(spark: SparkSession) -> None:
     rows = made_up_rows(spark, 40, 1)
     compact = LogisticRegression(execution="local", regParam=0.01).fit(rows)
     spread = estimator(maxIter=100, tol=1e-6).fit(rows.repartition(50))
@@ -79,7 +81,7 @@ def test_empty_partitions(spark: SparkSession) -> None:
     )
 
 
-def test_a_million_features(spark: SparkSession) -> None:
+def test_case_18_a_million_features(spark: SparkSession) -> None:
     """Ten values a row: 5,000 rows as dense ones would be 40 GB."""
     features, rows = 1_000_000, 5_000
     rng = np.random.default_rng(0)
@@ -102,90 +104,7 @@ def test_a_million_features(spark: SparkSession) -> None:
     )
 
 
-# ---------------------------------------------------- tasks that fail
-
-
-def test_task_fails_once_in_the_ingest(frame: DataFrame, expected: Any, tmp_path: Path) -> None:
-    def source(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        from pyspark import TaskContext
-
-        for batch in batches:
-            yield batch
-            if TaskContext.get().partitionId() == 1:
-                try:
-                    (tmp_path / "failed").touch(exist_ok=False)
-                except FileExistsError:
-                    continue
-                raise OSError("a passing fault")
-
-    disturbed = frame.mapInArrow(source, frame.schema)
-    assert_same(estimator().fit(disturbed), expected)
-    assert (tmp_path / "failed").exists()
-
-
-def test_task_fails_once_in_a_pass(
-    frame: DataFrame, expected: Any, tmp_path: Path, monkeypatch: Patch
-) -> None:
-    hook_passes(monkeypatch, inside=fail_once(tmp_path))
-    assert_same(estimator().fit(frame), expected)
-    assert (tmp_path / "failed").exists()
-
-
-def test_task_that_always_fails(frame: DataFrame, tmp_path: Path, monkeypatch: Patch) -> None:
-    def inside(partition: int) -> None:
-        with (tmp_path / f"attempts{partition}").open("a") as file:
-            file.write(".")
-        if partition == 1:
-            raise OSError("the root cause")
-
-    hook_passes(monkeypatch, inside=inside)
-    with pytest.raises(Exception, match="the root cause"):
-        estimator().fit(frame)
-    # spark.task.maxFailures is 4: no retries of ours on top of them
-    assert (tmp_path / "attempts1").read_text() == "...."
-
-
 # ---------------------------------------------------- processes that are killed
-
-
-def fit_while_a_task_stays(
-    frame: DataFrame, folder: Path, monkeypatch: Patch, disturb: Any, after: int = 2, **params: Any
-) -> Any:
-    """Fit, and call ``disturb`` with the pid of the worker that is inside of a pass."""
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            pid = int(
-                wait_for((folder / "pid").read_text, "a pass")
-                if wait_for((folder / "pid").exists, "a pass")
-                else 0
-            )
-            disturb(pid)
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            (folder / "go").touch()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        hook_passes(monkeypatch, inside=stay_once(folder, after))
-        return estimator(**params).fit(frame)
-    finally:
-        thread.join()
-        if errors:
-            raise errors[0]
-
-
-def test_python_worker_killed(
-    spark: SparkSession, frame: DataFrame, expected: Any, tmp_path: Path, monkeypatch: Patch
-) -> None:
-    def kill(pid: int) -> None:
-        assert pid in python_workers(spark)
-        os.kill(pid, signal.SIGKILL)
-
-    assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
 
 
 def kill_executor(spark: SparkSession) -> None:
@@ -202,7 +121,7 @@ def replace_executor(spark: SparkSession) -> None:
     wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
 
 
-def test_executor_killed(
+def test_case_43_executor_killed(
     spark: SparkSession,
     frame: DataFrame,
     expected: Any,
@@ -222,7 +141,7 @@ def test_executor_killed(
 # ---------------------------------------------------- blocks that are lost
 
 
-def test_block_files_of_one_executor_deleted(
+def test_case_44_block_files_of_one_executor_deleted(
     spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch, caplog: Logs
 ) -> None:
     def hook(blocks: ResidentBlocks, number: int) -> None:
@@ -235,7 +154,7 @@ def test_block_files_of_one_executor_deleted(
     assert caplog.text.count("were lost, packing all rows anew") == 2
 
 
-def test_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
+def test_case_37_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
     def noisy(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import numpy as np
         import pyarrow as pa
@@ -254,7 +173,7 @@ def test_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch
         estimator().fit(source)
 
 
-def test_task_placed_on_the_other_executor(
+def test_case_44_task_placed_on_the_other_executor(
     spark: SparkSession,
     frame: DataFrame,
     expected: Any,
@@ -301,7 +220,7 @@ def test_task_placed_on_the_other_executor(
     assert again > caplog.text.count("were lost, packing all rows anew")
 
 
-def test_svm_in_rounds_survives_an_executor(
+def test_case_44_rounds_of_sgd_survive_deleted_files(
     spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Rounds of local SGD hold no state on the workers."""
@@ -325,7 +244,7 @@ def assert_same_minimum(model: Any, expected: Any) -> None:
 
 
 @pytest.mark.slow
-def test_worker_killed_in_a_round_changes_nothing(
+def test_case_42_worker_killed_in_a_round(
     spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """The task runs again, from the version that its first attempt read."""
@@ -339,7 +258,7 @@ def test_worker_killed_in_a_round_changes_nothing(
     assert_same(found, expected)
 
 
-def test_task_that_fails_behind_its_round_changes_nothing(
+def test_case_40_task_fails_behind_its_round(
     frame: DataFrame, expected: Any, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Its duals are written by then, under a name that the driver never hears of."""
@@ -351,7 +270,7 @@ def test_task_that_fails_behind_its_round_changes_nothing(
     assert_same_minimum(found, expected)
 
 
-def test_duals_of_a_killed_executor(
+def test_case_43_duals_of_a_killed_executor(
     spark: SparkSession,
     frame: DataFrame,
     expected: Any,
@@ -368,7 +287,7 @@ def test_duals_of_a_killed_executor(
     replace_executor(spark)
 
 
-def test_dual_files_deleted(
+def test_case_44_dual_files_deleted(
     spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch, caplog: Logs
 ) -> None:
     def hook(blocks: ResidentBlocks, number: int) -> None:

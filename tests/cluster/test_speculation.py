@@ -53,7 +53,7 @@ def assert_a_copy_won(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("where", ["ingest", "pass"])
-def test_copy_of_a_slow_task_wins(fits: dict[str, Any], where: str) -> None:
+def test_case_40_copy_of_a_slow_task_wins(fits: dict[str, Any], where: str) -> None:
     expected, found = fits["undisturbed"], fits[where]
     assert_a_copy_won(found)
     np.testing.assert_allclose(
@@ -61,7 +61,7 @@ def test_copy_of_a_slow_task_wins(fits: dict[str, Any], where: str) -> None:
     )
 
 
-def test_copy_of_a_round_of_dual_ascent_wins(fits: dict[str, Any]) -> None:
+def test_case_40_copy_of_a_round_of_dual_ascent_wins(fits: dict[str, Any]) -> None:
     """The copy has no block, so all rows are packed anew, and their duals start from 0 again."""
     expected, found = fits["undisturbed"], fits["round"]
     assert_a_copy_won(found)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,10 +35,10 @@ from tests.faults import (
     hook_passes,
     left_behind,
     made_up_rows,
-    python_workers,
     walk,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 Patch = pytest.MonkeyPatch
 
 
@@ -74,7 +78,7 @@ def delete_one_block(spark: SparkSession) -> None:
 
 
 @pytest.mark.parametrize("lose", [delete_blocks, delete_one_block, delete_files_of_one_block])
-def test_deleted_blocks_are_packed_again(
+def test_case_44_deleted_blocks_are_packed_again(
     spark: SparkSession,
     frame: DataFrame,
     expected: Any,
@@ -94,7 +98,7 @@ def test_deleted_blocks_are_packed_again(
         assert caplog.text.count("were lost and packed anew, with the same rows") == 2
 
 
-def test_other_loss_sums_survive_too(spark: SparkSession, monkeypatch: Patch) -> None:
+def test_case_44_other_loss_sums_survive_too(spark: SparkSession, monkeypatch: Patch) -> None:
     """Passes of each kind: gradients, rounds of local SGD, and the normal equations."""
     frame = made_up_rows(spark)
     fits: list[Any] = [
@@ -108,7 +112,9 @@ def test_other_loss_sums_survive_too(spark: SparkSession, monkeypatch: Patch) ->
             assert_same(fit.fit(frame), model)
 
 
-def test_wide_rows_whose_report_lies_beside_them(spark: SparkSession, monkeypatch: Patch) -> None:
+def test_case_44_wide_rows_whose_report_lies_beside_them(
+    spark: SparkSession, monkeypatch: Patch
+) -> None:
     index = (F.hash("id") % 10_000 + 10_000).cast("int")
     frame = spark.range(300, numPartitions=2).selectExpr("id", "cast(id % 2 as double) as label")
     frame = frame.select(
@@ -123,7 +129,7 @@ def test_wide_rows_whose_report_lies_beside_them(spark: SparkSession, monkeypatc
     assert_same(estimator(maxIter=3).fit(frame), expected)
 
 
-def test_unpersisted_handles_are_cached_again(
+def test_case_44_unpersisted_handles_are_cached_again(
     spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch
 ) -> None:
     packed: list[int] = []
@@ -153,7 +159,7 @@ def lose_blocks_in_pass(
     hook_passes(monkeypatch, hook)
 
 
-def test_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
+def test_case_37_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
     def noisy(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import numpy as np
         import pyarrow as pa
@@ -170,7 +176,7 @@ def test_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch
         estimator().fit(source)
 
 
-def test_rand_of_spark_is_repeatable(spark: SparkSession, monkeypatch: Patch) -> None:
+def test_case_37_rand_of_spark_is_repeatable(spark: SparkSession, monkeypatch: Patch) -> None:
     frame = made_up_rows(spark).withColumn("features", F.array(F.rand(), F.randn()))
     expected = estimator().fit(frame)
     lose_blocks_in_pass(spark, monkeypatch, 3)
@@ -181,7 +187,9 @@ def csv_of(rows: int, shift: int) -> str:
     return "".join(f"{i % 2},{(i * 7 + shift) % 10},{(i * 3 + shift) % 10}\n" for i in range(rows))
 
 
-def test_file_rewritten_in_place(spark: SparkSession, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_case_37_file_rewritten_in_place(
+    spark: SparkSession, tmp_path: Path, monkeypatch: Patch
+) -> None:
     file = tmp_path / "rows.csv"
     file.write_text(csv_of(400, 0))
     table = spark.read.schema("label double, a double, b double").csv(str(file))
@@ -191,7 +199,30 @@ def test_file_rewritten_in_place(spark: SparkSession, tmp_path: Path, monkeypatc
         estimator().fit(source)
 
 
-def test_table_overwritten(spark: SparkSession, tmp_path: Path, monkeypatch: Patch) -> None:
+@pytest.mark.parametrize("limited", [False, True], ids=["all rows", "limit"])
+def test_case_37_rows_in_another_order(
+    spark: SparkSession, tmp_path: Path, monkeypatch: Patch, limited: bool
+) -> None:
+    """The same rows, so the same model; but the first half of them are others."""
+    file = tmp_path / "rows.csv"
+    lines = [f"{n % 2},{n % 17},{n}\n" for n in range(400)]
+    file.write_text("".join(lines))
+    table = spark.read.schema("label double, a double, b double").csv(str(file))
+    source = table.select("label", F.array("a", "b").alias("features"))
+    if limited:
+        # in one partition, as the files of a shuffle would outlive the blocks
+        source = source.coalesce(1).limit(200)
+    expected = estimator().fit(source)
+    backwards = "".join(reversed(lines))
+    lose_blocks_in_pass(spark, monkeypatch, 3, lambda: file.write_text(backwards) and None)
+    if limited:
+        with pytest.raises(SourceChangedError, match=r"not deterministic \(rand\(\), limit"):
+            estimator().fit(source)
+    else:
+        assert_same(estimator().fit(source), expected)
+
+
+def test_case_37_table_overwritten(spark: SparkSession, tmp_path: Path, monkeypatch: Patch) -> None:
     folder = str(tmp_path / "rows")
     made_up_rows(spark).write.parquet(folder)
     source = spark.read.parquet(folder)
@@ -204,7 +235,7 @@ def test_table_overwritten(spark: SparkSession, tmp_path: Path, monkeypatch: Pat
         estimator().fit(source)
 
 
-def test_one_hot_rows_that_change_places(
+def test_case_37_one_hot_rows_that_change_places(
     spark: SparkSession, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """All values are 1, so that only the columns they are in can tell the rows apart."""
@@ -217,6 +248,24 @@ def test_one_hot_rows_that_change_places(
     lose_blocks_in_pass(spark, monkeypatch, 3, change)
     with pytest.raises(SourceChangedError):
         estimator().fit(source)
+
+
+# ---------------------------------------------------- tasks that run again
+
+
+@pytest.mark.slow
+def test_case_42_retries_in_one_process() -> None:
+    """What tests/cluster/test_retries.py does, which is cases 40 to 42, in ``local[2,4]``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "", "tests/cluster/test_retries.py"],
+        cwd=ROOT,
+        env=os.environ | {"SPARKML_LSML_TEST_MASTER": "local[2,4]"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout
 
 
 # ---------------------------------------------------- what a fit leaves behind
@@ -237,7 +286,7 @@ class Interruption(BaseException):
 
 
 @pytest.mark.parametrize("ending", [None, "error", "interrupt"])
-def test_block_files_are_private_and_gone_after(
+def test_case_39_block_files_are_private_and_gone_after(
     spark: SparkSession, frame: DataFrame, monkeypatch: Patch, tmp_path: Path, ending: str | None
 ) -> None:
     seen: list[dict[str, set[str]]] = []
@@ -303,7 +352,7 @@ def test_block_that_another_task_writes_after_the_ingest_failed(
     assert left_behind(spark) == []
 
 
-def test_failing_source_is_not_tried_again(spark: SparkSession, tmp_path: Path) -> None:
+def test_case_41_failing_source_is_not_tried_again(spark: SparkSession, tmp_path: Path) -> None:
     def source(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             with (tmp_path / "attempts").open("a") as file:
@@ -318,45 +367,6 @@ def test_failing_source_is_not_tried_again(spark: SparkSession, tmp_path: Path) 
         estimator().fit(frame)
     # Spark itself tries once in local[2], four times in local[2,4]
     assert (tmp_path / "attempts").read_text() == "."
-
-
-def open_files(pids: list[int]) -> list[str]:
-    """Files that processes have open or mapped."""
-    found = []
-    for pid in pids:
-        proc = Path("/proc") / str(pid)
-        found += [str(path.readlink()) for path in (proc / "fd").iterdir() if path.is_symlink()]
-        found += [line for line in (proc / "maps").read_text().split() if "sparkml_lsml-" in line]
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-@pytest.mark.slow
-def test_thirty_fits_leave_nothing(spark: SparkSession, frame: DataFrame) -> None:
-    fit = estimator(maxIter=1)
-    jvm: Any = spark.sparkContext._jvm
-    root = int(jvm.java.lang.ProcessHandle.current().pid())
-
-    def count() -> tuple[int, int, int]:
-        files = len(walk(Path(spark.sparkContext.getConf().get("spark.local.dir") or "")))
-        workers = [open_files([pid]) for pid in python_workers(spark)]
-        assert not [path for held in workers for path in held if "sparkml_lsml-" in path]
-        return (
-            files,
-            max(len(held) for held in workers),
-            len(list((Path("/proc") / str(root) / "fd").iterdir())),
-        )
-
-    for _ in range(3):
-        fit.fit(frame)
-    before = count()
-    for _ in range(30):
-        fit.fit(frame)
-    after = count()
-    assert left_behind(spark) == []
-    assert after[0] <= before[0]
-    assert after[1] <= before[1]
-    assert after[2] <= before[2] + 10
 
 
 # ---------------------------------------------------- several fits at once

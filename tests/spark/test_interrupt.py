@@ -58,7 +58,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_interrupt_ends_and_releases_everything(endings: dict[str, Any], name: str) -> None:
+def test_case_49_interrupt_ends_and_releases_everything(endings: dict[str, Any], name: str) -> None:
     found = endings[name]
     assert found["ending"] == "KeyboardInterrupt"
     assert found["seconds"] < SOON

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyspark
 import pytest
 import yaml
 from pyspark.ml.evaluation import RegressionEvaluator
@@ -41,6 +37,7 @@ from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig
 from sparkml_lsml.jobs.report import SCHEMA_VERSION
 from sparkml_lsml.jobs.run import evaluate, score, train
 from tests.spark.helpers import nothing_left
+from tests.submitting import last_line, packaged, python_without_the_package, submit
 
 ROOT = Path(__file__).resolve().parents[2]
 Numbers = npt.NDArray[np.float64]
@@ -809,48 +806,6 @@ def test_secrets_leave_no_trace(
 # ---------------------------------------------------- spark-submit
 
 
-def submit(
-    job: str,
-    tree: dict[str, Any] | str,
-    folder: Path,
-    *arguments: str,
-    options: tuple[str, ...] = ("--master", "local[2]"),
-    **environment: str,
-) -> subprocess.CompletedProcess[str]:
-    """Run a job as a user does."""
-    conf_file = folder / f"{job}.yaml"
-    text = tree if isinstance(tree, str) else yaml.safe_dump(tree, sort_keys=False)
-    conf_file.write_text(text, encoding="utf-8")
-    command = [
-        str(Path(pyspark.__path__[0]) / "bin" / "spark-submit"),
-        *("--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
-        *("--driver-memory", "1g", "--conf", "spark.ui.enabled=false"),
-        # Small data: the time goes into starting, which compiling less makes shorter.
-        *("--driver-java-options", "-XX:TieredStopAtLevel=1"),
-        *options,
-        *(str(ROOT / "jobs" / f"{job}.py"), "--conf-file", str(conf_file), *arguments),
-    ]
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYSPARK_", "SPARK_", "COLUMNS"))
-    }
-    python = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**inherited, "SPARK_LOCAL_IP": "127.0.0.1", **python, **environment},
-    )
-
-
-def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    return done.stderr.rstrip("\n").splitlines()[-1]
-
-
 @pytest.mark.slow
 def test_submitted_jobs(place: Path) -> None:
     done = submit("train", train_tree(place), place)
@@ -879,8 +834,8 @@ def test_submitted_jobs(place: Path) -> None:
     )
 
 
-def test_submitted_job_that_fails(place: Path) -> None:
-    """A row that cannot be used shows up in a task, after the work has begun (case 68)."""
+def test_case_68_submitted_job_that_fails(place: Path) -> None:
+    """A row that cannot be used shows up in a task, after the work has begun."""
     rows = pd.read_parquet(place / "rows.parquet")
     rows.loc[::5, "mean_radius"] = np.inf
     rows.to_parquet(place / "rows.parquet")
@@ -894,7 +849,7 @@ def test_submitted_job_that_fails(place: Path) -> None:
     assert not (place / "out" / "model").exists()
 
 
-def test_submitted_job_with_a_wrong_file(place: Path) -> None:
+def test_case_68_submitted_job_with_a_wrong_file(place: Path) -> None:
     text = yaml.safe_dump(train_tree(place)).replace("regParam", "regparam")
     line = 1 + next(i for i, part in enumerate(text.splitlines()) if "regparam" in part)
     done = submit("train", text, place)
@@ -934,27 +889,10 @@ def test_command_line(
 # ---------------------------------------------------- from a zip
 
 
-@pytest.fixture
-def python_without_the_package(tmp_path: Path) -> Path:
-    """Make a Python that has every installed package but ours.
-
-    A line of a .pth file puts the installed packages on its path. The .pth files among those, one
-    of which makes an editable install of ours importable, are not followed a second time.
-    """
-    folder = tmp_path / "python"
-    venv.create(folder, with_pip=False, symlinks=True)
-    (site,) = (folder / "lib").glob("python*/site-packages")
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    return folder / "bin" / "python"
-
-
 @pytest.mark.slow
-def test_package_travels_in_a_zip(place: Path, python_without_the_package: Path) -> None:
-    built = subprocess.run(
-        [str(ROOT / "dev" / "package")], capture_output=True, text=True, check=True, timeout=600
-    )
-    (archive,) = [line for line in built.stdout.splitlines() if line.endswith("-py-files.zip")]
-    python = str(python_without_the_package)
+def test_package_travels_in_a_zip(place: Path, tmp_path: Path) -> None:
+    archive = packaged()
+    python = str(python_without_the_package(tmp_path / "python"))
     probe = [python, "-c", "import pydantic, pyspark, sparkml_lsml"]
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     without = subprocess.run(

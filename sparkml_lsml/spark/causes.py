@@ -1,0 +1,27 @@
+"""What went wrong in a task, read from the error that Spark raises on the driver."""
+
+import re
+
+from sparkml_lsml.errors import DiskError, SourceChangedError
+
+
+def raise_for_disk(error: Exception) -> None:
+    """Raise the `DiskError` of a task, which arrives as text in an error of Spark's.
+
+    Nothing happens if the task failed for another reason.
+    """
+    if found := re.search(r"\bsparkml_lsml\.errors\.DiskError: (.+)", str(error)):
+        raise DiskError(found[1].strip()) from error
+
+
+def raise_for_source(error: Exception) -> None:
+    """Raise `SourceChangedError` if lost blocks were to be packed anew from a file that is gone."""
+    text = str(error)
+    # the class of the error since Spark 4, and the words of Spark 3
+    if "FILE_NOT_EXIST" in text or "underlying files have been updated" in text:
+        found = re.search(r"FileNotFoundException: (.+)", text)
+        gone = found[1].strip() if found else "a file of the source is gone"
+        raise SourceChangedError(
+            f"blocks of training rows were lost, and cannot be packed anew: {gone}. "
+            "The source must stay as it is during the fit"
+        ) from error

@@ -1,0 +1,133 @@
+"""A disk that is really full, and a real limit of the address space (case 45)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.spark.filling import DISK
+
+ROOT = Path(__file__).resolve().parents[2]
+MOUNT = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
+
+
+def in_a_tmpfs(size: int, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that sees a small file system at ``folder``, which ends with it."""
+    folder.mkdir(exist_ok=True)
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare, to mount a small file system")
+    namespace = ["unshare", "--mount", "--map-root-user", "sh", "-c", MOUNT, "sh"]
+    probe = subprocess.run(
+        [*namespace, "1m", str(folder), "true"], capture_output=True, text=True, check=False
+    )
+    if probe.returncode != 0:
+        pytest.skip(f"this machine mounts no file system for a test: {probe.stderr.strip()}")
+    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
+    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    return subprocess.run(
+        [*namespace, str(size), str(folder), *command],
+        cwd=ROOT,
+        env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Give what the fits of `filling` came to."""
+    disk = tmp_path_factory.mktemp("full") / "disk"
+    done = in_a_tmpfs(DISK, disk, sys.executable, "-m", "tests.spark.filling", str(disk))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found["folder"] = str(disk)
+    return found
+
+
+def assert_released(found: dict[str, Any], expected: list[float]) -> None:
+    assert found["left"] == []
+    np.testing.assert_allclose(found["next fit"], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_case_45_full_disk_names_folder_and_bytes(fits: dict[str, Any]) -> None:
+    message = fits["disk"]["message"]
+    assert message.startswith(f"no room for training rows in {fits['folder']}")
+    assert "more bytes are needed" in message
+    assert "spark.local.dir" in message
+    assert_released(fits["disk"], fits["expected"])
+
+
+@pytest.mark.slow
+def test_case_45_address_space_names_setting_and_bytes(fits: dict[str, Any]) -> None:
+    found = fits["memory"]
+    assert found["limit"] == found["expected limit"]
+    assert "bytes cannot be mapped" in found["message"]
+    assert f"its address space of {found['limit']:,} bytes" in found["message"]
+    assert "spark.executor.pyspark.memory" in found["message"]
+    assert_released(found, fits["expected"])
+
+
+WRITE = """
+import shutil, sys
+from collections import namedtuple
+from pathlib import Path
+import numpy as np
+from sparkml_lsml.blocks import Block, files
+from sparkml_lsml.blocks.duals import write_duals
+from sparkml_lsml.errors import DiskError
+
+folder = Path(sys.argv[1]) / "fit"
+rows = Block(np.ones((1_000, 100)), np.ones(1_000))
+real = shutil.disk_usage
+# others take the room between the look at the disk and the write
+shutil.disk_usage = lambda path: namedtuple("Usage", "free")(10**12)
+writer = files.BlockWriter(folder, "float64", False)
+try:
+    while True:
+        writer.append(rows)
+except DiskError as error:
+    shutil.disk_usage = real
+    assert real(folder).free < rows.nbytes, real(folder)
+    assert error.__cause__.errno == 28, error.__cause__
+    print(error)
+writer.abort()
+assert list(Path(sys.argv[1]).iterdir()) == []
+
+writer = files.BlockWriter(folder, "float64", False)
+files.FREE_SPACE_KEPT = 0
+writer.append(rows)
+block = writer.finish().open()
+with (folder / "others").open("wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(2**16))
+    except OSError:
+        pass
+assert block.X.sum() == 100_000  # what is mapped is there
+try:
+    write_duals(block, np.zeros(10**6), 0, 1)
+except DiskError as error:
+    print(error)
+assert not list(Path(block.folder).glob("duals-*"))
+"""
+
+
+def test_case_45_disk_that_fills_up_under_a_write(tmp_path: Path) -> None:
+    """What the disk says itself, where the look at its free room came too early."""
+    disk = tmp_path / "disk"
+    done = in_a_tmpfs(8 * 2**20, disk, sys.executable, "-W", "error", "-c", WRITE, str(disk))
+    assert done.returncode == 0, done.stderr
+    rows, duals = done.stdout.splitlines()
+    assert rows.startswith(f"no room for training rows in {disk}/fit: ")
+    assert duals.startswith(f"no room for 8,000,000 bytes of dual variables in {disk}/fit/")

@@ -1,0 +1,83 @@
+"""The package as it is shipped, and spark-submit as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def submission(
+    job: str,
+    tree: dict[str, Any] | str,
+    folder: Path,
+    *arguments: str,
+    options: tuple[str, ...] = ("--master", "local[2]"),
+    **environment: str,
+) -> dict[str, Any]:
+    """Command, folder and environment of a job, for `subprocess`."""
+    conf_file = folder / f"{job}.yaml"
+    text = tree if isinstance(tree, str) else yaml.safe_dump(tree, sort_keys=False)
+    conf_file.write_text(text, encoding="utf-8")
+    command = [
+        str(Path(pyspark.__path__[0]) / "bin" / "spark-submit"),
+        *("--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
+        *("--driver-memory", "1g", "--conf", "spark.ui.enabled=false"),
+        # Small data: the time goes into starting, which compiling less makes shorter.
+        *("--driver-java-options", "-XX:TieredStopAtLevel=1"),
+        *options,
+        *(str(ROOT / "jobs" / f"{job}.py"), "--conf-file", str(conf_file), *arguments),
+    ]
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYSPARK_", "SPARK_", "COLUMNS"))
+    }
+    python = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    own = {**inherited, "SPARK_LOCAL_IP": "127.0.0.1", **python, **environment}
+    return {"args": command, "cwd": folder, "env": own}
+
+
+def submit(*arguments: Any, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run a job to its end; the arguments are those of `submission`."""
+    return subprocess.run(
+        **submission(*arguments, **settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.rstrip("\n").splitlines()[-1]
+
+
+def packaged() -> str:
+    """The zip for ``--py-files``, made by dev/package."""
+    built = subprocess.run(
+        [str(ROOT / "dev" / "package")], capture_output=True, text=True, check=True, timeout=600
+    )
+    (archive,) = [line for line in built.stdout.splitlines() if line.endswith("-py-files.zip")]
+    return archive
+
+
+def python_without_the_package(folder: Path) -> Path:
+    """Make a Python that has every installed package but ours.
+
+    A line of a .pth file puts the installed packages on its path. The .pth files among those, one
+    of which makes an editable install of ours importable, are not followed a second time.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return folder / "bin" / "python"
