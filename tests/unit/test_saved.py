@@ -180,6 +180,28 @@ def test_case_61_what_an_error_says(old: str, new: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+ONE = {"shape": [1], "sha256": ""}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"formatVersion": 0}, "format version 0"),
+        ({"arrays": {"../a": ONE}}, "an array named '../a'"),
+        ({"arrays": {"": ONE}}, "an array named ''"),
+        ({"arrays": {f"a{n}": ONE for n in range(17)}}, "17 arrays, expected at most 16"),
+        ({"arrays": {"a": {"shape": [1]}}}, "expected its shape and its sha256"),
+        ({"arrays": {"a": {"shape": [2**20, 2**20], "sha256": ""}}}, "impossible shape"),
+        ({"arrays": {"a": ONE, "b": {"shape": [2**31], "sha256": ""}}}, "impossible shape"),
+        ({"arrays": {"a": {"shape": [2**40, 0], "sha256": ""}}}, "impossible shape"),
+    ],
+)
+def test_case_63_what_an_error_says_of_metadata(entries: dict[str, Any], message: str) -> None:
+    with pytest.raises(PersistenceError) as caught:
+        saved.from_json(signed(METADATA | entries), CLASS)
+    assert message in str(caught.value)
+
+
 def test_case_61_metadata_without_end() -> None:
     line = saved.to_json(METADATA) + " " * saved.MAX_METADATA
     with pytest.raises(PersistenceError, match="longer than 16,777,216 bytes"):
