@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-import pickle
+import pickle  # nosec B403
 import re
 import time
 import uuid
@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.blocks.pack import Handle, PackSettings, Report, Task
-from sparkml_lsml.errors import BackendError, DataError, SourceChangedError
+from sparkml_lsml.errors import BackendError, DataError, SourceChangedError, without_secrets
 from sparkml_lsml.objective import LocalBlocks
 from sparkml_lsml.passes import Pass, SamplePass
 from sparkml_lsml.spark.aggregate import (
@@ -336,7 +336,8 @@ class ResidentBlocks:
 
 def _handles(rows: Iterable[Any]) -> Iterator[tuple[Handle, bytes]]:
     for row in rows:
-        yield pickle.loads(bytes(row["handle"])), bytes(row["report"])
+        # written by a task of this very fit
+        yield pickle.loads(bytes(row["handle"])), bytes(row["report"])  # nosec B301
 
 
 def _run_pass(sent: Any) -> PartitionFunction:
@@ -385,7 +386,7 @@ def _gone_source(error: Exception) -> str:
     if "FILE_NOT_EXIST" not in text and "underlying files have been updated" not in text:
         return ""
     found = re.search(r"FileNotFoundException: (.+)", text)
-    return found[1].strip() if found else "a file of the source is gone"
+    return without_secrets(found[1].strip()) if found else "a file of the source is gone"
 
 
 def _flag(sc: SparkContext, name: str) -> bool:
