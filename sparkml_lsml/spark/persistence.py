@@ -52,11 +52,12 @@ class SafeWriter(MLWriter):
         FileExistsError
             If there is something at the path and `overwrite` was not called.
         PersistenceError
-            If `load` would refuse the folder, for example because a coefficient is NaN.
+            If `load` would refuse the folder, for example because a coefficient is NaN, or the
+            error of the file system shows a password in the path.
         BackendError
             If the session is one of Spark Connect.
         """
-        with whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
+        with _hiding(path), whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
             self.saveImpl(sibling)
 
     def saveImpl(self, path: str) -> None:
@@ -203,11 +204,26 @@ def reading(path: str) -> Iterator[None]:
     except BackendError:
         raise
     except Exception as error:
-        java: Any = getattr(error, "java_exception", None)
-        found = str(error if java is None else java.toString())
-        message = f"{place} cannot be read: {without_secrets(found)}"
+        message = f"{place} cannot be read: {_reason(error)}"
         # the error of the JVM would show the secret that this one hides
         raise PersistenceError(message) from (error if place == path else None)
+
+
+@contextlib.contextmanager
+def _hiding(path: str) -> Iterator[None]:
+    """Let errors pass, except those that show a user or a password of the path."""
+    try:
+        yield
+    except Exception as error:
+        if without_secrets(str(error)) == str(error):
+            raise
+        message = f"{without_secrets(path)} cannot be written: {_reason(error)}"
+        raise PersistenceError(message) from None
+
+
+def _reason(error: Exception) -> str:
+    java: Any = getattr(error, "java_exception", None)
+    return without_secrets(str(error if java is None else java.toString()))
 
 
 def _name(kind: type[Any]) -> str:

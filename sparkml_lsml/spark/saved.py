@@ -187,7 +187,7 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    if len(text) > 19 or abs(value := int(text)) >= 2**63:
+    if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
         raise PersistenceError(f"holds the integer {shown(text)}, which is too large")
     return value
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark import paths
 from sparkml_lsml.spark import saved as saved_format
+from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
 from tests.spark.helpers import (
     ESTIMATORS,
     binary_rows,
@@ -835,3 +837,20 @@ def test_case_64_paths_in_metadata(spark: SparkSession, saved: Path, name: str) 
     change(saved, arrays=metadata_of(saved)["arrays"] | {name: {"shape": [1], "sha256": ""}})
     with refused(spark, str(saved), name):
         LogisticRegressionModel.load(str(saved))
+
+
+@pytest.mark.parametrize("what", ["save", "load", "load a search"])
+def test_case_67_a_password_in_a_path(
+    spark: SparkSession, models: dict[str, Any], what: str
+) -> None:
+    """Nothing listens there; Hadoop's own error names the path as it is."""
+    path = "ftp://key:s3cr3t@127.0.0.1:1/model"
+    calls = {
+        "save": lambda: models["svc"].save(path),
+        "load": lambda: LinearSVCModel.load(path),
+        "load a search": lambda: OurCrossValidator.load(path),
+    }
+    with pytest.raises(PersistenceError, match=r"ftp://\*\*\*@127\.0\.0\.1:1/model") as caught:
+        calls[what]()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "s3cr3t" not in shown

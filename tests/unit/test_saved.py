@@ -202,6 +202,18 @@ def test_case_63_what_an_error_says_of_metadata(entries: dict[str, Any], message
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), -3159064004533639301, 1e308, -5e-324])
+def test_case_61_numbers_that_are_kept(number: float) -> None:
+    line = saved.to_json(METADATA | {"paramMap": {"seed": number}})
+    assert saved.from_json(line.encode(), CLASS)["paramMap"] == {"seed": number}
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_case_61_integers_that_are_refused(number: int) -> None:
+    with pytest.raises(PersistenceError, match="too large"):
+        saved.to_json(METADATA | {"paramMap": {"seed": number}})
+
+
 def test_case_61_metadata_without_end() -> None:
     line = saved.to_json(METADATA) + " " * saved.MAX_METADATA
     with pytest.raises(PersistenceError, match="longer than 16,777,216 bytes"):
