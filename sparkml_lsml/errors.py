@@ -1,5 +1,21 @@
 """Errors of the package: each says what was found, what was expected, and what to do."""
 
+import re
+
+_USER_INFO = re.compile(r"(?<=://)[^/?#\s\"']*@")
+"""Everything between :// and the last @ before the path: user, or user:password."""
+
+
+def without_secrets(text: str) -> str:
+    """A path, or a message that names one, without the user and the password of its URIs.
+
+    Examples
+    --------
+    >>> without_secrets("nothing at s3a://key:secret@bucket/model")
+    'nothing at s3a://***@bucket/model'
+    """
+    return _USER_INFO.sub("***@", text)
+
 
 class SparkMLError(Exception):
     """Base class of the errors that are neither a wrong value nor a wrong type."""

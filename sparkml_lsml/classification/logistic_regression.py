@@ -360,6 +360,8 @@ class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationM
     interceptVector : DenseVector of length 1 or classes
     """
 
+    _most_outputs: ClassVar[int] = MAX_COEFFICIENTS
+
     def __init__(
         self,
         coefficients: Array,
@@ -373,7 +375,7 @@ class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationM
                 f"{len(self._intercepts)} intercepts do not fit {numClasses} classes: expected one "
                 "for two classes, or one for each"
             )
-        self._classes = numClasses
+        self._classes = int(numClasses)
 
     @property
     def numClasses(self) -> int:
@@ -421,9 +423,15 @@ class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationM
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         if len(self._intercepts) == 1:
             return _BinaryFinish(float(self.getThreshold()))
-        if self.isDefined(self.thresholds):
-            return _MultinomialFinish(np.asarray(self.getOrDefault(self.thresholds)))
-        return _MultinomialFinish(None)
+        if not self.isDefined(self.thresholds):
+            return _MultinomialFinish(None)
+        thresholds = np.asarray(self.getOrDefault(self.thresholds))
+        if len(thresholds) != self.numClasses:
+            raise ParamError(
+                f"thresholds has {len(thresholds)} entries, expected one for each of the "
+                f"{self.numClasses} classes"
+            )
+        return _MultinomialFinish(thresholds)
 
     def _saved_facts(self) -> dict[str, Any]:
         return {"numClasses": self._classes}
@@ -432,4 +440,4 @@ class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationM
     def _from_saved(
         cls, arrays: dict[str, Array], facts: dict[str, Any]
     ) -> "LogisticRegressionModel":
-        return cls(arrays["coefficients"], arrays["intercepts"], int(facts["numClasses"]))
+        return cls(arrays["coefficients"], arrays["intercepts"], facts["numClasses"])

@@ -17,9 +17,11 @@ from sparkml_lsml.classification.logistic_regression import (
     LogisticRegression,
 )
 from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.spark.composite import check_classes
 from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.fitting import Member
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
+from sparkml_lsml.spark.persistence import reading
 from sparkml_lsml.spark.scoring import Scorer, add_scores
 from sparkml_lsml.spark.training import Training
 
@@ -192,8 +194,25 @@ class _Reader(MLReader[Any]):
         self._owner, self._reader = owner, reader
 
     def load(self, path: str) -> Any:
-        """Load from a path."""
-        found = self._reader.load(path)
-        models = [found.models] if isinstance(found, mllib.OneVsRestModel) else []
-        made = self._owner(*models)._resetUid(found.uid)
-        return found._copyValues(made)
+        """Load from a path.
+
+        Raises
+        ------
+        PersistenceError
+            If the folder holds another class, names one that is neither MLlib's, nor ours, nor
+            imported already, or is damaged.
+        BackendError
+            If the session is one of Spark Connect.
+        """
+        name = self._owner.__name__
+        theirs = f"spark.ml.classification.{name}"
+        check_classes(
+            self.sparkSession,
+            path,
+            (f"{self._owner.__module__}.{name}", f"py{theirs}", f"org.apache.{theirs}"),
+        )
+        with reading(path):
+            found = self._reader.load(path)
+            models = [found.models] if isinstance(found, mllib.OneVsRestModel) else []
+            made = self._owner(*models)._resetUid(found.uid)
+            return found._copyValues(made)

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from sparkml_lsml.errors import without_secrets
+
 MASK = "***"
 
 _REFERENCE = re.compile(r"\$\{env:([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Everything between :// and the last @ before the path: user, or user:password.
-_USER_INFO = re.compile(r"(?<=://)[^/?#\s\"']*@")
 _PASSWORD_IN_URI = re.compile(r"://[^/?#]*:[^/?#]*@")
 _ASSIGNMENT = re.compile(
     r"(?i)([\w.\-]*(?:passw(?:or)?d|pwd|secret|token|credentials?|(?:access|account|api|secret)"
@@ -126,7 +126,7 @@ def public(value: Any, *, options: bool = False) -> Any:
     if isinstance(value, list | tuple):
         return [public(item, options=options) for item in value]
     if isinstance(value, str):
-        return _ASSIGNMENT.sub(rf"\g<1>{MASK}", _USER_INFO.sub(f"{MASK}@", value))
+        return _ASSIGNMENT.sub(rf"\g<1>{MASK}", without_secrets(value))
     return value
 
 
@@ -167,7 +167,7 @@ class Redactor:
         """Return the text without secrets."""
         for pattern, shown in self._patterns:
             text = pattern.sub(lambda _, shown=shown: shown, text)  # type: ignore[misc]
-        text = _USER_INFO.sub(f"{MASK}@", text)
+        text = without_secrets(text)
         return _ASSIGNMENT.sub(lambda match: match[1] + MASK, text)
 
 

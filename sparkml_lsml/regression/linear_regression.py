@@ -272,7 +272,9 @@ class LinearRegressionModel(LinearModel, _Params, RegressionModel):
         summary: LinearRegressionTrainingSummary | None = None,
     ) -> None:
         super().__init__(coefficients, intercepts, summary)
-        self._scale = scale
+        if not 0.0 < scale < float("inf"):
+            raise ValueError(f"scale={scale!r}: expected a finite number greater than 0")
+        self._scale = float(scale)
 
     @property
     def coefficients(self) -> DenseVector:
@@ -299,4 +301,4 @@ class LinearRegressionModel(LinearModel, _Params, RegressionModel):
     def _from_saved(
         cls, arrays: dict[str, Array], facts: dict[str, Any]
     ) -> "LinearRegressionModel":
-        return cls(arrays["coefficients"], arrays["intercepts"], float(facts["scale"]))
+        return cls(arrays["coefficients"], arrays["intercepts"], facts["scale"])

@@ -2,7 +2,7 @@
 
 import re
 
-from sparkml_lsml.errors import DiskError, SourceChangedError
+from sparkml_lsml.errors import DiskError, SourceChangedError, without_secrets
 
 
 def raise_for_disk(error: Exception) -> None:
@@ -20,7 +20,7 @@ def raise_for_source(error: Exception) -> None:
     # the class of the error since Spark 4, and the words of Spark 3
     if "FILE_NOT_EXIST" in text or "underlying files have been updated" in text:
         found = re.search(r"FileNotFoundException: (.+)", text)
-        gone = found[1].strip() if found else "a file of the source is gone"
+        gone = without_secrets(found[1].strip()) if found else "a file of the source is gone"
         raise SourceChangedError(
             f"blocks of training rows were lost, and cannot be packed anew: {gone}. "
             "The source must stay as it is during the fit"

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.errors import PersistenceError
+from sparkml_lsml.errors import PersistenceError, without_secrets
 from sparkml_lsml.solvers.base import Run
 from sparkml_lsml.solvers.checkpoint import read_run, write_run
 from sparkml_lsml.spark.fingerprint import Fingerprint, differences
@@ -126,7 +126,7 @@ class Checkpoints:
                     "%s: the checkpoint %s is of another fit and is not used: %s. Remove it if "
                     "that fit is not to be resumed",
                     self._name,
-                    other,
+                    without_secrets(other),
                     "; ".join(differences(found, fingerprint)),
                 )
 
@@ -137,8 +137,9 @@ class Checkpoints:
             files, hadoop = file_system(self._spark, probe)
             files.delete(hadoop, False)
         except Exception as error:
+            folder = without_secrets(self._folder)
             raise PersistenceError(
-                f"{self._name}: checkpointDir={self._folder!r} cannot be written to: "
+                f"{self._name}: checkpointDir={folder!r} cannot be written to: "
                 f"{_reason(error)}. Expected a folder with the right to write, on a file system "
                 "that Hadoop knows"
             ) from error
@@ -194,7 +195,7 @@ class Checkpoint:
                 "on; the checkpoint before it is kept",
                 self._name,
                 run.iteration,
-                self.path,
+                without_secrets(self.path),
                 _reason(error),
             )
 
@@ -216,6 +217,7 @@ class Checkpoint:
         if not found:
             return None
         path = f"{self.path}/{found[-1]}"
+        shown = without_secrets(path)
         try:
             with _fetched(self._spark, path) as file:
                 run = read_run(file, solvers)
@@ -223,11 +225,11 @@ class Checkpoint:
                 raise ValueError(f"it is not of {size} coefficients a model")
         except Exception as error:
             raise PersistenceError(
-                f"{self._name}: the checkpoint {path} cannot be resumed from: {_reason(error)}. "
-                f"Remove {self.path} to begin anew"
+                f"{self._name}: the checkpoint {shown} cannot be resumed from: {_reason(error)}. "
+                f"Remove {without_secrets(self.path)} to begin anew"
             ) from error
         self._written = run.iteration
-        log.warning("%s: resumed at iteration %d from %s", self._name, run.iteration, path)
+        log.warning("%s: resumed at iteration %d from %s", self._name, run.iteration, shown)
         return run
 
     def remove(self) -> None:
@@ -239,7 +241,7 @@ class Checkpoint:
             log.warning(
                 "%s: the checkpoint %s could not be removed: %s. Remove it by hand",
                 self._name,
-                self.path,
+                without_secrets(self.path),
                 _reason(error),
             )
 
@@ -263,7 +265,8 @@ def _read_fingerprint(spark: SparkSession, folder: str) -> Fingerprint | None:
             return Fingerprint.from_json(file.read().decode())
     except Exception as error:
         raise PersistenceError(
-            f"{path} cannot be read: {_reason(error)}. Remove {folder} to begin anew"
+            f"{without_secrets(path)} cannot be read: {_reason(error)}. Remove "
+            f"{without_secrets(folder)} to begin anew"
         ) from error
 
 
@@ -314,4 +317,5 @@ def _reason(error: Exception) -> str:
     """The first line of an error, of the JVM's own where it comes from there."""
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else f"{error}"
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    lines = without_secrets(text).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

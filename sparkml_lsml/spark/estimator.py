@@ -86,6 +86,9 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         model._resetUid(self.uid)
         self._copyValues(model)
 
+    def _check_loaded(self) -> None:
+        self._normalise()
+
     def _task(self) -> Task:
         """Which labels are valid; each estimator defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _task")
@@ -208,6 +211,8 @@ class LinearModel(Params, SafeReadWrite):
     summary : TrainingSummary, optional
     """
 
+    _most_outputs: ClassVar[int] = 1
+
     def __init__(
         self, coefficients: Array, intercepts: Array, summary: TrainingSummary | None = None
     ) -> None:
@@ -216,10 +221,11 @@ class LinearModel(Params, SafeReadWrite):
         self._intercepts = np.asarray(intercepts, dtype=np.float64)
         self._summary = summary
         shape, outputs = self._coefficients.shape, self._intercepts.shape
-        if len(shape) != 2 or outputs != shape[:1]:
+        if len(shape) != 2 or outputs != shape[:1] or not 1 <= shape[0] <= self._most_outputs:
+            most = "1 or more" if self._most_outputs > 1 else "1"
             raise ValueError(
                 f"coefficients of shape {shape} and intercepts of shape {outputs} do not fit: "
-                "expected (outputs, features) and (outputs,)"
+                f"expected (outputs, features) and (outputs,), with {most} outputs"
             )
 
     @property
@@ -283,6 +289,11 @@ class LinearModel(Params, SafeReadWrite):
     def predict(self, value: Vector) -> float:
         """Prediction for one vector of features."""
         return float(self._score_one(value, "prediction"))
+
+    def _check_loaded(self) -> None:
+        checked: Any = self  # every model has the Params of its estimator
+        checked._normalise()
+        self._finish()
 
     def _saved_arrays(self) -> dict[str, Array]:
         return {"coefficients": self._coefficients, "intercepts": self._intercepts}

@@ -1,16 +1,27 @@
-"""Files on any Hadoop file system, put in place whole."""
+"""Files on any Hadoop file system: read up to a bound, and put in place whole."""
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from pyspark.sql import SparkSession
 
+from sparkml_lsml.errors import PersistenceError, without_secrets
+from sparkml_lsml.spark.saved import StoredColumn
+from sparkml_lsml.spark.session import classic
+
 
 def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
-    """The Hadoop file system of a path, and the path as it knows it."""
-    sc = spark.sparkContext
+    """The Hadoop file system of a path, and the path as it knows it.
+
+    Raises
+    ------
+    BackendError
+        If the session is one of Spark Connect, which cannot ask a file system.
+    """
+    sc = classic(spark)
     hadoop = sc._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
     return hadoop.getFileSystem(sc._jsc.hadoopConfiguration()), hadoop
 
@@ -45,7 +56,75 @@ def rename(spark: SparkSession, source: str, target: str) -> None:
     """
     files, hadoop = file_system(spark, source)
     if not files.rename(hadoop, file_system(spark, target)[1]):
-        raise OSError(f"{source} could not be renamed to {target}: check the rights of the folder")
+        raise OSError(
+            f"{without_secrets(source)} could not be renamed to {without_secrets(target)}: check "
+            "the rights of the folder"
+        )
+
+
+def only_file(spark: SparkSession, folder: str) -> str:
+    """The one file that a folder holds, beside those which Spark hides.
+
+    Raises
+    ------
+    PersistenceError
+        If there are several files, none, or a folder.
+    """
+    files, hadoop = file_system(spark, folder)
+    found = [
+        entry
+        for entry in files.listStatus(hadoop)
+        if not str(entry.getPath().getName()).startswith(("_", "."))
+    ]
+    if len(found) != 1 or not found[0].isFile():
+        raise PersistenceError(
+            f"holds {sum(entry.isFile() for entry in found)} files and "
+            f"{sum(not entry.isFile() for entry in found)} folders, expected one file: the folder "
+            "is damaged"
+        )
+    return str(found[0].getPath().toString())
+
+
+def without_globs(path: str) -> str:
+    """A path as Spark's readers take it, who read brackets, stars and the like as a pattern."""
+    return re.sub(r"([{}\[\]*?\\])", r"\\\1", path)
+
+
+def first_bytes(spark: SparkSession, path: str, most: int) -> bytes:
+    """A file as it is stored, or its first ``most`` bytes."""
+    files, hadoop = file_system(spark, path)
+    stream = files.open(hadoop)
+    try:
+        return bytes(stream.readNBytes(most))
+    finally:
+        stream.close()
+
+
+def parquet_columns(spark: SparkSession, path: str) -> list[StoredColumn]:
+    """What the footer of a Parquet file says of its columns, each once a row group."""
+    sc = classic(spark)
+    jvm: Any = sc._jvm
+    files, hadoop = file_system(spark, path)
+    length = int(files.getFileStatus(hadoop).getLen())
+    conf = sc._jsc.hadoopConfiguration()
+    parquet = jvm.org.apache.parquet.hadoop
+    reader = parquet.ParquetFileReader.open(parquet.util.HadoopInputFile.fromPath(hadoop, conf))
+    try:
+        return [
+            StoredColumn(
+                path=str(column.getPath().toDotString()),
+                kind=str(column.getPrimitiveType().getPrimitiveTypeName().toString()),
+                codec=str(column.getCodec().toString()),
+                rows=int(block.getRowCount()),
+                values=int(column.getValueCount()),
+                nbytes=int(column.getTotalSize()),
+                inside=0 <= column.getStartingPos() <= length - column.getTotalSize(),
+            )
+            for block in reader.getFooter().getBlocks()
+            for column in block.getColumns()
+        ]
+    finally:
+        reader.close()
 
 
 @contextlib.contextmanager
@@ -63,7 +142,7 @@ def whole(spark: SparkSession, path: str, overwrite: bool) -> Iterator[str]:
     path = path.rstrip("/") or path
     if not overwrite and exists(spark, path):
         raise FileExistsError(
-            f"{path} is there already: choose another path, or overwrite it "
+            f"{without_secrets(path)} is there already: choose another path, or overwrite it "
             "(write().overwrite().save(path), or overwrite: true in a job)"
         )
     mark = uuid.uuid4().hex[:12]

@@ -2,34 +2,35 @@
 
 A saved folder holds ``metadata/`` with one line of JSON, in the form that Spark's pipelines read,
 and for a model ``data/`` with its arrays as Parquet rows (name, chunk, values). The metadata is
-written last, and the folder is renamed into place as a whole.
+written last, and the folder is renamed into place as a whole. What may be in them, and how it is
+checked, is in `sparkml_lsml.spark.saved`.
 """
 
+import contextlib
 import json
-import math
 import time
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyspark
 from pyspark.ml.linalg import Matrix, Vector
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.errors import PersistenceError
+from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
+from sparkml_lsml.spark import saved
 from sparkml_lsml.spark.matrices import from_json, to_json
-from sparkml_lsml.spark.paths import exists, whole
+from sparkml_lsml.spark.paths import (
+    exists,
+    first_bytes,
+    only_file,
+    parquet_columns,
+    whole,
+    without_globs,
+)
 
-FORMAT_VERSION = 1
-CHUNK = 1_000_000
-MAX_VALUES = 2**31
-"""Numbers in an array, at most: beyond it a saved shape is taken for damage."""
-
-Arrays = dict[str, npt.NDArray[np.float64]]
 Owner = TypeVar("Owner", bound="SafeReadWrite")
-
-SCHEMA = "name string, chunk int, values array<double>"
 
 
 class SafeWriter(MLWriter):
@@ -52,38 +53,44 @@ class SafeWriter(MLWriter):
         ------
         FileExistsError
             If there is something at the path and `overwrite` was not called.
+        PersistenceError
+            If `load` would refuse the folder, for example because a coefficient is NaN, or the
+            error of the file system shows a password in the path.
+        BackendError
+            If the session is one of Spark Connect.
         """
-        with whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
+        with _hiding(path), whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
             self.saveImpl(sibling)
 
     def saveImpl(self, path: str) -> None:
         """Write arrays, then metadata, into an empty folder."""
         spark: SparkSession = self.sparkSession
         instance = self._instance
-        arrays: Arrays = instance._saved_arrays() if hasattr(instance, "_saved_arrays") else {}
-        facts = instance._saved_facts() if hasattr(instance, "_saved_facts") else {}
+        arrays, facts = _content(instance)
+        for name, values in arrays.items():
+            if np.isnan(values).any():
+                raise PersistenceError(f"{instance.uid}: NaN in '{name}', expected numbers")
+        line = saved.to_json(
+            {
+                "class": _name(type(instance)),
+                "timestamp": int(time.time() * 1000),
+                "sparkVersion": pyspark.__version__,
+                "uid": instance.uid,
+                "paramMap": {p.name: _plain(v) for p, v in instance._paramMap.items()},
+                "defaultParamMap": {
+                    p.name: _plain(v) for p, v in instance._defaultParamMap.items()
+                },
+                "formatVersion": saved.FORMAT_VERSION,
+                "arrays": saved.declare(arrays),
+                "facts": facts,
+            }
+        )
+        # the reader takes plain files only, whatever the session's settings say
         if arrays:
-            rows = [
-                (name, chunk, flat[start : start + CHUNK].tolist())
-                for name, values in arrays.items()
-                for flat in [np.ascontiguousarray(values, dtype=np.float64).reshape(-1)]
-                for chunk, start in enumerate(range(0, max(len(flat), 1), CHUNK))
-            ]
-            frame = spark.createDataFrame(rows, SCHEMA)
-            frame.coalesce(1).write.parquet(f"{path}/data")
-        metadata = {
-            "class": f"{type(instance).__module__}.{type(instance).__name__}",
-            "timestamp": int(time.time() * 1000),
-            "sparkVersion": pyspark.__version__,
-            "uid": instance.uid,
-            "paramMap": {p.name: _plain(v) for p, v in instance._paramMap.items()},
-            "defaultParamMap": {p.name: _plain(v) for p, v in instance._defaultParamMap.items()},
-            "formatVersion": FORMAT_VERSION,
-            "arrays": {name: list(values.shape) for name, values in arrays.items()},
-            "facts": facts,
-        }
-        line = spark.createDataFrame([(json.dumps(metadata),)], "value string")
-        line.coalesce(1).write.text(f"{path}/metadata")
+            frame = spark.createDataFrame(list(saved.chunks(arrays)), saved.SCHEMA)
+            frame.coalesce(1).write.option("compression", "none").parquet(f"{path}/data")
+        text = spark.createDataFrame([(line,)], "value string")
+        text.coalesce(1).write.option("compression", "none").text(f"{path}/metadata")
 
 
 def _plain(value: Any) -> Any:
@@ -119,104 +126,125 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         Raises
         ------
         PersistenceError
-            If the folder holds another class, a newer format, unknown Params, or damaged arrays.
+            If the folder holds another class, a newer format, unknown Params, or anything else
+            than a save wrote.
+        BackendError
+            If the session is one of Spark Connect.
         """
         spark: SparkSession = self.sparkSession
-        metadata = self._metadata(spark, path)
-        arrays = _read_arrays(spark, path, metadata.get("arrays", {}))
+        path = path.rstrip("/") or path
+        with reading(f"{path}/metadata"):
+            metadata = saved.from_json(read_metadata(spark, path), _name(self._owner))
+        arrays: saved.Arrays = {}
+        if metadata["arrays"]:
+            with reading(f"{path}/data"):
+                if not exists(spark, f"{path}/data"):
+                    raise PersistenceError("is missing: the folder is damaged")
+                file = only_file(spark, f"{path}/data")
+                saved.check_stored(parquet_columns(spark, file), metadata["arrays"])
+                frame = spark.read.schema(saved.SCHEMA).parquet(without_globs(file))
+                arrays = saved.join(frame.toLocalIterator(), metadata["arrays"])
+        with reading(path):
+            return self._make(metadata, arrays)
+
+    def _make(self, metadata: dict[str, Any], arrays: saved.Arrays) -> Owner:
         owner: Any = self._owner
-        if arrays or hasattr(owner, "_from_saved"):
-            try:
-                instance = owner._from_saved(arrays, metadata.get("facts", {}))
-            except (KeyError, TypeError, ValueError) as error:
-                raise PersistenceError(
-                    f"{path} holds no {self._owner.__name__}: {error!r}: the folder is damaged"
-                ) from error
-        else:
-            instance = owner()
-        instance._resetUid(metadata["uid"])
-        for defaults, key in ((True, "defaultParamMap"), (False, "paramMap")):
-            for name, value in metadata.get(key, {}).items():
-                if not instance.hasParam(name):
-                    raise PersistenceError(
-                        f"{path} has the Param '{name}', which {self._owner.__name__} does not "
-                        "know: it was saved by another version, or is damaged"
-                    )
-                if isinstance(value, dict):
-                    value = from_json(value)
-                if defaults:
-                    instance._setDefault(**{name: value})
-                else:
-                    instance._set(**{name: value})
+        facts = metadata["facts"]
+        try:
+            model = hasattr(owner, "_from_saved")
+            instance = owner._from_saved(arrays, facts) if model else owner()
+            # what was loaded is what would be saved: nothing is left over, or was converted
+            kept, known = _content(instance)
+            shapes = {name: list(values.shape) for name, values in kept.items()}
+            declared = {name: entry["shape"] for name, entry in metadata["arrays"].items()}
+            if shapes != declared or _canonical(known) != _canonical(facts):
+                raise ValueError(
+                    f"found arrays {declared} and facts {facts}, expected {shapes} and {known}"
+                )
+            instance._resetUid(metadata["uid"])
+            for defaults, key in ((True, "defaultParamMap"), (False, "paramMap")):
+                for name, value in metadata[key].items():
+                    if not instance.hasParam(name):
+                        raise ValueError(f"it has no Param {saved.shown(name)}")
+                    if isinstance(value, dict):
+                        value = from_json(value)
+                    if defaults:
+                        instance._setDefault(**{name: value})
+                    else:
+                        instance._set(**{name: value})
+            instance._check_loaded()
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise PersistenceError(
+                f"holds no {owner.__name__} of this version: {saved.shown(error)}. It was saved by "
+                "another version, or is damaged"
+            ) from error
         result: Owner = instance
         return result
 
-    def _metadata(self, spark: SparkSession, path: str) -> dict[str, Any]:
-        if not exists(spark, f"{path}/metadata"):
-            raise PersistenceError(
-                f"there is no saved {self._owner.__name__} at {path}: expected a folder with "
-                "metadata, which a save writes last"
-            )
-        row = spark.read.text(f"{path}/metadata").first()
-        try:
-            metadata = json.loads(row[0]) if row is not None else None
-        except json.JSONDecodeError as error:
-            raise PersistenceError(f"{path}/metadata is not JSON: {error}") from error
-        if not isinstance(metadata, dict) or not isinstance(metadata.get("uid"), str):
-            raise PersistenceError(f"{path}/metadata is empty or not a saved model")
-        expected = f"{self._owner.__module__}.{self._owner.__name__}"
-        if metadata.get("class") != expected:
-            raise PersistenceError(
-                f"{path} holds a {metadata.get('class')}, expected a {expected}: load it with the "
-                "class that saved it"
-            )
-        version = metadata.get("formatVersion")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise PersistenceError(
-                f"{path} has format version {version}, this package reads up to "
-                f"{FORMAT_VERSION}: install a newer sparkml_lsml"
-            )
-        for key in ("arrays", "facts", "paramMap", "defaultParamMap"):
-            if not isinstance(metadata.get(key, {}), dict):
-                raise PersistenceError(f"{path}/metadata: {key} is damaged: expected an object")
-        return metadata
 
+def read_metadata(spark: SparkSession, path: str) -> bytes:
+    """The metadata of a saved folder, unchecked, and no more of them than may be there.
 
-def _read_arrays(spark: SparkSession, path: str, shapes: dict[str, Any]) -> Arrays:
-    """The arrays of a model; every size is checked before anything is allocated."""
-    for name, shape in shapes.items():
-        good = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-        if not good or math.prod(shape) > MAX_VALUES:
-            raise PersistenceError(f"{path}: array '{name}' has the impossible shape {shape}")
-    if not shapes:
-        return {}
-    if not exists(spark, f"{path}/data"):
-        raise PersistenceError(f"{path}/data is missing: the folder is damaged")
-    frame = spark.read.schema(SCHEMA).parquet(f"{path}/data")
-    sizes: dict[str, int] = {}
-    for name, number in frame.selectExpr("name", "size(values)").toLocalIterator():
-        sizes[name] = sizes.get(name, 0) + max(int(number or 0), 0)
-    expected = {name: math.prod(shape) for name, shape in shapes.items()}
-    if sizes != expected:
+    Raises
+    ------
+    PersistenceError
+        If there are none.
+    """
+    if not exists(spark, f"{path}/metadata"):
         raise PersistenceError(
-            f"{path}/data holds arrays of {sizes} numbers, expected {expected}: the folder is "
-            "damaged"
+            "is missing, so there is no saved model: expected a folder with metadata, which a save "
+            "writes last"
         )
-    arrays = {name: np.zeros(size) for name, size in expected.items()}
-    filled, chunks = dict.fromkeys(arrays, 0), dict.fromkeys(arrays, 0)
-    for name, chunk, values in frame.orderBy("name", "chunk").toLocalIterator():
-        if values is None or chunk != chunks[name]:
-            raise PersistenceError(
-                f"{path}/data: chunk {chunks[name]} of array '{name}' is missing, found chunk "
-                f"{chunk}: the folder is damaged"
-            )
-        chunks[name] += 1
-        part = np.asarray(values, dtype=np.float64)
-        if np.isnan(part).any():
-            raise PersistenceError(f"{path}: array '{name}' holds NaN: the folder is damaged")
-        arrays[name][filled[name] : filled[name] + len(part)] = part
-        filled[name] += len(part)
-    return {name: values.reshape(shapes[name]) for name, values in arrays.items()}
+    file = only_file(spark, f"{path}/metadata")
+    return first_bytes(spark, file, saved.MAX_METADATA + 1)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Name the path in every error, and turn those of Spark and the file system into ours."""
+    place = without_secrets(path)
+    try:
+        yield
+    except PersistenceError as error:
+        raise PersistenceError(f"{place} {error}") from error.__cause__
+    except BackendError:
+        raise
+    except Exception as error:
+        message = f"{place} cannot be read: {_reason(error)}"
+        # the error of the JVM would show the secret that this one hides
+        raise PersistenceError(message) from (error if place == path else None)
+
+
+@contextlib.contextmanager
+def _hiding(path: str) -> Iterator[None]:
+    """Let errors pass, except those that show a user or a password of the path."""
+    try:
+        yield
+    except Exception as error:
+        if without_secrets(str(error)) == str(error):
+            raise
+        message = f"{without_secrets(path)} cannot be written: {_reason(error)}"
+        raise PersistenceError(message) from None
+
+
+def _reason(error: Exception) -> str:
+    java: Any = getattr(error, "java_exception", None)
+    return without_secrets(str(error if java is None else java.toString()))
+
+
+def _name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def _content(instance: Any) -> tuple[saved.Arrays, dict[str, Any]]:
+    """What is saved of an instance beside its Params."""
+    arrays = instance._saved_arrays() if hasattr(instance, "_saved_arrays") else {}
+    return arrays, instance._saved_facts() if hasattr(instance, "_saved_facts") else {}
+
+
+def _canonical(facts: dict[str, Any]) -> str:
+    # 2, 2.0 and true are equal in Python, and different here
+    return json.dumps(facts, sort_keys=True)
 
 
 class SafeReadWrite(MLReadable[Any], MLWritable):
@@ -230,3 +258,6 @@ class SafeReadWrite(MLReadable[Any], MLWritable):
     def read(cls) -> SafeReader[Any]:
         """A reader that accepts this very class only."""
         return SafeReader(cls)
+
+    def _check_loaded(self) -> None:
+        """Raise a ValueError where Params that were loaded do not fit, or fit no such model."""

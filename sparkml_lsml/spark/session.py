@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from pyspark import SparkContext
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 import sparkml_lsml
 from sparkml_lsml.errors import BackendError
@@ -32,12 +32,22 @@ def context(dataset: DataFrame) -> SparkContext:
     BackendError
         If the frame belongs to a Spark Connect session, which has no context.
     """
-    session = dataset.sparkSession
+    return classic(dataset.sparkSession)
+
+
+def classic(session: SparkSession) -> SparkContext:
+    """The Spark context of a session.
+
+    Raises
+    ------
+    BackendError
+        If it is a session of Spark Connect, which has no context.
+    """
     found = getattr(session, "_sc", None)
     if not isinstance(found, SparkContext):
         raise BackendError(
-            f"the frame belongs to a {type(session).__module__} session (Spark Connect), which "
-            "has no RDDs: run the fit in a classic session, for example with spark-submit"
+            f"found a session of {type(session).__module__} (Spark Connect), which has neither "
+            "RDDs nor a JVM: expected a classic session. Start one, for example with spark-submit"
         )
     return found
 

@@ -4,8 +4,10 @@ from typing import Any, Generic, TypeVar
 
 from pyspark.ml.tuning import _ValidatorSharedReadWrite
 from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader
+from pyspark.sql import SparkSession
 
-from sparkml_lsml.errors import PersistenceError
+from sparkml_lsml.spark.composite import check_classes
+from sparkml_lsml.spark.persistence import reading
 
 Search = TypeVar("Search", bound=MLReadable[Any])
 
@@ -13,8 +15,8 @@ Search = TypeVar("Search", bound=MLReadable[Any])
 class SearchReader(MLReader[Search], Generic[Search]):
     """Reader of a search.
 
-    Its estimator and its evaluator are of the classes that the folder names, as with MLlib's
-    reader.
+    Its estimator and its evaluator are of classes that the caller may be expected to know; see
+    `sparkml_lsml.spark.composite.check_classes`.
 
     Parameters
     ----------
@@ -32,21 +34,22 @@ class SearchReader(MLReader[Search], Generic[Search]):
         Raises
         ------
         PersistenceError
-            If the folder holds another class.
+            If the folder holds another class, names one that is neither MLlib's, nor ours, nor
+            imported already, or is damaged.
+        BackendError
+            If the session is one of Spark Connect.
         """
+        spark: SparkSession = self.sparkSession
         name = self._owner.__name__
-        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
         own, mllib = f"{self._owner.__module__}.{name}", f"pyspark.ml.tuning.{name}"
-        if metadata["class"] not in (own, mllib, f"org.apache.spark.ml.tuning.{name}"):
-            raise PersistenceError(
-                f"{path} holds a {metadata['class']}, expected a {own} or MLlib's {name}: load it "
-                "with the class that saved it"
-            )
+        expected = (own, mllib, f"org.apache.spark.ml.tuning.{name}")
+        metadata = check_classes(spark, path, expected)
         # MLlib takes param maps of a class that is not its own for those that the JVM writes
         written = {**metadata, "class": mllib} if metadata["class"] == own else metadata
-        _, estimator, evaluator, maps = _ValidatorSharedReadWrite.load(path, self.sc, written)
-        search = self._owner(estimator=estimator, estimatorParamMaps=maps, evaluator=evaluator)
-        search._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(search, metadata, skipParams=["estimatorParamMaps"])
+        with reading(path):
+            _, estimator, evaluator, maps = _ValidatorSharedReadWrite.load(path, spark, written)
+            search = self._owner(estimator=estimator, estimatorParamMaps=maps, evaluator=evaluator)
+            search._resetUid(metadata["uid"])
+            DefaultParamsReader.getAndSetParams(search, metadata, skipParams=["estimatorParamMaps"])
         loaded: Search = search
         return loaded

@@ -354,8 +354,9 @@ def test_case_48_not_writable(rows: DataFrame, file_in_the_way: Path, monkeypatc
 
 
 def test_case_48_no_such_file_system(rows: DataFrame) -> None:
-    with pytest.raises(PersistenceError, match="nowhere"):
-        LinearSVC(checkpointDir="nowhere://host/folder").fit(rows)
+    with pytest.raises(PersistenceError, match="nowhere") as caught:
+        LinearSVC(checkpointDir="nowhere://key:hunter2@host/folder").fit(rows)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_case_48_not_writable_later(

@@ -1,0 +1,120 @@
+"""Folders that hold others, such as a search or a one-vs-rest model: looked through before loading.
+
+MLlib's readers import whatever class a folder names, and that runs code of whoever wrote the
+folder. So every metadata below a folder is read first.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pyspark.ml.param import Params
+from pyspark.sql import SparkSession
+
+from sparkml_lsml.errors import PersistenceError
+from sparkml_lsml.spark import saved
+from sparkml_lsml.spark.paths import file_system
+from sparkml_lsml.spark.persistence import read_metadata, reading
+
+MAX_FOLDERS = 100_000
+"""Saved folders in one, at most."""
+
+_PACKAGES = ("pyspark.ml.", "org.apache.spark.ml.", "sparkml_lsml.")
+
+
+def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> dict[str, Any]:
+    """Metadata of a folder in which no other classes are named than may be imported.
+
+    Those are classes of ``pyspark.ml``, of Spark itself and of this package, and subclasses of
+    `Params` whose module the caller has imported already.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    path : str
+    expected : tuple of str
+        Classes that the folder itself may be of.
+
+    Raises
+    ------
+    PersistenceError
+        If the folder is of another class, holds one that may not be imported, or has metadata
+        that are damaged or lead out of the folder.
+    """
+    path = path.rstrip("/") or path
+    folders = 0
+    for folder in _folders(spark, path):
+        folders += 1
+        with reading(f"{folder}/metadata"):
+            _check(saved.parse(read_metadata(spark, folder)))
+    with reading(f"{path}/metadata"):
+        metadata = saved.parse(read_metadata(spark, path))
+        if metadata.get("class") not in expected:
+            raise PersistenceError(
+                f"holds a {saved.shown(metadata.get('class'))}, expected one of "
+                f"{', '.join(expected)}: load it with the class that saved it"
+            )
+        params = metadata.get("paramMap")
+        folds = params.get("numFolds", 0) if isinstance(params, dict) else 0
+        for name, number in (("numClasses", metadata.get("numClasses", 0)), ("numFolds", folds)):
+            most = folders if name == "numClasses" else saved.MAX_VALUES
+            if type(number) is not int or not 0 <= number <= most:
+                raise PersistenceError(
+                    f"has {name}={saved.shown(number)}, expected an integer from 0 to {most:,}"
+                )
+    return metadata
+
+
+def _folders(spark: SparkSession, path: str) -> Iterator[str]:
+    """Every folder at or below a path that has metadata."""
+    with reading(path):
+        files, hadoop = file_system(spark, path)
+        found = files.listFiles(hadoop, True)
+        folders = set()
+        while found.hasNext():
+            parent = found.next().getPath().getParent()
+            if parent.getName() == "metadata":
+                folders.add(str(parent.getParent().toString()))
+            if len(folders) > MAX_FOLDERS:
+                raise PersistenceError(f"holds more than {MAX_FOLDERS:,} saved folders")
+    yield from sorted(folders)
+
+
+def _check(metadata: dict[str, Any]) -> None:
+    name = metadata.get("class")
+    if not isinstance(name, str) or not _known(name):
+        raise PersistenceError(
+            f"refused: it names the class {saved.shown(name)}, expected one of pyspark.ml or "
+            "sparkml_lsml, or one that was imported before. Import it if you trust the folder"
+        )
+    params = metadata.get("paramMap", {})
+    if not isinstance(params, dict):
+        raise PersistenceError("has a damaged paramMap: expected an object")
+    for part in _parts_of_paths(params):
+        if not isinstance(part, str) or "/" in part or "\\" in part or part in ("", ".", ".."):
+            raise PersistenceError(
+                f"refused: {saved.shown(part)} would be part of a path, expected a plain name"
+            )
+
+
+def _known(name: str) -> bool:
+    if name.startswith(_PACKAGES):
+        return True
+    module, _, last = name.rpartition(".")
+    found = getattr(sys.modules.get(module), last, None)
+    return isinstance(found, type) and issubclass(found, Params)
+
+
+def _parts_of_paths(params: dict[str, Any]) -> Iterator[Any]:
+    """What MLlib's readers make paths of: uids of stages, and values of a grid that are folders."""
+    uids = params.get("stageUids", [])
+    yield from uids if isinstance(uids, list) else [uids]
+    maps = params.get("estimatorParamMaps", [])
+    for grid in maps if isinstance(maps, list) else [maps]:
+        for entry in grid if isinstance(grid, list) else [grid]:
+            if not isinstance(entry, dict):
+                raise PersistenceError(f"has {saved.shown(entry)} in estimatorParamMaps")
+            # what the JVM has written is quoted once more
+            if entry.get("isJson", True) not in (True, "true"):
+                value = entry.get("value")
+                yield value.strip('"') if isinstance(value, str) else value
