@@ -96,8 +96,8 @@ class PeakMemory:
                 self.peak[name] = max(value, self.peak.get(name, 0))
 
 
-def memory(root: int) -> dict[str, int]:
-    """Resident bytes of a process and its descendants now, by what they are."""
+def descendants(root: int) -> dict[int, int]:
+    """A process and its descendants, each with its parent; empty without ``/proc``."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -106,13 +106,20 @@ def memory(root: int) -> dict[str, int]:
         except OSError:
             continue
         parents[int(folder.name)] = int(after[1])
-    found: dict[str, int] = {}
-    for pid in parents:
+    found = {}
+    for pid, parent in parents.items():
         ancestor = pid
         while ancestor not in (root, 0):
             ancestor = parents.get(ancestor, 0)
-        if ancestor != root:
-            continue
+        if ancestor == root:
+            found[pid] = parent
+    return found
+
+
+def memory(root: int) -> dict[str, int]:
+    """Resident bytes of a process and its descendants now, by what they are."""
+    found: dict[str, int] = {}
+    for pid in descendants(root):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()

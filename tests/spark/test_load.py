@@ -1,0 +1,179 @@
+"""Many fits in one session: at once, one after another, and on partitions that differ in size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from benchmarks.resources import Sample, growth, sample
+from benchmarks.soak import rows
+from sparkml_lsml.classification import LinearSVC, LogisticRegression
+from sparkml_lsml.errors import DataError
+from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.session import most_partitions, parallelism, slots
+from tests.faults import assert_same, estimator, left_behind, made_up_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(spark: SparkSession) -> Iterator[None]:
+    yield
+    assert left_behind(spark) == []
+
+
+# ---------------------------------------------------- at once
+
+FITS: list[Any] = [
+    LogisticRegression(execution="distributed", regParam=0.01, maxIter=5),
+    LogisticRegression(execution="local", regParam=0.1, elasticNetParam=1.0),
+    LogisticRegression(execution="distributed", solver="cocoa", regParam=0.1, maxIter=5),
+    LinearSVC(execution="distributed", solver="sgd", regParam=0.1, maxIter=3),
+    LinearSVC(regParam=0.01, dtype="float32"),
+    LinearRegression(execution="distributed", solver="normal", regParam=0.1),
+]
+
+
+def test_eight_threads_fit_at_once(spark: SparkSession) -> None:
+    """Six fits of their own Params, and two of rows that cannot be used."""
+    frame = made_up_rows(spark)
+    expected = [fit.fit(frame) for fit in FITS]
+    no_label = frame.withColumn("label", F.when(F.hash("label") > 0, F.col("label")))
+    wrong = {
+        "rows whose label is null": estimator(),
+        "labels must be 0 or 1": LinearSVC(execution="local"),
+    }
+    frames = [frame] * len(FITS) + [no_label, frame.withColumn("label", F.lit(0.5))]
+    begin = threading.Barrier(len(frames))
+
+    def work(fit: Any, rows: DataFrame) -> Any:
+        begin.wait()
+        try:
+            return fit.fit(rows)
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(frames)) as threads:
+        found = list(threads.map(work, [*FITS, *wrong.values()], frames))
+    for model, alone in zip(found, expected, strict=False):
+        assert_same(model, alone)
+    for told, text in zip(found[len(FITS) :], wrong, strict=True):
+        assert text in told
+
+
+# ---------------------------------------------------- one after another
+
+
+@pytest.mark.slow
+def test_case_50_hundred_fits_leave_nothing(spark: SparkSession) -> None:
+    """Of fits whose rows take 3 MB, some of which fail."""
+    frame = rows(spark)
+    wrong = frame.withColumn("label", F.lit(0.5))
+    done: list[int] = []
+    samples: list[Sample] = []
+    for number in range(121):
+        # the first ones load what is loaded once
+        if number >= 20 and number % 20 == 0:
+            done.append(number)
+            samples.append(sample(spark))
+        if number % 10 == 9:
+            with pytest.raises(DataError):
+                estimator(maxIter=1).fit(wrong)
+        else:
+            estimator(maxIter=1).fit(frame)
+    assert done[-1] - done[0] == 100
+    assert [change for change in growth(done, samples) if change.grew] == []
+
+
+def test_growth_is_told_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    fits = list(range(0, 200, 10))
+    noise = rng.uniform(-10.0, 10.0, len(fits))
+    held = {"files of blocks": 3.0, "heap of the JVM, MB": 80.0}
+    steady = [{**held, "heap of the JVM, MB": 80.0 + one} for one in noise]
+    assert not any(change.grew for change in growth(fits, steady))
+    # a quarter of a megabyte a fit
+    leak = "heap of the JVM, MB"
+    leaking = [{**one, leak: one[leak] + 0.25 * n} for n, one in zip(fits, steady, strict=True)]
+    grew = {change.name: change for change in growth(fits, leaking) if change.grew}
+    assert list(grew) == [leak]
+    assert grew[leak].per_hundred == pytest.approx(25.0, abs=5.0)
+    # a file in every tenth fit, and one large sample among small ones
+    files = [{**held, "files of blocks": 3.0 + n // 10} for n in fits]
+    assert [change.name for change in growth(fits, files) if change.grew] == ["files of blocks"]
+    once = [{**held, "files of blocks": 3.0 + (n == 100)} for n in fits]
+    assert not any(change.grew for change in growth(fits, once))
+
+
+@pytest.mark.slow
+def test_soak_ends_with_a_verdict() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing grew" in done.stdout
+
+
+# ---------------------------------------------------- partitions that differ
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        estimator(maxIter=100, tol=1e-12),
+        LinearRegression(execution="distributed", solver="normal", regParam=0.1),
+    ],
+    ids=["l-bfgs", "normal"],
+)
+def test_case_34_partitions_skewed_a_hundred_to_one(spark: SparkSession, fit: Any) -> None:
+    skewed = made_up_rows(spark, 4000, 2).where("id < 2000 or id % 100 = 0")
+    assert skewed.rdd.glom().map(len).collect() == [2000, 20]
+    found, expected = fit.fit(skewed), fit.fit(skewed.repartition(2))
+    assert found.summary.partitions == expected.summary.partitions == 2
+    assert_same(found, expected)
+
+
+# ---------------------------------------------------- executors that come when tasks wait for them
+
+ALLOCATED = {"spark.dynamicAllocation.enabled": "true", "spark.executor.cores": "4"}
+MOST = "spark.dynamicAllocation.maxExecutors"
+
+
+@pytest.mark.parametrize(
+    ("settings", "tasks", "partitions"),
+    [
+        ({}, 2, 2),
+        ({MOST: "50"}, 2, 2),
+        (ALLOCATED | {MOST: "50"}, 200, 200),
+        # nothing is known of the cores to come, and Spark's default says as little
+        (ALLOCATED, 2, 1000),
+        (ALLOCATED | {MOST: str(2**31 - 1)}, 2, 1000),
+    ],
+)
+def test_partitions_under_dynamic_allocation(
+    settings: dict[str, str], tasks: int, partitions: int
+) -> None:
+    """Two cores are there at first: joining all rows to two partitions would leave it at that."""
+    context: Any = SimpleNamespace(defaultParallelism=2, getConf=lambda: settings)
+    assert parallelism(context) == tasks
+    assert most_partitions(context) == partitions
+
+
+def test_slots_are_those_of_the_cores(spark: SparkSession) -> None:
+    assert slots(spark.sparkContext) == 2
