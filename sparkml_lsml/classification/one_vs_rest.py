@@ -215,4 +215,9 @@ class _Reader(MLReader[Any]):
             found = self._reader.load(path)
             models = [found.models] if isinstance(found, mllib.OneVsRestModel) else []
             made = self._owner(*models)._resetUid(found.uid)
-            return found._copyValues(made)
+            found._copyValues(made)
+        for param, value in list(made._paramMap.items()):
+            # MLlib's writer saves defaults as if they had been set
+            if made.hasDefault(param) and made._defaultParamMap[param] == value:
+                made.clear(param)
+        return made

@@ -32,7 +32,7 @@ def check_fits_leave_nothing_behind(subject: Subject) -> None:
     before = state(made)
     frame = subject.frame.select("*")
     with nothing_left(subject.spark):
-        made.fit(frame, {made.predictionCol: "p"})
+        made.fit(frame)
     assert state(made) == before
     assert not frame.is_cached
     assert frame.schema == subject.frame.schema

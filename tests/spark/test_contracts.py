@@ -28,6 +28,12 @@ DIFFERENCES: dict[str, tuple[str, tuple[str, ...]]] = {
     "check_values_out_of_range_are_refused": ("A value out of range", EVERY),
     "check_boolean_labels": ("Label", ("LinearSVC", "LogisticRegression")),
     "check_features_in_arrays": ("Features", EVERY),
+    "check_labels_that_are_no_classes": (
+        "Labels of `OneVsRest` that are negative or fractions",
+        ("OneVsRest",),
+    ),
+    "check_missing_columns_are_named": ("A column that `OneVsRest` misses", ("OneVsRest",)),
+    "check_columns_of_other_names": ("`rawPredictionCol` of `OneVsRest`", ("OneVsRest",)),
     "check_labels_of_one_class": ("Labels 0 only, for `LinearSVC`", ("LinearSVC",)),
     "check_weights_are_numbers_of_rows": ("Solver of the hinge loss", ("LinearSVC",)),
     "check_a_model_has_uid_and_params_of_its_estimator": (
