@@ -16,7 +16,6 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
-from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     ANY_NUMBER,
     BINARY_SOLVERS,
@@ -25,6 +24,7 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
+from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
 
 Array = npt.NDArray[np.float64]
 

@@ -25,7 +25,6 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
-from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     BINARY_SOLVERS,
     SHARE,
@@ -34,6 +33,7 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
+from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]

@@ -19,9 +19,9 @@ from sparkml_lsml.classification.logistic_regression import (
 from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.spark.composite import check_classes
 from sparkml_lsml.spark.estimator import LinearModel
-from sparkml_lsml.spark.fitting import Member
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
 from sparkml_lsml.spark.persistence import reading
+from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.scoring import Scorer, add_scores
 from sparkml_lsml.spark.training import Training
 

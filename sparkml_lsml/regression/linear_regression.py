@@ -20,7 +20,6 @@ from sparkml_lsml.losses import Huber, Squared
 from sparkml_lsml.regression.summary import LinearRegressionTrainingSummary
 from sparkml_lsml.solvers.normal import MAX_FEATURES
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
-from sparkml_lsml.spark.fitting import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.params import (
     ITERATIVE_SOLVERS,
     CheckedParams,
@@ -28,6 +27,7 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
+from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
 
 Array = npt.NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.metrics import Measure
 from sparkml_lsml.reweighting import HeldOut, Reweighting
 from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.fitting import Member
+from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.scoring import Scorer
 from sparkml_lsml.spark.training import Training

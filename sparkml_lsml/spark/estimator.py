@@ -16,10 +16,10 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError, ParamError
 from sparkml_lsml.spark.aggregate import JobGroup
-from sparkml_lsml.spark.fitting import Pose
 from sparkml_lsml.spark.ingest import check_features, check_numeric
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import SafeReadWrite
+from sparkml_lsml.spark.problem import Pose
 from sparkml_lsml.spark.scoring import Scorer, add_scores
 from sparkml_lsml.spark.session import context
 from sparkml_lsml.spark.summary import TrainingSummary

@@ -19,8 +19,8 @@ from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.fingerprint import Fingerprint
-from sparkml_lsml.spark.fitting import Member, Pose, linear_fit
 from sparkml_lsml.spark.params import HasSolverSettings
+from sparkml_lsml.spark.problem import Member, Pose, linear_fit
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary

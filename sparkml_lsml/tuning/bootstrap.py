@@ -12,7 +12,7 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.cross_fitting import checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.fitting import Member
+from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
 from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, measure_of
 
