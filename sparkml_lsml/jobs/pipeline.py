@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -14,10 +13,13 @@ from pyspark.ml.wrapper import JavaParams
 from pyspark.sql import SparkSession
 
 from sparkml_lsml import classification, regression
+from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.jobs.config import StageConfig, TrainConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_line
 from sparkml_lsml.jobs.loading import nearest
+from sparkml_lsml.spark import saved
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.persistence import read_metadata, reading
 
 _OUR_MODULES = (classification, regression)
 _PIPELINE_MODELS = {
@@ -201,14 +203,12 @@ def _is_uid(value: Any) -> bool:
 
 
 def _metadata(spark: SparkSession, path: str) -> dict[str, Any]:
+    # as strictly as our own reader: what is checked here is what MLlib's reader will then see
     try:
-        first = spark.read.text(f"{path}/metadata").first()
-        metadata = json.loads(first[0]) if first is not None else None
-    except Exception as error:
+        with reading(f"{path}/metadata"):
+            return saved.parse(read_metadata(spark, path))
+    except PersistenceError as error:
         raise JobError(f"{path}: holds no saved model ({one_line(error)})") from error
-    if not isinstance(metadata, dict):
-        raise JobError(f"{path}: holds no saved model (its metadata are no JSON object)")
-    return metadata
 
 
 def _given_label(config: TrainConfig) -> str | None:

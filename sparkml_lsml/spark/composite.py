@@ -51,8 +51,8 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
         metadata = saved.parse(read_metadata(spark, path))
         if metadata.get("class") not in expected:
             raise PersistenceError(
-                f"holds a {saved.shown(metadata.get('class'))}, expected one of "
-                f"{', '.join(expected)}: load it with the class that saved it"
+                f"holds a {saved.shown(metadata.get('class'))}, expected a "
+                f"{' or a '.join(expected)}: load it with the class that saved it"
             )
         params = metadata.get("paramMap")
         folds = params.get("numFolds", 0) if isinstance(params, dict) else 0

@@ -152,6 +152,8 @@ def measure_of(
 
 
 def _param(owner: Params, name: str) -> Any:
+    if not owner.hasParam(name):
+        return None  # an evaluator of the user's
     param = owner.getParam(name)
     return owner.getOrDefault(param) if owner.isDefined(param) else None
 
