@@ -34,6 +34,12 @@ DIFFERENCES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "check_missing_columns_are_named": ("A column that `OneVsRest` misses", ("OneVsRest",)),
     "check_columns_of_other_names": ("`rawPredictionCol` of `OneVsRest`", ("OneVsRest",)),
+    "check_an_empty_name_leaves_the_column_out": (
+        "`rawPredictionCol` of `OneVsRest`",
+        ("OneVsRest",),
+    ),
+    "check_an_estimator_is_saved_and_loaded": ("`OneVsRest` after loading", ("OneVsRest",)),
+    "check_a_model_is_saved_and_loaded": ("`OneVsRest` after loading", ("OneVsRest",)),
     "check_labels_of_one_class": ("Labels 0 only, for `LinearSVC`", ("LinearSVC",)),
     "check_weights_are_numbers_of_rows": ("Solver of the hinge loss", ("LinearSVC",)),
     "check_a_model_has_uid_and_params_of_its_estimator": (
