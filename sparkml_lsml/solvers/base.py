@@ -283,7 +283,7 @@ Callback = Callable[[Iteration, int], bool | None]
 """Called with each line of the history and the number of its model; True stops that model."""
 
 Keeper = Callable[[Run], None]
-"""Called after each iteration with where the minimisation stands, to keep it if it likes."""
+"""Called after each pass that ended an iteration of a model, with where the minimisation stands."""
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ class _Reader:
         if min(at, size, *shape) < 0 or at + size > len(self._values):
             raise ValueError(f"it is damaged: an array of shape {shape} is not all there")
         if (at, *shape) not in self._arrays:
+            # a part of the buffer would keep all of it in memory
             part = self._values[at : at + size].reshape(shape)
-            self._arrays[at, *shape] = part.astype(np.float64, copy=False)
+            self._arrays[at, *shape] = part.astype(np.float64)
         return self._arrays[at, *shape]

@@ -126,10 +126,11 @@ def minimize(
     while active := [k for k, r in enumerate(reasons) if r is None and k not in only_evaluate]:
         queries = [solvers[k].query(states[k], penalties[k]) for k in active]
         answers = _ask(objective, active, queries, penalties)
-        iteration = max(state.iteration for state in states)
+        advanced = False
         for k, answer in zip(active, answers, strict=True):
             before = states[k]
             states[k] = state = solvers[k].step(before, answer, penalties[k])
+            advanced |= state.iteration > before.iteration
             moved = state.iteration > before.iteration or not histories[k]
             stop = moved and np.isfinite(state.objective) and record(k)
             reasons[k] = solvers[k].terminate(state)
@@ -137,7 +138,7 @@ def minimize(
                 reasons[k] = Reason("callback", state.iteration)
             if reasons[k] is None and state.iteration >= limits[k]:
                 reasons[k] = Reason("max_iter", state.iteration)
-        if keep is not None and max(state.iteration for state in states) > iteration:
+        if keep is not None and advanced:
             keep(
                 Run(
                     tuple(solvers),

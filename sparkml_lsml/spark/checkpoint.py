@@ -1,27 +1,26 @@
 """Checkpoints: where a fit stands, on any Hadoop file system, for a later process to go on from.
 
 ``checkpointDir`` holds a folder for each batch of models that is being trained, and each of these
-``fingerprint.json``, which tells of what, and one ``iteration-N.zip`` (see `solvers.checkpoint`).
+``fingerprint.json``, which tells of what, and one ``pass-N.zip`` (see `solvers.checkpoint`).
 Files are written under another name and renamed; the one before goes when the next is there, and
 the folder with the end of the fit.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import re
 import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.errors import PersistenceError, without_secrets
+from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.solvers.base import Run
 from sparkml_lsml.solvers.checkpoint import read_run, write_run
 from sparkml_lsml.spark.fingerprint import Fingerprint, differences
@@ -78,37 +77,48 @@ class Checkpoints:
                 self._used.discard(each.path)
         self._mine.clear()
 
-    def of(self, fingerprint: Fingerprint) -> "Checkpoint | None":
-        """The checkpoint of a batch of models; None where none are kept."""
-        if self._interval < 1:
-            return None
+    @property
+    def kept(self) -> bool:
+        """Whether there are any."""
+        return self._interval > 0
+
+    def of(self, fingerprint: Fingerprint) -> "Checkpoint":
+        """The checkpoint of a batch of models, where checkpoints are kept.
+
+        Raises
+        ------
+        PersistenceError
+            If the folder of this fingerprint holds another one, or none that can be read.
+        """
         for each in self._mine:
             each.write_last()  # whoever comes after this batch must not begin with it again
-        digest = hashlib.sha256(json.dumps(fingerprint.exact, sort_keys=True).encode())
-        start = f"{self._name}-{digest.hexdigest()[:16]}"
-        number = 0
-        while True:
-            # two fits may agree in all but the values of their features
-            path = f"{self._folder}/{start}{f'-{number}' if number else ''}"
-            with self._lock:
-                free = path not in self._used
-                if free:
-                    self._used.add(path)
-            if free:
-                if self._fits(path, fingerprint):
-                    break
-                with self._lock:
-                    self._used.discard(path)
-            number += 1
+        path = self._free_folder(f"{self._name}-{fingerprint.digest}")
         found = Checkpoint(self._spark, path, fingerprint, self._interval, self._name)
         self._mine.append(found)
-        if not found.there:
+        there = _read_fingerprint(self._spark, path)
+        if there is None:
             self._tell_of_others(path, fingerprint)
+        elif different := differences(there, fingerprint):
+            raise PersistenceError(
+                f"{self._name}: the checkpoint {path} is of another fit than its name says: "
+                f"{'; '.join(different)}. Remove it to begin anew"
+            )
         return found
 
-    def _fits(self, path: str, fingerprint: Fingerprint) -> bool:
-        other = _read_fingerprint(self._spark, path)
-        return other is None or not differences(other, fingerprint)
+    def _free_folder(self, start: str) -> str:
+        """A folder of that name, one that is there rather than a new one.
+
+        The same fit may run twice at once in this process: the second gets a number behind it.
+        """
+        there = [n for n in names(self._spark, self._folder) if re.fullmatch(f"{start}(-\\d+)?", n)]
+        new = (f"{start}-{number}" if number else start for number in count())
+        with self._lock:
+            for name in chain(there, new):
+                path = f"{self._folder}/{name}"
+                if path not in self._used:
+                    self._used.add(path)
+                    return path
+        raise AssertionError("there is no end of numbers")
 
     def _tell_of_others(self, path: str, fingerprint: Fingerprint) -> None:
         """Log why checkpoints that lie beside ours are not used."""
@@ -120,13 +130,16 @@ class Checkpoints:
         for other in [each for each in others if each != path][:COMPARED]:
             with self._lock:
                 running = other in self._used
-            found = None if running else _read_fingerprint(self._spark, other)
+            try:
+                found = None if running else _read_fingerprint(self._spark, other)
+            except PersistenceError:
+                continue  # it may just have gone, with its fit
             if found is not None:
                 log.warning(
                     "%s: the checkpoint %s is of another fit and is not used: %s. Remove it if "
                     "that fit is not to be resumed",
                     self._name,
-                    without_secrets(other),
+                    other,
                     "; ".join(differences(found, fingerprint)),
                 )
 
@@ -137,9 +150,8 @@ class Checkpoints:
             files, hadoop = file_system(self._spark, probe)
             files.delete(hadoop, False)
         except Exception as error:
-            folder = without_secrets(self._folder)
             raise PersistenceError(
-                f"{self._name}: checkpointDir={folder!r} cannot be written to: "
+                f"{self._name}: checkpointDir={self._folder!r} cannot be written to: "
                 f"{_reason(error)}. Expected a folder with the right to write, on a file system "
                 "that Hadoop knows"
             ) from error
@@ -151,8 +163,6 @@ class Checkpoint:
     Attributes
     ----------
     path : str
-    there : bool
-        Whether an earlier process has left one.
     """
 
     def __init__(
@@ -162,13 +172,14 @@ class Checkpoint:
         self._interval, self._name = interval, name
         self.path = path
         self._last: Run | None = None
-        self._written = 0
-        self.there = bool(self._files())
+        self._waited = 0
+        self._mine = ""
 
     def __call__(self, run: Run) -> None:
-        """Write the run if enough iterations have passed; the fit goes on if that fails."""
+        """Write the run if it is time to; the fit goes on if that fails."""
         self._last = run
-        if run.iteration >= self._written + self._interval and None in run.reasons:
+        self._waited += 1
+        if self._waited >= self._interval and None in run.reasons:
             self.write_last()
 
     def write_last(self) -> None:
@@ -176,26 +187,26 @@ class Checkpoint:
         run, self._last = self._last, None
         if run is None:
             return
-        self._written = run.iteration
+        self._waited = 0
         try:
-            before = self._files()
-            target = f"{self.path}/iteration-{run.iteration}.zip"
+            name = f"pass-{run.passes}.zip"
             if not exists(self._spark, f"{self.path}/fingerprint.json"):
                 text = self._fingerprint.to_json().encode()
                 _write(self._spark, f"{self.path}/fingerprint.json", text)
             with _written_by(lambda file: write_run(run, file)) as local:
-                _put(self._spark, local, target)
-            files, _ = file_system(self._spark, self.path)
-            for name in before:
-                if not target.endswith(f"/{name}"):
-                    files.delete(file_system(self._spark, f"{self.path}/{name}")[1], False)
+                _put(self._spark, local, f"{self.path}/{name}")
+            # files of another driver that does the same are its own
+            before, self._mine = self._mine, name
+            if before not in ("", name):
+                files, hadoop = file_system(self._spark, f"{self.path}/{before}")
+                files.delete(hadoop, False)
         except Exception as error:
             log.warning(
                 "%s: the checkpoint of iteration %d could not be written to %s: %s. The fit goes "
                 "on; the checkpoint before it is kept",
                 self._name,
                 run.iteration,
-                without_secrets(self.path),
+                self.path,
                 _reason(error),
             )
 
@@ -217,40 +228,48 @@ class Checkpoint:
         if not found:
             return None
         path = f"{self.path}/{found[-1]}"
-        shown = without_secrets(path)
         try:
             with _fetched(self._spark, path) as file:
                 run = read_run(file, solvers)
             if any(state.coef.shape != (size,) for state in run.states):
                 raise ValueError(f"it is not of {size} coefficients a model")
         except Exception as error:
+            if self._files() != found:
+                # another driver does the same, and has come farther
+                return self.load(solvers, size)
             raise PersistenceError(
-                f"{self._name}: the checkpoint {shown} cannot be resumed from: {_reason(error)}. "
-                f"Remove {without_secrets(self.path)} to begin anew"
+                f"{self._name}: the checkpoint {path} cannot be resumed from: {_reason(error)}. "
+                f"Remove {self.path} to begin anew"
             ) from error
-        self._written = run.iteration
-        log.warning("%s: resumed at iteration %d from %s", self._name, run.iteration, shown)
+        self._mine = found[-1]
+        for name in found[:-1]:  # the driver died before it removed them
+            files, hadoop = file_system(self._spark, f"{self.path}/{name}")
+            files.delete(hadoop, False)
+        log.warning("%s: resumed at iteration %d from %s", self._name, run.iteration, path)
         return run
 
     def remove(self) -> None:
         """Remove the folder; a fit that has ended well does not fail here."""
         try:
-            files, hadoop = file_system(self._spark, self.path)
-            files.delete(hadoop, True)
+            others = set(self._files()) - {self._mine}
+            gone = f"{self.path}/{self._mine}" if others else self.path
+            if not others or self._mine:
+                files, hadoop = file_system(self._spark, gone)
+                files.delete(hadoop, True)
         except Exception as error:
             log.warning(
                 "%s: the checkpoint %s could not be removed: %s. Remove it by hand",
                 self._name,
-                without_secrets(self.path),
+                self.path,
                 _reason(error),
             )
 
     def _files(self) -> list[str]:
-        """Names of complete files, the last iteration last."""
+        """Names of complete files, the last one last."""
         numbered = [
             (int(match[1]), name)
             for name in names(self._spark, self.path)
-            if (match := re.fullmatch(r"iteration-(\d+)\.zip", name))
+            if (match := re.fullmatch(r"pass-(\d+)\.zip", name))
         ]
         return [name for _, name in sorted(numbered)]
 
@@ -265,8 +284,7 @@ def _read_fingerprint(spark: SparkSession, folder: str) -> Fingerprint | None:
             return Fingerprint.from_json(file.read().decode())
     except Exception as error:
         raise PersistenceError(
-            f"{without_secrets(path)} cannot be read: {_reason(error)}. Remove "
-            f"{without_secrets(folder)} to begin anew"
+            f"{path} cannot be read: {_reason(error)}. Remove {folder} to begin anew"
         ) from error
 
 
@@ -317,5 +335,5 @@ def _reason(error: Exception) -> str:
     """The first line of an error, of the JVM's own where it comes from there."""
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else f"{error}"
-    lines = without_secrets(text).strip().splitlines()
+    lines = text.strip().splitlines()
     return lines[0] if lines else type(error).__name__

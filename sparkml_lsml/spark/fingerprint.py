@@ -1,48 +1,61 @@
-"""What a checkpoint is of: two fits with the same fingerprint have the same solution."""
+"""What a checkpoint is of: Params, schema and rows of a fit."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
+from pyspark.ml.linalg import Matrix, Vector
 
 from sparkml_lsml.blocks.moments import Moments
+from sparkml_lsml.spark.matrices import to_json
 
 BUCKETS = 1_024
 """Columns are told apart up to this number, beyond it groups of neighbours."""
 
 CLOSE = 1e-9
-"""What means and deviations may differ by, relative to them: rows are added up in any order."""
+"""What means and deviations of the same rows differ by, relative to them: they are added up in any
+order."""
 
 TOLD = 8
 """Differences that are named, at most."""
+
+LABEL = "the label"
+"""Name of the moments of the label."""
 
 Figures = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Params, schema and size of the data, and the moments of the features.
+    """Params, schema, and a checksum of the rows; moments of the rows to tell what is different.
 
     Attributes
     ----------
     exact : dict
         What must be the same: of JSON's types, with floats of nine digits.
-    moments : list of dict
+    moments : dict
         Sums of means, of deviations, and of the magnitudes of both, of neighbouring columns; for
-        each set of rows that a model of the batch sees, in order.
+        each set of rows that a model of the batch sees, by its name.
     """
 
     exact: dict[str, Any]
-    moments: list[Figures] = field(default_factory=list)
+    moments: dict[str, Figures] = field(default_factory=dict)
 
     @staticmethod
-    def of(exact: dict[str, Any], moments: Iterable[Moments]) -> "Fingerprint":
+    def of(exact: dict[str, Any], moments: Mapping[str, Moments]) -> "Fingerprint":
         """The fingerprint of these facts and of the rows of these moments."""
-        return Fingerprint(_rounded(exact), [_figures(each) for each in moments])
+        figures = {name: _figures(each) for name, each in moments.items()}
+        return Fingerprint(_rounded(exact), figures)
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digits that are others for other facts."""
+        text = json.dumps(self.exact, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """As text."""
@@ -60,7 +73,11 @@ class Fingerprint:
         found = json.loads(text)
         if not isinstance(found, dict) or set(found) != {"exact", "moments"}:
             raise ValueError("it is not the fingerprint of a fit")
-        return Fingerprint(**found)
+        exact, moments = found["exact"], found["moments"]
+        plain = isinstance(exact, dict) and isinstance(moments, dict)
+        if not plain or not all(_are_figures(each) for each in moments.values()):
+            raise ValueError("it is a fingerprint that is damaged")
+        return Fingerprint(exact, moments)
 
 
 def differences(there: Fingerprint, here: Fingerprint) -> list[str]:
@@ -73,11 +90,10 @@ def differences(there: Fingerprint, here: Fingerprint) -> list[str]:
     """
     found = [
         f"{name}: {_short(old)} there, {_short(new)} here"
-        for name, old, new in islice(_pairs(there.exact, here.exact), TOLD)
+        for name, old, new in _pairs(there.exact, here.exact)
     ]
-    if len(there.moments) != len(here.moments):
-        return found or ["the number of sets of rows"]
-    for mine, theirs in zip(here.moments, there.moments, strict=True):
+    for name in here.moments.keys() & there.moments.keys():
+        mine, theirs = here.moments[name], there.moments[name]
         for what in ("mean", "deviation"):
             old, new = np.array(theirs[what]), np.array(mine[what])
             if old.shape != new.shape:
@@ -85,10 +101,20 @@ def differences(there: Fingerprint, here: Fingerprint) -> list[str]:
             close = np.abs(old - new) <= CLOSE * np.maximum(theirs["size"], mine["size"])
             for column in np.flatnonzero(~close)[:1]:
                 found.append(
-                    f"the {what} of {_columns(int(column), here)}: {old[column]:.9g} there, "
+                    f"the {what} of {_columns(int(column), name, here)}: {old[column]:.9g} there, "
                     f"{new[column]:.9g} here"
                 )
-    return found
+    return found[:TOLD]
+
+
+def _are_figures(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and set(found) == {"mean", "deviation", "size"}
+        and all(isinstance(values, list) for values in found.values())
+        and all(type(v) in (int, float) for values in found.values() for v in values)
+        and len({len(values) for values in found.values()}) == 1
+    )
 
 
 def _figures(moments: Moments) -> Figures:
@@ -106,7 +132,9 @@ def _figures(moments: Moments) -> Figures:
     }
 
 
-def _columns(column: int, fingerprint: Fingerprint) -> str:
+def _columns(column: int, name: str, fingerprint: Fingerprint) -> str:
+    if name == LABEL:
+        return LABEL
     features = int(fingerprint.exact.get("features", 0))
     group = -(-max(1, features) // BUCKETS)
     if group == 1:
@@ -124,7 +152,9 @@ def _rounded(value: Any) -> Any:
         return {str(key): _rounded(each) for key, each in value.items()}
     if isinstance(value, Sequence):
         return [_rounded(each) for each in value]
-    return repr(value)
+    if isinstance(value, Vector | Matrix):
+        return to_json(value)
+    raise TypeError(f"a {type(value).__name__} is no part of a fingerprint")
 
 
 def _pairs(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

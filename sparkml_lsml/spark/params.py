@@ -1,6 +1,7 @@
 """Params that our estimators share, their ranges, and the solvers they compose."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
@@ -9,7 +10,7 @@ import numpy as np
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasSeed
 
-from sparkml_lsml.errors import ParamError
+from sparkml_lsml.errors import ParamError, without_secrets
 from sparkml_lsml.solvers import (
     LBFGS,
     LBFGSB,
@@ -83,6 +84,9 @@ THRESHOLDS = Range(
     "a list of finite numbers of 0 or more, at most one of them 0",
 )
 
+PASSWORD = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")
+"""In a URI, where everybody would see it who sees the Param."""
+
 RANGES = {
     "featuresCol": NAME,
     "labelCol": NAME,
@@ -113,7 +117,10 @@ RANGES = {
     "seed": COUNT_OR_ZERO,
     "dtype": one_of("float64", "float32"),
     "execution": one_of("auto", "local", "distributed"),
-    "checkpointDir": Range(lambda v: isinstance(v, str), "a folder, or '' for no checkpoints"),
+    "checkpointDir": Range(
+        lambda v: isinstance(v, str) and not PASSWORD.search(v),
+        "a folder, or '' for no checkpoints; passwords belong into Hadoop's configuration",
+    ),
     "checkpointInterval": Range(
         lambda v: _integer(v) and (v >= 1 or v == -1), "an integer of 1 or more, or -1 for never"
     ),
@@ -151,7 +158,8 @@ class CheckedParams(Params):
         expected = self._ranges.get(name) or RANGES.get(name)
         if expected is not None and not expected.accepts(value):
             raise ParamError(
-                f"{type(self).__name__}: {name}={value!r}, expected {expected.expected}"
+                f"{type(self).__name__}: {name}={without_secrets(repr(value))}, expected "
+                f"{expected.expected}"
             )
 
     def _normalise(self) -> Self:

@@ -150,6 +150,8 @@ def whole(spark: SparkSession, path: str, overwrite: bool) -> Iterator[str]:
     try:
         yield new
         replaced = exists(spark, path)
+        if replaced and not overwrite:
+            raise FileExistsError(f"{path} was written by somebody else in the meantime")
         try:
             if replaced:
                 rename(spark, path, old)

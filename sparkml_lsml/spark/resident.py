@@ -165,6 +165,11 @@ class ResidentBlocks:
         return sum(rows for (rows, _), _ in self._known.values())
 
     @property
+    def checksum(self) -> int:
+        """Of all rows, the same for every order and partitioning of them."""
+        return sum(checksum for (_, checksum), _ in self._known.values()) % 2**64
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all blocks."""
         return self._nbytes

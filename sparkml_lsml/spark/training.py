@@ -18,7 +18,7 @@ from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
-from sparkml_lsml.spark.fingerprint import Fingerprint
+from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
@@ -166,14 +166,14 @@ class Training:
 
     def _checkpoint(self, members: Sequence[Member]) -> Checkpoint | None:
         """Where a batch keeps how far it is; None if it keeps nothing."""
-        if members[0].problem.solver == "normal":
-            return None  # one pass: there is nothing to go on from
+        if not self._checkpoints.kept or members[0].problem.solver == "normal":
+            return None  # the normal equations take one pass: there is nothing to go on from
         plan, blocks = self._plan, self.blocks
-        reports = {id(member.report): member.report for member in members}
         columns = (plan.features, plan.label, plan.weight)
         exact = {
             "columns": {c: self._dataset.schema[c].dataType.simpleString() for c in columns if c},
             "rows": blocks.rows,
+            "checksum of the rows": blocks.checksum,
             "features": self.report.longest,
             "labels": {str(label): rows for label, (rows, _) in self.report.labels.items()},
             "task": plan.task,
@@ -183,9 +183,8 @@ class Training:
         if any(member.replicate >= 0 for member in members):
             # which rows a replicate sees depends on the partition that they are in
             exact["partitions"] = blocks.partitions
-        moments = [each.moments for each in reports.values() if each.moments is not None]
-        if self.report.label_moments is not None:
-            moments.append(self.report.label_moments)
+        known = {"the features": self.report.moments, LABEL: self.report.label_moments}
+        moments = {name: each for name, each in known.items() if each is not None}
         return self._checkpoints.of(Fingerprint.of(exact, moments))
 
 
