@@ -70,6 +70,11 @@ class DualPass:
     seed: tuple[int, ...]
     reweighting: Reweighting | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`: sums of two classes."""
+        return 2 * self.coef.nbytes
+
     def __call__(self, block: Block, partition: int) -> DualSum:
         """What one partition does."""
         wanted, layout = self.wanted, self.layout

@@ -42,6 +42,11 @@ class Sum(Protocol):
 class Pass(Protocol):
     """A function of one block, run once on each."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the `Sum` of one block; 0 if it is small whatever the number of features."""
+        ...
+
     def __call__(self, block: Block, partition: int) -> Any:
         """The `Sum` of one block; ``partition`` is its number."""
         ...
@@ -160,6 +165,11 @@ class GradientPass:
     seed: tuple[int, ...] = ()
     reweighting: Reweighting | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`."""
+        return self.coef.nbytes
+
     def __call__(self, block: Block, partition: int) -> LossSum:
         """Sums of one block."""
         rows = None
@@ -229,6 +239,11 @@ class LocalSgdPass:
     coef: Array
     seed: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`: a gradient and a model."""
+        return 2 * self.coef.nbytes
+
     def __call__(self, block: Block, partition: int) -> ModelSum:
         """Sums of one block."""
         stored = stored_coefficients(self.units, self.coef)
@@ -277,6 +292,11 @@ class GramPass:
     label_shift: float
     reweighting: Reweighting | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`: a square of features and label."""
+        return 8 * (len(self.scale) + 1) ** 2
+
     def __call__(self, block: Block, partition: int) -> GramSum:
         """Sums of one block."""
         block = reweighted(block, partition, self.reweighting)
@@ -315,6 +335,11 @@ class SamplePass:
     fraction: float = 1.0
     seed: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`: rows add up to nothing smaller, so a tree would only move them."""
+        return 0
+
     def __call__(self, block: Block, partition: int) -> RowsSum:
         """Rows of one block."""
         if self.fraction < 1.0:
@@ -346,6 +371,11 @@ class CurvaturePass:
     units: Standardization
     coef: Array
     reweighting: Reweighting | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`: a square of coefficients."""
+        return 8 * self.coef.size**2
 
     def __call__(self, block: Block, partition: int) -> CurvatureSum:
         """Sums of one block."""

@@ -60,6 +60,8 @@ def assert_same(model: Any, expected: Any) -> None:
 class ByValue:
     """Pickles, also in a broadcast, as a copy of the object: workers cannot import the tests."""
 
+    nbytes = 0
+
     def __init__(self, value: Any) -> None:
         self._value = value
 

@@ -225,16 +225,12 @@ def _check_stage(
         return [Problem((*path, "class"), message)]
     problems = []
     params = params_of(kind)
-    unsupported: dict[str, str] = getattr(kind, "UNSUPPORTED", {})
     for name, value in stage.params.items():
         here = (*path, "params", name)
         if name not in params:
             guess = nearest(name, params) or ";"
             message = f"{stage.class_name} has no Param of this name{guess} it has: "
             problems.append(Problem(here, message + ", ".join(params)))
-            continue
-        if name in unsupported:
-            problems.append(Problem(here, unsupported[name]))
             continue
         try:
             params[name].typeConverter(value)

@@ -13,6 +13,7 @@ from sparkml_lsml.solvers.lbfgs import DECREASE, MAX_TRIALS, Pair, first_step, r
 INNER_TOL = 1e-3
 INNER_ITERATIONS = 2_000
 POWER_ITERATIONS = 20
+EPSILON = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ class ProximalLBFGS:
         if here is not None:
             bound = here.value + DECREASE * state.trial * state.slope
             if not np.isfinite(there.value) or there.value > bound:
-                if state.trials + 1 < MAX_TRIALS:
+                # a step that promises less than the rounding of the objective shows nothing
+                lost = abs(state.trial * state.slope) <= EPSILON * abs(here.value)
+                if state.trials + 1 < MAX_TRIALS and not lost:
                     return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
                 if not state.pairs:
                     return replace(state, failed=True, trials=0)

@@ -172,6 +172,11 @@ class MeasurePass:
     measures: tuple[Any, ...]
     weighted: bool
 
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`."""
+        return 0
+
     def __call__(self, block: Block, partition: int) -> _Measures:
         """Sums of one block."""
         # a worker keeps this pass for all its blocks

@@ -33,9 +33,6 @@ Array = npt.NDArray[np.float64]
 class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
     """What the linear estimators have in common; each adds its Params and its problem."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {}
-    """Params of MLlib's class that do nothing here yet, and why; setting one raises."""
-
     def setParams(self, **params: Any) -> Self:
         """Set Params by name, with the keywords of the constructor.
 
@@ -53,11 +50,6 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
                     f"{type(self).__name__} has no Param '{name}'{hint} It has {', '.join(known)}"
                 )
         return self._set(**params)
-
-    def _check(self, name: str, value: Any) -> None:
-        if name in self.UNSUPPORTED and self.isSet(self.getParam(name)):
-            raise ParamError(f"{type(self).__name__}: {name} {self.UNSUPPORTED[name]}")
-        super()._check(name, value)
 
     def _fit(self, dataset: DataFrame) -> Any:
         [model] = self._fit_together(dataset, [None])

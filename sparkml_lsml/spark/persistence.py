@@ -88,7 +88,8 @@ class SafeWriter(MLWriter):
         # the reader takes plain files only, whatever the session's settings say
         if arrays:
             frame = spark.createDataFrame(list(saved.chunks(arrays)), saved.SCHEMA)
-            frame.coalesce(1).write.option("compression", "none").parquet(f"{path}/data")
+            plain = frame.coalesce(1).write.option("compression", "none")
+            plain.option("parquet.enable.dictionary", "false").parquet(f"{path}/data")
         text = spark.createDataFrame([(line,)], "value string")
         text.coalesce(1).write.option("compression", "none").text(f"{path}/metadata")
 
@@ -173,6 +174,8 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
                     else:
                         instance._set(**{name: value})
             instance._check_loaded()
+        except PersistenceError:
+            raise
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise PersistenceError(
                 f"holds no {owner.__name__} of this version: {saved.shown(error)}. It was saved by "

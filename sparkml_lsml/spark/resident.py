@@ -192,7 +192,7 @@ class ResidentBlocks:
             return self._local.run(task, description)
         with broadcast(self._sc, (task, self._known)) as sent, self._jobs.job(description):
             try:
-                total = self._run(_run_pass(sent))
+                total = self._run(_run_pass(sent), task.nbytes)
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
                 return total.value
             except Exception as error:
@@ -241,7 +241,7 @@ class ResidentBlocks:
                 return Report()
             self._written = True  # not known otherwise until the job is done
             try:
-                report = self._run(_collect_reports).value
+                report = self._run(_collect_reports, 0).value
             except Exception as error:
                 raise_for_disk(error)
                 raise
@@ -287,9 +287,11 @@ class ResidentBlocks:
         self.report.handles.clear()
         return True
 
-    def _run(self, function: PartitionFunction) -> Total:
-        """Run a function on every partition, rebuilding blocks that were lost."""
-        nbytes = 8 * max(self._size_hint(), 1)
+    def _run(self, function: PartitionFunction, nbytes: int) -> Total:
+        """Run a function on every partition, rebuilding blocks that were lost.
+
+        ``nbytes`` is that of what it returns for one partition.
+        """
         for _ in range(REBUILDS):
             assert self._rdd is not None
             total = aggregate(self._rdd, function, self._plan.depth, nbytes, self._plan.name)
@@ -328,10 +330,6 @@ class ResidentBlocks:
             )
             # whoever unpersisted it would have it packed anew in every pass from now on
             self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
-
-    def _size_hint(self) -> int:
-        report = getattr(self, "report", None)
-        return 0 if report is None else int(report.longest)
 
     def _release_rdd(self) -> None:
         rdd, self._rdd = self._rdd, None

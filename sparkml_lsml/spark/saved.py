@@ -237,7 +237,8 @@ class StoredColumn:
 def check_stored(columns: Sequence[StoredColumn], declared: Declared) -> None:
     """Compare what a file says of its rows with the declared shapes, before they are read.
 
-    Pages must not be compressed, so that none is larger in memory than on the disk.
+    Pages must not be compressed, and hold each number by itself and not in a dictionary, so that
+    nothing is larger in memory than on the disk.
 
     Raises
     ------
@@ -264,6 +265,12 @@ def check_stored(columns: Sequence[StoredColumn], declared: Declared) -> None:
     }
     if stored != wanted:
         raise PersistenceError(f"holds {stored}, expected {wanted}: the folder is damaged")
+    least = 8 * sum(sizes)
+    if (nbytes := sum(column.nbytes for column in numbers)) < least:
+        raise PersistenceError(
+            f"holds {wanted['numbers']:,} numbers in {nbytes:,} bytes, expected {least:,} or more: "
+            "each by itself, none in a dictionary"
+        )
     if not all(column.inside for column in columns) or sum(c.nbytes for c in names) > _MAX_NAMES:
         raise PersistenceError("has columns of an impossible length: the folder is damaged")
 

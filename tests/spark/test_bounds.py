@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.classification import LogisticRegression, LogisticRegressionModel, OneVsRest
 from sparkml_lsml.errors import ParamError, PersistenceError
+from sparkml_lsml.spark import saved
 from sparkml_lsml.spark.matrices import from_json
 from tests.spark.helpers import frame, numbers, refused
 
@@ -310,6 +311,8 @@ def test_damaged_bounds_are_refused(spark: SparkSession, tmp_path: Path) -> None
         with pytest.raises(PersistenceError, match="expected a vector or a matrix"):
             from_json(damage)
     metadata["paramMap"]["lowerBoundsOnCoefficients"] = DAMAGED[0]
+    del metadata["checksum"]
+    metadata["checksum"] = saved.checksum(metadata)
     part.write_text(json.dumps(metadata))
     with pytest.raises(PersistenceError, match=r"the shape \[1, 4\] and 3 values"):
         LogisticRegression.load(str(path))

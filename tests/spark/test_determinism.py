@@ -73,7 +73,8 @@ def frames(spark: SparkSession) -> dict[str, DataFrame]:
 
 @pytest.fixture(autouse=True)
 def _seven_cores(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(resident, "parallelism", lambda sc: len(SIZES))  # nothing is coalesced
+    # nothing is coalesced
+    monkeypatch.setattr(resident, "most_partitions", lambda sc: len(SIZES))
 
 
 def slow_packer(delays: list[float]) -> Any:

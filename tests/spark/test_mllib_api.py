@@ -14,7 +14,6 @@ from pyspark.ml.param import Param, TypeConverters
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml import classification, regression
-from sparkml_lsml.errors import ParamError
 from sparkml_lsml.regression.summary import LinearRegressionTrainingSummary
 from sparkml_lsml.spark.summary import TrainingSummary
 from tests.spark.helpers import binary_rows, frame
@@ -126,9 +125,6 @@ MISSING: dict[str, str] = {
 OTHER_DEFAULTS: dict[str, str] = {}
 """Params whose default is not MLlib's, as Class.param, and why."""
 
-REFUSED: dict[str, str] = {}
-"""Params that are there, but cannot be set, and why."""
-
 OTHER_VALUES: dict[str, Any] = {
     "aggregationDepth": 3,
     "elasticNetParam": 0.5,
@@ -183,8 +179,8 @@ def keywords(function: Any) -> dict[str, Any]:
 
 
 def settable(name: str) -> list[str]:
-    """Params of an estimator of MLlib that ours lets one set."""
-    return [p for p in params_of(ESTIMATORS[name][0]) if f"{name}.{p}" not in REFUSED]
+    """Params of an estimator of MLlib, all of which ours lets one set."""
+    return params_of(ESTIMATORS[name][0])
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +206,7 @@ def test_every_public_name_is_there_or_listed(name: str) -> None:
 
 
 def test_the_lists_name_only_what_mllib_has() -> None:
-    for entry in [*MISSING, *REFUSED, *OTHER_DEFAULTS]:
+    for entry in [*MISSING, *OTHER_DEFAULTS]:
         name, member = entry.split(".")
         assert member in public(CLASSES[name][0]), entry
 
@@ -316,30 +312,6 @@ def test_setters_getters_and_keywords_do_what_mllibs_do(spark: SparkSession, nam
             seen.append((got, type(got), again, estimator.isSet(param)))
         assert seen[0] == seen[1], param
         assert seen[1][0] == OTHER_VALUES[param]
-
-
-def test_a_param_that_is_refused_raises(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cls: Any = classification.LinearSVC
-    monkeypatch.setattr(cls, "UNSUPPORTED", {"maxBlockSizeInMB": "is not supported yet"})
-    expected = "LinearSVC: maxBlockSizeInMB is not supported"
-    with pytest.raises(ParamError, match=expected):
-        cls(maxBlockSizeInMB=2.0)
-    estimator = cls()
-    for call in (estimator.setMaxBlockSizeInMB, lambda v: estimator.setParams(maxBlockSizeInMB=v)):
-        with pytest.raises(ParamError, match=expected):
-            call(2.0)
-        assert not estimator.isSet("maxBlockSizeInMB")
-    rows = frame(spark, *binary_rows(30))
-    with pytest.raises(ParamError, match=expected):
-        estimator.fit(rows, {estimator.maxBlockSizeInMB: 2.0})
-
-
-def test_only_listed_params_are_refused(spark: SparkSession) -> None:
-    for name, (_, ours) in ESTIMATORS.items():
-        listed = {entry.split(".")[1] for entry in REFUSED if entry.split(".")[0] == name}
-        assert set(ours.UNSUPPORTED) == listed
 
 
 def test_threshold_and_thresholds_replace_each_other(spark: SparkSession) -> None:

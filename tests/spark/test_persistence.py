@@ -36,6 +36,7 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark import paths
 from sparkml_lsml.spark import saved as saved_format
+from sparkml_lsml.spark.persistence import SafeWriter
 from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
 from tests.spark.helpers import (
     ESTIMATORS,
@@ -361,6 +362,26 @@ def test_case_60_over_what_is_there(models: dict[str, Any], tmp_path: Path, ther
     assert numbers(found).tolist() == numbers(models["linear"]).tolist()
     assert beside(path) == ["m"]
     assert not (path / "mine").exists()
+
+
+def test_case_60_two_saves_at_once(
+    models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is ready later does not replace what it was not asked to."""
+    path = tmp_path / "m"
+    real = SafeWriter.saveImpl
+
+    def slow(self: SafeWriter, sibling: str) -> None:
+        real(self, sibling)
+        monkeypatch.setattr(SafeWriter, "saveImpl", real)
+        models["svc"].save(str(path))
+
+    monkeypatch.setattr(SafeWriter, "saveImpl", slow)
+    with pytest.raises(FileExistsError, match="in the meantime"):
+        models["linear"].save(str(path))
+    found = LinearSVCModel.load(str(path))
+    assert numbers(found).tolist() == numbers(models["svc"]).tolist()
+    assert beside(path) == ["m"]
 
 
 def test_case_60_overwrite_where_there_is_nothing(models: dict[str, Any], tmp_path: Path) -> None:
@@ -690,6 +711,24 @@ def test_case_63_a_file_that_unpacks_to_far_more(spark: SparkSession, saved: Pat
     assert file.stat().st_size < 100_000
     jobs = jobs_so_far(spark)
     with refused(spark, f"{saved}/data", "4000000"):
+        LogisticRegressionModel.load(str(saved))
+    assert jobs_so_far(spark) == jobs
+
+
+def test_case_63_a_file_that_unpacks_to_as_much_as_it_declares(
+    spark: SparkSession, saved: Path
+) -> None:
+    """A dictionary is no compression by its name, and makes 32 MB of 100 KB."""
+    equal = spark.range(4).selectExpr("'coefficients'", "int(id)", "array_repeat(0D, 1000000)")
+    small = spark.range(1).selectExpr("'intercepts'", "0", "array(0D)")
+    shutil.rmtree(saved / "data")
+    rows = equal.union(small).toDF("name", "chunk", "values").coalesce(1)
+    rows.write.option("compression", "none").parquet(str(saved / "data"))
+    [file] = (saved / "data").glob("part-*")
+    assert file.stat().st_size < 100_000
+    declare(saved, coefficients=[1, 4_000_000], intercepts=[1])
+    jobs = jobs_so_far(spark)
+    with refused(spark, f"{saved}/data", "none in a dictionary"):
         LogisticRegressionModel.load(str(saved))
     assert jobs_so_far(spark) == jobs
 

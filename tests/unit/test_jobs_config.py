@@ -492,15 +492,6 @@ def test_wrong_pipeline(old: str, new: str, path: str, words: str) -> None:
     assert words in problem.message
 
 
-def test_a_param_that_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = pytest.importorskip("sparkml_lsml.jobs.pipeline", exc_type=ImportError)
-    refused = {"tol": "is not supported yet"}
-    monkeypatch.setattr(pipeline.estimators()["LinearSVC"], "UNSUPPORTED", refused)
-    (problem,) = pipeline_problems("regParam: 1e-2", "tol: 1e-2")
-    assert dotted(problem.path) == "pipeline.estimator.params.tol"
-    assert "not supported" in problem.message
-
-
 def test_every_feature_stage_is_known() -> None:
     pipeline = pytest.importorskip("sparkml_lsml.jobs.pipeline", exc_type=ImportError)
     assert {"StringIndexer", "PCA", "StandardScaler", "Word2Vec"} <= set(pipeline.feature_stages())

@@ -329,7 +329,7 @@ def test_case_63_what_an_error_says(rows: list[Any], message: str) -> None:
 
 def footer(rows: list[Any]) -> list[saved.StoredColumn]:
     """Give the footer of a file of one row group with these rows."""
-    plain = {"codec": "UNCOMPRESSED", "rows": len(rows), "nbytes": 100, "inside": True}
+    plain = {"codec": "UNCOMPRESSED", "rows": len(rows), "nbytes": 400_000, "inside": True}
     return [
         saved.StoredColumn(path="name", kind="BINARY", values=len(rows), **plain),
         saved.StoredColumn(path="chunk", kind="INT32", values=len(rows), **plain),
@@ -353,6 +353,7 @@ def test_case_63_a_footer_of_several_row_groups() -> None:
         (2, {"values": 5}, "'numbers': 5"),
         (0, {"rows": 10**9}, "'rows': 1000000000"),
         (0, {"nbytes": 2**21}, "impossible length"),
+        (2, {"nbytes": 8 * sum(len(v) for _, _, v in GOOD) - 1}, "none in a dictionary"),
         (1, {"inside": False}, "impossible length"),
         (2, {"kind": "FLOAT"}, "('values.list.element', 'FLOAT')"),
         (2, {"path": "values.list.element.list.element"}, "expected name string, chunk int"),
