@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fits, grids, growth, jobs, passes, plots, tables, wide
+from benchmarks import checkpoints, fits, grids, growth, jobs, passes, plots, tables, wide
 from benchmarks.contestants import MLLIB, OURS, TOL, Case
 from benchmarks.data import BREAST_CANCER, FOLDER, DataSet, dense, power_law
 from benchmarks.measure import PAIRS, SLOW, Result
@@ -45,6 +45,7 @@ class Mode:
     scaling: int = 0
     jobs: tuple[int, ...] = ()
     wide: tuple[int, ...] = ()
+    checkpoints: int = 0
 
 
 def small() -> tuple[Case, ...]:
@@ -81,6 +82,7 @@ def modes() -> dict[str, Mode]:
             tuning=(200_000,),
             scaling=400_000,
             jobs=(200_000,),
+            checkpoints=million,
         ),
         "full": Mode(
             "full",
@@ -90,6 +92,7 @@ def modes() -> dict[str, Mode]:
             scaling=million,
             jobs=(200_000, million),
             wide=(million, 10 * million, 20 * million),
+            checkpoints=million,
         ),
     }
 
@@ -166,7 +169,8 @@ def main(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="fits, tuning, passes, scaling, wide or jobs; may be given several times."
+            help="fits, tuning, passes, scaling, wide, checkpoints or jobs; may be given several "
+            "times."
         ),
     ] = None,
 ) -> None:
@@ -183,6 +187,10 @@ def main(
         "passes": (mode.passes, lambda: passes.measure(start(), [*mode.passes], say)),
         "scaling": (mode.scaling, lambda: growth.measure(mode.scaling, say)),
         "wide": (mode.wide, lambda: wide.measure([*mode.wide], say)),
+        "checkpoints": (
+            mode.checkpoints,
+            lambda: checkpoints.measure(start(), mode.checkpoints, say),
+        ),
         "jobs": (mode.jobs, lambda: jobs.measure([*mode.jobs], say)),
     }
     unknown = set(only or ()) - set(steps)

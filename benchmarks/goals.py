@@ -120,6 +120,20 @@ def pass_of_read(results: Results) -> Iterator[Finding]:
             yield Finding(seconds["pass"] / seconds["read"], case["data"]["rows"])
 
 
+def checkpoints(results: Results) -> Iterator[Finding]:
+    """The worst of the estimators, by the seconds that checkpoints themselves take.
+
+    Whole fits differ by more than these from one run to the next.
+    """
+    found = []
+    for case in results.get("checkpoints", []):
+        without = statistics.median(case["seconds"]["without"])
+        share = statistics.median(case["checkpoints"]) / without
+        found.append(Finding(1.0 + share, case["data"]["rows"], remark=case["title"]))
+    if found:
+        yield max(found, key=lambda each: each.ratio)
+
+
 def whole_job(results: Results) -> Iterator[Finding]:
     for case in results.get("jobs", []):
         systems = case["systems"]
@@ -157,6 +171,13 @@ GOALS = [
         3.0,
         10_000_000,
         pass_of_read,
+        most=True,
+    ),
+    Goal(
+        "A fit with a checkpoint every 10 iterations, dense 1M x 100, of one without",
+        1.02,
+        1_000_000,
+        checkpoints,
         most=True,
     ),
     Goal("breast_cancer, the slowest estimator, faster than MLlib", 1.0, 569, any_small),

@@ -199,6 +199,20 @@ def jobs(results: Results) -> Table:
     return Table("jobs", columns, rows)
 
 
+def checkpoints(results: Results) -> Table:
+    rows = [
+        (
+            case["title"],
+            name,
+            spread(seconds),
+            spread(case["checkpoints"]) if name == "with" else "",
+        )
+        for case in results.get("checkpoints", [])
+        for name, seconds in case["seconds"].items()
+    ]
+    return Table("checkpoints", ("Fit", "Checkpoints", "Seconds", "of which checkpoints"), rows)
+
+
 def check(results: Results) -> Table:
     rows = [
         (f"{each.axis} {each.value:,}", f"{each.seconds:.3f}", f"{each.model:.3f}", each.apart)
@@ -233,6 +247,7 @@ def every(results: Results) -> Iterator[tuple[str, Table]]:
     yield "A pass, beside reading the same bytes", passes(results)
     yield "Growth", scaling(results)
     yield "Many features, in a local cluster", wide(results)
+    yield "Fits with a checkpoint every 10 iterations", checkpoints(results)
     yield "Whole jobs, cold, and their memory", jobs(results)
     yield "The cost model beside the measurements", check(results)
     yield "What the cost model predicts", cluster(results)
