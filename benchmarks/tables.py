@@ -200,16 +200,11 @@ def jobs(results: Results) -> Table:
 
 
 def checkpoints(results: Results) -> Table:
-    rows = [
-        (
-            case["title"],
-            name,
-            spread(seconds),
-            spread(case["checkpoints"]) if name == "with" else "",
-        )
-        for case in results.get("checkpoints", [])
-        for name, seconds in case["seconds"].items()
-    ]
+    rows = []
+    for case in results.get("checkpoints", []):
+        for name, seconds in case["seconds"].items():
+            own = spread(case["checkpoints"]) if name == "with" else ""
+            rows.append((case["title"], name, spread(seconds), own))
     return Table("checkpoints", ("Fit", "Checkpoints", "Seconds", "of which checkpoints"), rows)
 
 
