@@ -174,11 +174,11 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
                     else:
                         instance._set(**{name: value})
             instance._check_loaded()
-        except PersistenceError:
-            raise
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            # ours are short, and quote what they found safely
+            told = str(error) if isinstance(error, PersistenceError) else saved.shown(error)
             raise PersistenceError(
-                f"holds no {owner.__name__} of this version: {saved.shown(error)}. It was saved by "
+                f"holds no {owner.__name__} of this version: {told}. It was saved by "
                 "another version, or is damaged"
             ) from error
         result: Owner = instance
