@@ -256,8 +256,13 @@ COVERING = [
 
 
 def cross() -> Iterator[Case]:
-    """Every combination that MLlib offers."""
-    for standardization, fit_intercept, weighted in itertools.product((True, False), repeat=3):
+    """Combinations that MLlib offers.
+
+    Of the three flags a half fraction of the factorial design, in which each pair of them has
+    each pair of values: all of it takes twice as long, and found nothing more.
+    """
+    for standardization, fit_intercept in itertools.product((True, False), repeat=2):
+        weighted = standardization == fit_intercept
 
         def case(
             estimator: str,
