@@ -259,7 +259,7 @@ def cross() -> Iterator[Case]:
     """Combinations that MLlib offers.
 
     Of the three flags a half fraction of the factorial design, in which each pair of them has
-    each pair of values: all of it takes twice as long, and found nothing more.
+    each pair of values; all of it would take twice as long.
     """
     for standardization, fit_intercept in itertools.product((True, False), repeat=2):
         weighted = standardization == fit_intercept
