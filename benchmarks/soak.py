@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.tuning import ParamGridBuilder
@@ -153,6 +154,10 @@ def _interrupted(frame: DataFrame) -> None:
         endless.fit(frame)
     except KeyboardInterrupt:
         return
+    except Py4JError as error:
+        # Py4J may lose its connection as it handles the signal, and raises that instead
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
     finally:
         timer.join()
 
