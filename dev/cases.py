@@ -3,7 +3,8 @@
     export SPARKML_LSML_CASES=cases.txt
     ./dev/test && ./dev/test --slow && python dev/cases.py cases.txt
 
-A test of a case is called test_case_NN_...; `tests/conftest.py` writes a line for each that ran.
+A test of a case is called test_case_NN_..., a contract check check_case_NN_...;
+`tests/conftest.py` writes a line for each that ran.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def counted(lines: list[str]) -> dict[int, Counter[str]]:
     figures: dict[int, Counter[str]] = {}
     for line in lines:
         outcome, test = line.split(maxsplit=1)
-        match = re.search(r"::test_case_(\d+)", test)
+        match = re.search(r"(?:test|check)_case_(\d+)", test)
         assert match is not None
         if outcome == "skipped":
             print(f"skipped: {test}", file=sys.stderr)

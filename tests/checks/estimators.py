@@ -98,7 +98,7 @@ def check_missing_columns_are_named(subject: Subject) -> None:
 # ---------------------------------------------------- labels
 
 
-def check_labels_of_every_type(subject: Subject) -> None:
+def check_case_08_labels_of_every_type(subject: Subject) -> None:
     for kind in LABEL_TYPES:
         typed = subject.frame.withColumn("label", F.col("label").cast(kind))
         assert_same(subject.make().fit(typed), subject.model, rtol=1e-9)
