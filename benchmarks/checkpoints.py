@@ -20,7 +20,12 @@ from sparkml_lsml.spark import checkpoint
 
 INTERVAL = 10
 PAIRS = 7
-ESTIMATORS = ("LinearSVC", "LogisticRegression")
+ITERATIONS = 41
+SETTINGS: dict[str, dict[str, Any]] = {
+    "LinearSVC": {"solver": "sgd"},
+    "LogisticRegression": {"solver": "gradient-descent"},
+}
+"""Solvers that are still on their way when the checkpoints are due: l-bfgs is done before."""
 
 WORK = (
     (checkpoint.Checkpoints, ("__init__", "__exit__", "of")),
@@ -33,21 +38,27 @@ def measure(spark: SparkSession, rows: int, say: Say) -> Iterator[Result]:
     """Time fits with a checkpoint every ten iterations, and without."""
     data = dense(rows)
     ensure(data)
-    for name in ESTIMATORS:
+    for name, settings in SETTINGS.items():
         case = Case(name, data)
+        settings = {**settings, "tol": 0.0, "maxIter": ITERATIONS}
         with tempfile.TemporaryDirectory(prefix="checkpoints-") as folder:
-            noted = {"checkpointDir": folder, "checkpointInterval": INTERVAL}
-            fit_spark(spark, case, OURS, maxIter=INTERVAL + 1, **noted)
+            noted = {**settings, "checkpointDir": folder, "checkpointInterval": INTERVAL}
+            fit_spark(spark, case, OURS, **{**noted, "maxIter": INTERVAL + 1})
             spent: list[float] = []
+            written: list[int] = []
+            fit = partial(fit_spark, spark, case, OURS, **noted)
             timed = alternate(
                 {
-                    "without": partial(fit_spark, spark, case, OURS),
-                    "with": partial(counted, partial(fit_spark, spark, case, OURS, **noted), spent),
+                    "without": partial(fit_spark, spark, case, OURS, **settings),
+                    "with": partial(counted, fit, spent, written),
                 },
                 PAIRS,
             )
         model: Any = timed["with"].result
-        title = f"{case.title}, {model.summary.totalIterations} iterations"
+        title = (
+            f"{case.title}, {settings['solver']}, {model.summary.totalIterations} iterations, "
+            f"{written[0]} checkpoints"
+        )
         say(f"{title}: {shown(timed)}, of which checkpoints {sorted(spent)[PAIRS // 2]:.3f} s")
         yield {
             "title": title,
@@ -58,9 +69,13 @@ def measure(spark: SparkSession, rows: int, say: Say) -> Iterator[Result]:
         }
 
 
-def counted(fit: Callable[[], Any], spent: list[float]) -> Any:
-    """Run a fit and note the seconds that its checkpoints take."""
-    total = [0.0]
+def counted(fit: Callable[[], Any], spent: list[float], written: list[int]) -> Any:
+    """Run a fit and note the seconds that its checkpoints take, and the files they write."""
+    total, files = [0.0], [0]
+
+    def put(*args: Any) -> Any:
+        files[0] += args[-1].endswith(".zip")
+        return real_put(*args)
 
     def clocked(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -76,6 +91,9 @@ def counted(fit: Callable[[], Any], spent: list[float]) -> Any:
         for kind, names in WORK:
             for name in names:
                 patched.enter_context(mock.patch.object(kind, name, clocked(getattr(kind, name))))
+        real_put = checkpoint._put
+        patched.enter_context(mock.patch.object(checkpoint, "_put", put))
         model = fit()
+    written.append(files[0])
     spent.append(total[0])
     return model
