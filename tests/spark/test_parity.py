@@ -36,7 +36,7 @@ EXACT: dict[str, Any] = {"tol": 1e-12, "maxIter": 1000}
 BRIEF: dict[str, Any] = {"tol": 1e-10, "maxIter": 80}
 """For MLlib in the usual run: a fit of 1000 iterations takes it minutes."""
 
-LONG: dict[str, Any] = {"tol": 1e-10, "maxIter": 300}
+LONG: dict[str, Any] = {"tol": 1e-10, "maxIter": 150}
 """For MLlib where all combinations run."""
 
 PASSES: dict[str, Any] = {"tol": 1e-9, "maxIter": 100}
