@@ -18,7 +18,7 @@ from pyspark.ml.evaluation import (
 from sparkml_lsml import regression
 from sparkml_lsml.jobs import pipeline
 from sparkml_lsml.jobs.config import Distribution, TuneConfig
-from sparkml_lsml.jobs.errors import Problem, one_line
+from sparkml_lsml.jobs.errors import Problem
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark.estimator import INGEST_PARAMS
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
@@ -100,8 +100,10 @@ def check_search(config: TuneConfig) -> list[Problem]:
             problems.append(Problem(path, f"{message}; keep one"))
         else:
             problems += _check_values(kind, name, tried, path)
-    if not problems:
-        problems = _check_together(config, kind)
+    count = math.prod(len(values) for values in (search.grid or {}).values())
+    if count > MAX_CANDIDATES:
+        message = f"has {count:,} combinations, expected at most {MAX_CANDIDATES:,}; use random"
+        problems.append(Problem(("search", "grid"), message))
     return problems
 
 
@@ -114,20 +116,6 @@ def _check_values(kind: type[Any], name: str, tried: Any, path: Any) -> list[Pro
     for index, value in enumerate(tried):
         problems += pipeline.check_value(kind, name, value, (*path, index))
     return problems
-
-
-def _check_together(config: TuneConfig, kind: type[Any]) -> list[Problem]:
-    """Try the candidates whole: two Params may be right alone, and not together."""
-    count = math.prod(len(values) for values in (config.search.grid or {}).values())
-    if count > MAX_CANDIDATES:
-        message = f"has {count:,} combinations, expected at most {MAX_CANDIDATES:,}; use random"
-        return [Problem(("search", "grid"), message)]
-    for candidate in candidates(config):
-        try:
-            kind(**{**config.pipeline.estimator.params, **candidate})._normalise()
-        except (TypeError, ValueError) as error:
-            return [Problem(("search",), f"with {worded(candidate)}: {one_line(error)}")]
-    return []
 
 
 def _check_metric(config: TuneConfig) -> list[Problem]:
