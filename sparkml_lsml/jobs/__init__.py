@@ -1,4 +1,4 @@
-"""Training, scoring and evaluation as jobs for ``spark-submit``, each described by one YAML file.
+"""Training, tuning, scoring and evaluation for ``spark-submit``, each described by a YAML file.
 
 Needs the extra ``sparkml_lsml[jobs]``; nothing else in the package imports this room.
 """
@@ -16,12 +16,12 @@ except ModuleNotFoundError as error:
         f"the jobs need the module {error.name}: pip install 'sparkml_lsml[jobs]'", name=error.name
     ) from None
 
-from sparkml_lsml.jobs.config import EvaluateConfig, ScoreConfig, TrainConfig
+from sparkml_lsml.jobs.config import EvaluateConfig, ScoreConfig, TrainConfig, TuneConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError
 from sparkml_lsml.jobs.loading import load_config
 
 if TYPE_CHECKING:
-    from sparkml_lsml.jobs.run import evaluate, score, train
+    from sparkml_lsml.jobs.run import evaluate, score, train, tune
 
 __all__ = [
     "ConfigError",
@@ -29,15 +29,17 @@ __all__ = [
     "JobError",
     "ScoreConfig",
     "TrainConfig",
+    "TuneConfig",
     "evaluate",
     "load_config",
     "score",
     "train",
+    "tune",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Only what runs a job needs PySpark: a configuration can be checked without it.
-    if name in ("evaluate", "score", "train"):
+    if name in ("evaluate", "score", "train", "tune"):
         return getattr(import_module("sparkml_lsml.jobs.run"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

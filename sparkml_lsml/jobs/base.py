@@ -47,7 +47,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Accept what YAML can say without tags, except references, which a model would save."""
     if isinstance(value, str):
         return _no_reference(value)
@@ -55,10 +55,10 @@ def _plain(value: Any) -> Any:
         for name, item in value.items():
             if not isinstance(name, str):
                 raise fault(f"expected a text as key, found {name!r}")
-            _plain(item)
+            plain(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            _plain(item)
+            plain(item)
     elif value is None:
         raise fault("has no value; give one, or leave the key out for Spark's default")
     elif not isinstance(value, bool | int | float):
@@ -84,7 +84,7 @@ Names = Annotated[tuple[Text, ...], Field(strict=False), BeforeValidator(_as_lis
 Scalar = bool | int | float | EnvText
 Labels = dict[bool | int | float | Text, Annotated[float, AfterValidator(finite)]]
 Options = dict[Text, Scalar]
-Params = dict[Text, Annotated[Any, AfterValidator(_plain)]]
+Params = dict[Text, Annotated[Any, AfterValidator(plain)]]
 
 
 class Section(BaseModel):

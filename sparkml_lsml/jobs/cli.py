@@ -1,4 +1,4 @@
-"""The command line of the three jobs: help, exit status, and what is printed where."""
+"""The command line of the four jobs: help, exit status, and what is printed where."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from sparkml_lsml.jobs import pipeline, run
+from sparkml_lsml.jobs import run, search, yamlfile
 from sparkml_lsml.jobs.base import Section
-from sparkml_lsml.jobs.config import EvaluateConfig, ScoreConfig, TrainConfig
+from sparkml_lsml.jobs.checking import check_all
+from sparkml_lsml.jobs.config import EvaluateConfig, ScoreConfig, TrainConfig, TuneConfig
 from sparkml_lsml.jobs.console import to_stderr
 from sparkml_lsml.jobs.errors import ConfigError, one_line
 from sparkml_lsml.jobs.fields import describe
-from sparkml_lsml.jobs.loading import read_config
 from sparkml_lsml.jobs.redaction import Redactor
 
 OK, FAILED, BAD_CONFIGURATION = 0, 1, 2
+_SHOWN_CANDIDATES = 20
 
 _JOBS: dict[str, tuple[type[Section], Callable[..., dict[str, Any]], str]] = {
     "train": (
         TrainConfig,
         run.train,
         "Fit a pipeline, evaluate it on held-out rows, and write model, predictions and report.",
+    ),
+    "tune": (
+        TuneConfig,
+        run.tune,
+        "Search Params of the estimator, and do with the best what train.py does.",
     ),
     "score": (ScoreConfig, run.score, "Apply a saved model to rows and write the predictions."),
     "evaluate": (
@@ -46,7 +52,7 @@ def main(job: str, arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     job
-        ``train``, ``score`` or ``evaluate``.
+        ``train``, ``tune``, ``score`` or ``evaluate``.
     arguments
         Arguments after the program's name; those of the process by default.
 
@@ -114,10 +120,9 @@ def _run(
     spark: SparkSession | None = None
     message, status = "", OK
     try:
-        config, document = read_config(kind, conf_file)
+        document = yamlfile.read(conf_file)
+        config = check_all(kind, document)
         redact = Redactor(config.model_dump(by_alias=True))
-        if isinstance(config, TrainConfig) and (problems := pipeline.check_pipeline(config)):
-            raise document.error(problems)
         if check:
             print(f"{conf_file}: ok")
             return OK
@@ -174,6 +179,8 @@ def _maybe_trace(error: BaseException, redact: Redactor, show: bool) -> None:
 
 
 def _print_report(report: dict[str, Any], redact: Redactor) -> None:
+    if "search" in report:
+        Console().print(_table_of(report["search"]))
     table = Table(title=f"{report['job']}: done in {report['seconds']['total']:.1f} s")
     table.add_column("what")
     table.add_column("value", overflow="fold")
@@ -188,6 +195,30 @@ def _print_report(report: dict[str, Any], redact: Redactor) -> None:
     for name, value in report["outputs"].items():
         table.add_row(name.removesuffix(".path"), Text(redact(value)))
     Console().print(table)
+
+
+def _table_of(found: dict[str, Any]) -> Table:
+    """The best candidates of a search, best first."""
+    means = [each["mean"] for each in found["candidates"]]
+    order = sorted(range(len(means)), key=means.__getitem__, reverse=found["larger_is_better"])
+    folds = f"mean and spread of {found['folds']} folds" if found["folds"] > 1 else "one split"
+    hidden = len(order) - _SHOWN_CANDIDATES
+    table = Table(
+        title=f"search: {found['metric']}, {folds}",
+        caption=f"{hidden} more in the report" if hidden > 0 else None,
+    )
+    for name in found["candidates"][0]["params"]:
+        table.add_column(name, justify="right")
+    table.add_column(found["metric"], justify="right")
+    if found["folds"] > 1:
+        table.add_column("spread", justify="right")
+    for number in order[:_SHOWN_CANDIDATES]:
+        each = found["candidates"][number]
+        row = [*map(search.shown, each["params"].values()), f"{each['mean']:.6g}"]
+        if each["spread"] is not None:
+            row.append(f"{each['spread']:.2g}")
+        table.add_row(*map(Text, row), style="bold green" if number == found["best"] else "")
+    return table
 
 
 def _print_keys(kind: type[Section]) -> None:

@@ -13,7 +13,12 @@ from sparkml_lsml.jobs.base import Section
 from sparkml_lsml.jobs.loading import keys_of, section_in
 
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "value"}
-_PLURALS = {"text": "texts", "whole number": "whole numbers", "number": "numbers"}
+_PLURALS = {
+    "text": "texts",
+    "whole number": "whole numbers",
+    "number": "numbers",
+    "value": "values",
+}
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -24,7 +29,8 @@ class Key:
     Attributes
     ----------
     path
-        Where it stands, e.g. ``input.format``; ``[]`` stands for each item of a list.
+        Where it stands, e.g. ``input.format``; ``[]`` stands for each item of a list, ``*`` for
+        each name in a mapping.
     type
         What may stand there, in words.
     default
@@ -58,16 +64,16 @@ def _describe(kind: type[Section], prefix: str, seen: dict[type[Section], str]) 
     for name, field in keys_of(kind).items():
         path = prefix + name
         section = section_in(field.annotation)
-        several = get_origin(field.annotation) is tuple
+        several, mapped = (get_origin(field.annotation) is kind for kind in (tuple, dict))
         if section is None:
             text = _type_of(field.annotation, field)
         elif section in seen:
             text = f"as {seen[section]}"
         else:
-            text = "list of keys" if several else "keys"
+            text = "list of keys" if several else "mapping to keys" if mapped else "keys"
         yield Key(path, text, _default(field), field.description or "")
         if section is not None and section not in seen:
-            inner = f"{path}[]" if several else path
+            inner = f"{path}[]" if several else f"{path}.*" if mapped else path
             seen[section] = inner
             yield from _describe(section, f"{inner}.", seen)
 
@@ -94,6 +100,10 @@ def _type_of(annotation: Any, field: FieldInfo | None = None) -> str:
         return "text, number or true/false" if len(kinds) > 1 else kinds[0]
     if origin is tuple:
         item = _type_of(arguments[0])
+        if arguments[-1] is not Ellipsis:
+            return f"list of {len(arguments)} {_PLURALS[item]}"
+        if item == "value":  # which could be a list itself
+            return "list of values"
         return f"{item}, or list of {_PLURALS.get(item, item)}"
     if origin is dict:
         return f"mapping to {_type_of(arguments[1])}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -35,7 +35,7 @@ def read_config(kind: type[C], source: str) -> tuple[C, yamlfile.Document]:
     Parameters
     ----------
     kind
-        `TrainConfig`, `ScoreConfig` or `EvaluateConfig`.
+        `TrainConfig`, `TuneConfig`, `ScoreConfig` or `EvaluateConfig`.
     source
         Path of a local YAML file.
 
@@ -220,11 +220,16 @@ def _is_scalar_union(kind: type[Section], path: Path) -> bool:
 
 def _section_at(kind: type[Section], path: Path) -> type[Section] | None:
     section: type[Section] | None = kind
+    named = False  # whether the next part is a name that the file gives to a section
     for part in path:
         if isinstance(part, int) or section is None:
             continue
+        if named:
+            named = False
+            continue
         field = keys_of(section).get(part)
-        section = section_in(field.annotation) if field is not None else None
+        annotation: Any = field.annotation if field is not None else None
+        section, named = section_in(annotation), get_origin(annotation) is dict
     return section
 
 

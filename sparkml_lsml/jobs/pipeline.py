@@ -94,6 +94,24 @@ def check_pipeline(config: TrainConfig) -> list[Problem]:
     return problems
 
 
+def check_value(kind: type[Any], name: str, value: Any, path: Path) -> list[Problem]:
+    """List what is wrong with the value of a Param that a class has; needs no JVM."""
+    param = params_of(kind)[name]
+    try:
+        param.typeConverter(value)
+    except (TypeError, ValueError):
+        expected = _EXPECTED.get(getattr(param.typeConverter, "__name__", ""))
+        message = f"expected {expected}, found {value!r}" if expected else f"found {value!r}"
+        return [Problem(path, f"{message} ({param.doc})")]
+    if not issubclass(kind, JavaParams):
+        # Ours know their ranges without a JVM; for the others `build` asks it.
+        try:
+            kind(**{name: value})
+        except (TypeError, ValueError) as error:
+            return [Problem(path, one_line(error))]
+    return []
+
+
 def label_column(config: TrainConfig) -> str:
     """Name the label column: ``label.column``, or the estimator's labelCol."""
     return str(
@@ -232,20 +250,7 @@ def _check_stage(
             message = f"{stage.class_name} has no Param of this name{guess} it has: "
             problems.append(Problem(here, message + ", ".join(params)))
             continue
-        try:
-            params[name].typeConverter(value)
-        except (TypeError, ValueError):
-            converter = getattr(params[name].typeConverter, "__name__", "")
-            expected = _EXPECTED.get(converter)
-            message = f"expected {expected}, found {value!r}" if expected else f"found {value!r}"
-            problems.append(Problem(here, f"{message} ({params[name].doc})"))
-            continue
-        if not issubclass(kind, JavaParams):
-            # Ours know their ranges without a JVM; for the others `build` asks it.
-            try:
-                kind(**{name: value})
-            except (TypeError, ValueError) as error:
-                problems.append(Problem(here, one_line(error)))
+        problems += check_value(kind, name, value, here)
     return problems
 
 

@@ -26,7 +26,7 @@ class Report:
     Parameters
     ----------
     job
-        ``train``, ``score`` or ``evaluate``.
+        ``train``, ``tune``, ``score`` or ``evaluate``.
     config
         Its configuration; secrets are masked and references to the environment stay references.
     spark
@@ -40,6 +40,8 @@ class Report:
         As `metrics.compute` returns them; None where nothing was evaluated.
     training
         As `training_summary` returns it; None where nothing was trained.
+    search
+        As `search.summary` returns it; None, and left out, where nothing was searched.
     seconds
         Time by step.
     outputs
@@ -54,6 +56,7 @@ class Report:
         self.rows: dict[str, int] = {}
         self.metrics: dict[str, Any] | None = None
         self.training: dict[str, Any] | None = None
+        self.search: dict[str, Any] | None = None
         self.seconds: dict[str, float] = {}
         self.outputs: dict[str, str] = {}
 
@@ -80,6 +83,7 @@ class Report:
             },
             "rows": self.rows,
             "metrics": self.metrics,
+            **({} if self.search is None else {"search": self.search}),
             "training": self.training,
             "outputs": redaction.public(self.outputs),
             "config": redaction.public(self.config.model_dump(by_alias=True)),

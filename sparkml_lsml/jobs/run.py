@@ -1,4 +1,4 @@
-"""The three jobs as functions of a configuration."""
+"""The four jobs as functions of a configuration."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from pyspark.ml import PipelineModel
+from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from sparkml_lsml.jobs import data, metrics, pipeline
+from sparkml_lsml.jobs import data, metrics, pipeline, search
 from sparkml_lsml.jobs.base import Section
 from sparkml_lsml.jobs.config import (
     EvaluateConfig,
     InputConfig,
     ScoreConfig,
     TrainConfig,
+    TuneConfig,
 )
-from sparkml_lsml.jobs.errors import ConfigError, JobError, one_line
+from sparkml_lsml.jobs.errors import ConfigError, JobError, Problem, one_line
 from sparkml_lsml.jobs.loading import environment_problems
 from sparkml_lsml.jobs.redaction import Redactor, resolve
 from sparkml_lsml.jobs.report import Report, training_summary
@@ -89,11 +90,85 @@ def train(
     >>> from sparkml_lsml.jobs import TrainConfig, load_config, train
     >>> train(load_config(TrainConfig, "conf/train-classification.yaml"))  # doctest: +SKIP
     """
-    problems = pipeline.check_pipeline(config)
+    _refuse(pipeline.check_pipeline(config))
+
+    def fit(whole: Pipeline, rows: DataFrame, report: Report) -> PipelineModel:
+        with report.timed("fit"):
+            model = whole.fit(rows)
+        report.training = training_summary(model.stages[-1], dict(config.pipeline.estimator.params))
+        return model
+
+    return _trained("train", config, spark, say, fit)
+
+
+@_guarded
+def tune(
+    config: TuneConfig, spark: SparkSession | None = None, say: Say = _silent
+) -> dict[str, Any]:
+    """Search the Params of an estimator, and do with the best what `train` does.
+
+    Parameters
+    ----------
+    config
+        What to do.
+    spark
+        A classic session; by default the active one, or a new one.
+    say
+        Called with a line for every step.
+
+    Returns
+    -------
+    dict
+        The report; ``search`` in it lists all candidates.
+
+    Raises
+    ------
+    ConfigError
+        If a class or Param of the pipeline, or of the search, is wrong; nothing was read.
+    JobError
+        If anything else fails; all outputs are then as they were before.
+
+    Examples
+    --------
+    >>> from sparkml_lsml.jobs import TuneConfig, load_config, tune
+    >>> tune(load_config(TuneConfig, "conf/tune.yaml"))  # doctest: +SKIP
+    """
+    _refuse([*pipeline.check_pipeline(config), *search.check_search(config)])
+    tried = search.candidates(config)
+
+    def fit(whole: Pipeline, rows: DataFrame, report: Report) -> PipelineModel:
+        searching = search.build(config, whole, tried)
+        with report.timed("search"):
+            found = searching.fit(rows)
+        report.search = search.summary(found, searching, tried)
+        best = tried[report.search["best"]]
+        say(f"best of {len(tried)}: {search.worded(best)}")
+        model = found.bestModel
+        if not isinstance(model, PipelineModel):
+            model = PipelineModel([model])  # of a pipeline without other stages
+        report.training = training_summary(
+            model.stages[-1], {**config.pipeline.estimator.params, **best}
+        )
+        return model
+
+    return _trained("tune", config, spark, say, fit)
+
+
+def _refuse(problems: list[Problem]) -> None:
     if problems:
         raise ConfigError(problems)
+
+
+def _trained(
+    job: str,
+    config: TrainConfig,
+    spark: SparkSession | None,
+    say: Say,
+    fit: Callable[[Pipeline, DataFrame, Report], PipelineModel],
+) -> dict[str, Any]:
+    """Do what a training does, whichever way its model is found."""
     spark = _session(spark, config.app_name)
-    report = Report("train", config, spark)
+    report = Report(job, config, spark)
     predictions = config.output.predictions
     outputs = {"output.model": config.output.model}
     if predictions is not None:
@@ -101,13 +176,11 @@ def train(
     outputs["output.report"] = config.output.report
     inputs = [*_paths(config.input), *_paths(config.evaluation_input)]
     with _outputs(spark, outputs, config.output.overwrite, inputs) as places:
-        estimator = pipeline.build(config)
+        whole = pipeline.build(config)
         with report.timed("read"):
             training, held_out = _training_rows(spark, config, report)
         say(f"training on {report.rows['training']:,} rows")
-        with report.timed("fit"):
-            model = estimator.fit(training)
-        report.training = training_summary(model.stages[-1], dict(config.pipeline.estimator.params))
+        model = fit(whole, training, report)
         with report.timed("save"):
             model.write().save(places.staged("output.model").full)
         if held_out is not None:

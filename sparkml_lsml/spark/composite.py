@@ -43,7 +43,7 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
     """
     path = path.rstrip("/") or path
     folders = 0
-    for folder in _folders(spark, path):
+    for folder in folders_in(spark, path):
         folders += 1
         with reading(f"{folder}/metadata"):
             _check(saved.parse(read_metadata(spark, folder)))
@@ -65,7 +65,7 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
     return metadata
 
 
-def _folders(spark: SparkSession, path: str) -> Iterator[str]:
+def folders_in(spark: SparkSession, path: str) -> Iterator[str]:
     """Every folder at or below a path that has metadata."""
     with reading(path):
         files, hadoop = file_system(spark, path)

@@ -139,12 +139,7 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         arrays: saved.Arrays = {}
         if metadata["arrays"]:
             with reading(f"{path}/data"):
-                if not exists(spark, f"{path}/data"):
-                    raise PersistenceError("is missing: the folder is damaged")
-                file = only_file(spark, f"{path}/data")
-                saved.check_stored(parquet_columns(spark, file), metadata["arrays"])
-                frame = spark.read.schema(saved.SCHEMA).parquet(without_globs(file))
-                arrays = saved.join(frame.toLocalIterator(), metadata["arrays"])
+                arrays = read_arrays(spark, path, metadata["arrays"])
         with reading(path):
             return self._make(metadata, arrays)
 
@@ -200,6 +195,22 @@ def read_metadata(spark: SparkSession, path: str) -> bytes:
         )
     file = only_file(spark, f"{path}/metadata")
     return first_bytes(spark, file, saved.MAX_METADATA + 1)
+
+
+def read_arrays(spark: SparkSession, path: str, declared: saved.Declared) -> saved.Arrays:
+    """The arrays of a saved folder, which are those that its metadata declare.
+
+    Raises
+    ------
+    PersistenceError
+        If they are missing, or others in any bit.
+    """
+    if not exists(spark, f"{path}/data"):
+        raise PersistenceError("is missing: the folder is damaged")
+    file = only_file(spark, f"{path}/data")
+    saved.check_stored(parquet_columns(spark, file), declared)
+    frame = spark.read.schema(saved.SCHEMA).parquet(without_globs(file))
+    return saved.join(frame.toLocalIterator(), declared)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from sparkml_lsml.jobs import (
     JobError,
     ScoreConfig,
     TrainConfig,
+    TuneConfig,
     load_config,
 )
 from sparkml_lsml.jobs.base import Section
@@ -53,6 +54,7 @@ SECRET = "pa'ss\"w\\rd!"
 KINDS: dict[str, type[Section]] = {
     "train-classification.yaml": TrainConfig,
     "train-regression.yaml": TrainConfig,
+    "tune.yaml": TuneConfig,
     "score.yaml": ScoreConfig,
     "evaluate.yaml": EvaluateConfig,
 }

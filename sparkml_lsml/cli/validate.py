@@ -1,0 +1,105 @@
+"""Checks of job configurations: everything that can be told without Spark."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sparkml_lsml.jobs import EvaluateConfig, ScoreConfig, TrainConfig, TuneConfig, yamlfile
+from sparkml_lsml.jobs.base import Section
+from sparkml_lsml.jobs.checking import check_all
+from sparkml_lsml.jobs.errors import ConfigError, Problem, dotted
+
+KINDS: dict[str, type[Section]] = {
+    "train": TrainConfig,
+    "tune": TuneConfig,
+    "score": ScoreConfig,
+    "evaluate": EvaluateConfig,
+}
+_TELLING = {"search": "tune", "pipeline": "train", "task": "evaluate", "model": "score"}
+"""The keys that tell which job a file is for, the stronger first."""
+
+
+def job_of(tree: Mapping[Any, Any]) -> str | None:
+    """Tell which job a configuration is for, by its keys, also if they are misspelt.
+
+    Examples
+    --------
+    >>> job_of({"input": {}, "pipline": {}, "output": {}})
+    'train'
+    """
+    for cutoff in (1.0, 0.75):
+        for key, job in _TELLING.items():
+            if difflib.get_close_matches(key, [str(name) for name in tree], 1, cutoff):
+                return job
+    return None
+
+
+def problems_of(source: str, job: str | None = None) -> tuple[str | None, list[Problem]]:
+    """Check a file.
+
+    Parameters
+    ----------
+    source
+        Path of a local YAML file.
+    job
+        ``train``, ``tune``, ``score`` or ``evaluate``; by default what its keys say.
+
+    Returns
+    -------
+    tuple
+        The job, None if it cannot be told, and every problem found, in the order of the file.
+    """
+    try:
+        document = yamlfile.read(source)
+        job = job or job_of(document.tree)
+        if job is None:
+            keys = ", ".join(f"{key} ({name})" for key, name in _TELLING.items())
+            message = f"cannot tell which job this is for: expected one of the keys {keys}"
+            return None, [Problem((), f"{message}; or say --job")]
+        check_all(KINDS[job], document)
+    except ConfigError as error:
+        return job, [*error.problems]
+    return job, []
+
+
+def to_dict(found: Sequence[tuple[str, str | None, list[Problem]]]) -> dict[str, Any]:
+    """The result as plain values, for ``--json``."""
+    return {
+        "valid": not any(problems for _, _, problems in found),
+        "files": [
+            {
+                "file": source,
+                "job": job,
+                "problems": [
+                    {"line": p.line, "key": dotted(p.path), "message": p.message} for p in problems
+                ],
+            }
+            for source, job, problems in found
+        ],
+    }
+
+
+def render(found: Sequence[tuple[str, str | None, list[Problem]]], console: Console) -> None:
+    """Print each file, and below it each problem with its place."""
+    for source, job, problems in found:
+        kind = f" ({job})" if job else ""
+        if not problems:
+            console.print(Text.assemble((source, "bold"), kind, ": ", ("ok", "green")))
+            continue
+        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+        console.print(Text.assemble((source, "bold"), kind, ": ", (count, "bold red")))
+        for problem in problems:
+            place = f"{source}:{problem.line}" if problem.line else source
+            console.print(
+                Text.assemble("  ", (place, "cyan"), "  ", (dotted(problem.path), "bold")),
+                soft_wrap=True,  # a place that is broken into lines cannot be clicked on
+            )
+            message = Table.grid()
+            message.add_row("    ", Text(problem.message))
+            console.print(message)

@@ -1,0 +1,167 @@
+"""jobs/tune.py on real data: the search is MLlib's, and the best model is what is saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import tuning as mllib
+from pyspark.ml.evaluation import BinaryClassificationEvaluator
+from pyspark.ml.feature import VectorAssembler
+from pyspark.sql import SparkSession
+from sklearn.datasets import load_breast_cancer
+
+from sparkml_lsml.classification import LogisticRegression
+from sparkml_lsml.jobs import ConfigError, JobError, TuneConfig, data
+from sparkml_lsml.jobs.cli import _print_report
+from sparkml_lsml.jobs.config import SplitConfig
+from sparkml_lsml.jobs.redaction import Redactor
+from sparkml_lsml.jobs.run import tune
+from tests.submitting import last_line, submit
+
+FEATURES = ["mean_radius", "mean_texture", "mean_smoothness"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with the breast cancer data as Parquet, and make it the current one."""
+    frame: pd.DataFrame = load_breast_cancer(as_frame=True).frame
+    frame = frame.rename(columns=lambda name: name.replace(" ", "_"))
+    frame["id"] = np.arange(len(frame))
+    frame["site"] = frame["id"] % 4
+    frame["listed"] = frame[FEATURES].to_numpy().tolist()
+    frame.to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tree(folder: Path, search: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    assembler = {"inputCols": FEATURES, "outputCol": "features"}
+    return {
+        "input": {"format": "parquet", "path": str(folder / "rows.parquet")},
+        "label": {"column": "target"},
+        "pipeline": {
+            "stages": [{"class": "VectorAssembler", "params": assembler}],
+            "estimator": {"class": "LogisticRegression", "params": {"tol": 1e-9}},
+        },
+        "search": search,
+        "output": {
+            "model": str(folder / "out" / "model"),
+            "report": str(folder / "out" / "report.json"),
+        },
+        **changes,
+    }
+
+
+def config_of(*arguments: Any, **changes: Any) -> TuneConfig:
+    return TuneConfig.model_validate(tree(*arguments, **changes))
+
+
+def test_a_grid_is_searched_as_by_mllib(
+    spark: SparkSession, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"regParam": [10.0, 0.01], "elasticNetParam": [0.0, 1.0]}
+    search = {"grid": grid, "metric": "areaUnderROC", "folds": 2, "seed": 5}
+    said: list[str] = []
+    report = tune(config_of(place, search, split={"fraction": 0.3, "by": "id"}), spark, said.append)
+    assert "best of 4: regParam=0.01, elasticNetParam=0" in said
+
+    # the same by hand, with the class of MLlib, which fits and measures one model after the other
+    rows = spark.read.parquet(str(place / "rows.parquet"))
+    training = data.split(rows, SplitConfig(fraction=0.3, by=("id",))).training
+    last = LogisticRegression(labelCol="target", tol=1e-9)
+    builder = mllib.ParamGridBuilder().addGrid(last.regParam, grid["regParam"])
+    reference = mllib.CrossValidator(
+        estimator=Pipeline(
+            stages=[VectorAssembler(inputCols=FEATURES, outputCol="features"), last]
+        ),
+        estimatorParamMaps=builder.addGrid(last.elasticNetParam, grid["elasticNetParam"]).build(),
+        evaluator=BinaryClassificationEvaluator(labelCol="target"),
+        numFolds=2,
+        seed=5,
+    ).fit(training)
+
+    found = report["search"]
+    assert found["together"] is True
+    assert found["folds"] == 2
+    means = {tuple(each["params"].values()): each["mean"] for each in found["candidates"]}
+    spreads = {tuple(each["params"].values()): each["spread"] for each in found["candidates"]}
+    for params, mean, spread in zip(
+        reference.getEstimatorParamMaps(),
+        reference.avgMetrics,
+        reference.stdMetrics,
+        strict=True,
+    ):
+        key = (params[last.regParam], params[last.elasticNetParam])
+        assert means[key] == pytest.approx(mean, abs=1e-9)
+        assert spreads[key] == pytest.approx(spread, abs=1e-9)
+    assert found["candidates"][found["best"]]["params"] == {
+        "regParam": 0.01,
+        "elasticNetParam": 0.0,
+    }
+
+    # what is saved is the best model, trained on all rows of the training
+    saved = PipelineModel.load(str(place / "out" / "model")).stages[-1]
+    expected = reference.bestModel.stages[-1]
+    np.testing.assert_allclose(
+        saved.coefficients.toArray(), expected.coefficients.toArray(), rtol=1e-4
+    )
+    assert saved.getRegParam() == 0.01
+    assert report["training"]["params"] == {"tol": 1e-9, "regParam": 0.01, "elasticNetParam": 0.0}
+    assert report["rows"]["training"] == training.count()
+    assert report["metrics"]["areaUnderROC"] > 0.9
+    written = json.loads((place / "out" / "report.json").read_text(encoding="utf-8"))
+    assert written["search"] == found
+
+    capsys.readouterr()
+    _print_report(report, Redactor())
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    # best first
+    assert lines[0].replace("│", " ").split()[:2] == ["0.01", "0"]
+
+
+def test_draws_on_one_split_without_other_stages(spark: SparkSession, place: Path) -> None:
+    params = {"regParam": {"loguniform": [1e-4, 1e4]}, "fitIntercept": {"choice": [True]}}
+    random = {"iterations": 3, "params": params}
+    search = {"random": random, "metric": "logLoss", "train_ratio": 0.7, "seed": 2}
+    pipeline = {"estimator": {"class": "LogisticRegression", "params": {"featuresCol": "listed"}}}
+    report = tune(config_of(place, search, pipeline=pipeline), spark)
+    found = report["search"]
+    assert (found["folds"], found["together"], found["larger_is_better"]) == (1, True, False)
+    assert [each["spread"] for each in found["candidates"]] == [None] * 3
+    # here the loss grows with the penalty
+    strengths = [each["params"]["regParam"] for each in found["candidates"]]
+    assert found["best"] == int(np.argmin(strengths))
+    assert report["metrics"] is None
+    [model] = PipelineModel.load(str(place / "out" / "model")).stages
+    assert model.getRegParam() == min(strengths)
+
+
+def test_groups_are_held_out_one_after_the_other(spark: SparkSession, place: Path) -> None:
+    search = {"grid": {"regParam": [0.01]}, "metric": "accuracy", "group": "site"}
+    assert tune(config_of(place, search), spark)["search"]["folds"] == 4
+
+
+def test_a_search_that_fails_leaves_nothing(spark: SparkSession, place: Path) -> None:
+    search = {"grid": {"regParam": [0.01]}, "metric": "accuracy", "group": "sight"}
+    with pytest.raises(JobError, match="sight"):
+        tune(config_of(place, search), spark)
+    with pytest.raises(ConfigError, match="did you mean 'regParam'"):
+        tune(config_of(place, {"grid": {"regparam": [1]}, "metric": "accuracy"}), spark)
+    assert not [*place.rglob("report.json"), *place.rglob("metadata")]
+
+
+@pytest.mark.slow
+def test_submitted_search(place: Path) -> None:
+    search = {"grid": {"regParam": [0.01, 0.1]}, "metric": "areaUnderPR", "folds": 2}
+    done = submit("tune", tree(place, search), place)
+    assert done.returncode == 0, done.stderr
+    assert "areaUnderPR, mean and spread of 2 folds" in done.stdout
+    done = submit("tune", tree(place, {"grid": {"regparam": [1]}, "metric": "f1"}), place)
+    assert done.returncode == 2
+    assert "search.grid.regparam" in last_line(done)
