@@ -53,5 +53,9 @@ class BackendError(SparkMLError):
     """The Spark session, or the packages on its executors, cannot run the fit."""
 
 
+class ExportError(SparkMLError, ValueError):
+    """A model computes something that the other library cannot express."""
+
+
 class PersistenceError(SparkMLError, ValueError):
     """A saved model cannot be read, or a path cannot be written."""

@@ -14,6 +14,7 @@ from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.params import (
@@ -198,7 +199,7 @@ class _Finish:
 
 
 @add_accessors
-class LinearSVCModel(LinearModel, _Params, ClassificationModel):
+class LinearSVCModel(Exportable, LinearModel, _Params, ClassificationModel):
     """Model of a `LinearSVC`.
 
     ``transform`` adds ``rawPrediction`` (the margins of the two classes) and ``prediction``. A row
@@ -231,6 +232,10 @@ class LinearSVCModel(LinearModel, _Params, ClassificationModel):
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         return _Finish(float(self.getOrDefault("threshold")))
+
+    def _form(self) -> Form:
+        threshold = float(self.getOrDefault("threshold"))
+        return Form("svc", self._coefficients, self._intercepts, threshold)
 
     @classmethod
     def _from_saved(cls, arrays: dict[str, Array], facts: dict[str, Any]) -> "LinearSVCModel":

@@ -22,6 +22,7 @@ from scipy.special import expit, softmax
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.classification import bounds
 from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
@@ -330,6 +331,16 @@ class _BinaryFinish:
         }
 
 
+def _softmax(margins: Array) -> Array:
+    """Probabilities of the classes; as in MLlib an infinite margin has all of it."""
+    infinite = margins.max(axis=1) == np.inf
+    if infinite.any():
+        certain = np.arange(margins.shape[1]) == margins.argmax(axis=1)[:, None]
+        margins = np.where(infinite[:, None], np.where(certain, 0.0, -np.inf), margins)
+    probability: Array = softmax(margins, axis=1)
+    return probability
+
+
 @dataclass(frozen=True, eq=False)
 class _MultinomialFinish:
     """Scores from margins of all classes: what the executors run."""
@@ -337,7 +348,7 @@ class _MultinomialFinish:
     thresholds: Array | None
 
     def __call__(self, margins: Array) -> dict[str, Array]:
-        probability = softmax(margins, axis=1)
+        probability = _softmax(margins)
         scaled = probability
         if self.thresholds is not None:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -348,7 +359,7 @@ class _MultinomialFinish:
 
 
 @add_accessors
-class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationModel):
+class LogisticRegressionModel(Exportable, LinearModel, _Params, ProbabilisticClassificationModel):
     """Model of a `LogisticRegression`.
 
     ``transform`` adds ``rawPrediction``, ``probability`` and ``prediction``. A row whose features
@@ -432,6 +443,14 @@ class LogisticRegressionModel(LinearModel, _Params, ProbabilisticClassificationM
                 f"{self.numClasses} classes"
             )
         return _MultinomialFinish(thresholds)
+
+    def _form(self) -> Form:
+        finish: Any = self._finish()
+        if len(self._intercepts) == 1:
+            return Form("binomial", self._coefficients, self._intercepts, finish.threshold)
+        return Form(
+            "multinomial", self._coefficients, self._intercepts, thresholds=finish.thresholds
+        )
 
     def _saved_facts(self) -> dict[str, Any]:
         return {"numClasses": self._classes}

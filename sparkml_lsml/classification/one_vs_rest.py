@@ -16,7 +16,8 @@ from sparkml_lsml.classification.logistic_regression import (
     MAX_COEFFICIENTS,
     LogisticRegression,
 )
-from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.errors import DataError, DivergedError, ExportError
+from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.spark.composite import check_classes
 from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
@@ -99,7 +100,7 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
         return _Reader(cls, mllib.OneVsRestReader(cls))
 
 
-class OneVsRestModel(mllib.OneVsRestModel):
+class OneVsRestModel(Exportable, mllib.OneVsRestModel):
     """Model of a `OneVsRest`.
 
     ``transform`` adds ``rawPrediction`` (the margin of each class) and ``prediction``, all classes
@@ -122,6 +123,21 @@ class OneVsRestModel(mllib.OneVsRestModel):
         )
         outputs = {"raw": self.getRawPredictionCol(), "prediction": self.getPredictionCol()}
         return add_scores(dataset, self.getFeaturesCol(), scorer, outputs, len(models))
+
+    def _form(self) -> Form:
+        models: Any = self.models
+        forms = [model._form() for model in models if isinstance(model, Exportable)]
+        if len(forms) < len(models) or any(len(form.intercepts) > 1 for form in forms):
+            found = sorted({type(model).__name__ for model in models})
+            raise ExportError(
+                f"found a one-vs-rest model of {', '.join(found)}: expected binary models of this "
+                "package, with one margin each"
+            )
+        return Form(
+            "one-vs-rest",
+            np.concatenate([form.coefficients for form in forms]),
+            np.concatenate([form.intercepts for form in forms]),
+        )
 
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]

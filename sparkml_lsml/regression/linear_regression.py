@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import ParamError
+from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Huber, Squared
 from sparkml_lsml.regression.summary import LinearRegressionTrainingSummary
@@ -248,7 +249,7 @@ class _Finish:
 
 
 @add_accessors
-class LinearRegressionModel(LinearModel, _Params, RegressionModel):
+class LinearRegressionModel(Exportable, LinearModel, _Params, RegressionModel):
     """Model of a `LinearRegression`.
 
     ``transform`` adds ``prediction``. A row whose features hold NaN gets NaN, a row without
@@ -293,6 +294,9 @@ class LinearRegressionModel(LinearModel, _Params, RegressionModel):
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         return _Finish()
+
+    def _form(self) -> Form:
+        return Form("regression", self._coefficients, self._intercepts)
 
     def _saved_facts(self) -> dict[str, Any]:
         return {"scale": self._scale}

@@ -1,0 +1,163 @@
+"""ONNX graphs of linear models, from plain operators, since those have kernels for float64.
+
+``ai.onnx.ml`` has operators for linear models, but their weights and scores are float32. The
+graphs are written in ONNX's own text form; numbers come in as initializers.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import sparkml_lsml
+from sparkml_lsml.export.form import Exportable, Form, Kind, missing
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+"""The last one before reductions took their axes otherwise; every runtime since 2022 has it."""
+
+_MARGINS = """
+    products = MatMul (features, coefficients)
+    margins = Add (products, intercepts)
+"""
+
+_REGRESSION = """
+    prediction = Squeeze (margins, last)
+"""
+
+# one margin; class 0 has its negative
+_RAW = """
+    opposite = Neg (margins)
+    rawPrediction = Concat <axis = 1> (opposite, margins)
+"""
+
+_ABOVE = """
+    above = Greater (score, threshold)
+    label = Where (above, one, zero)
+    unknown = IsNaN (score)
+    prediction = Where (unknown, nan, label)
+"""
+
+# a quotient of small numbers for the less likely class: 1 - p would cancel
+_SIGMOID = """
+    distance = Abs (margins)
+    exponent = Neg (distance)
+    small = Exp (exponent)
+    total = Add (one, small)
+    major = Div (one, total)
+    minor = Div (small, total)
+    isPositive = GreaterOrEqual (margins, zero)
+    positive = Where (isPositive, major, minor)
+    negative = Where (isPositive, minor, major)
+    probability = Concat <axis = 1> (negative, positive)
+    score = Squeeze (positive, last)
+"""
+
+_ANY_NAN = """
+    areNaN = IsNaN (margins)
+    ones = Where (areNaN, one, zero)
+    count = ReduceSum <keepdims = 1> (ones, last)
+    unknown = Greater (count, zero)
+"""
+
+# the largest is subtracted from itself where it is infinite: it has all the probability
+_SOFTMAX = """
+    rawPrediction = Identity (margins)
+    largest = ReduceMax <axes = [1], keepdims = 1> (margins)
+    isLargest = Equal (margins, largest)
+    difference = Sub (margins, largest)
+    exponents = Where (isLargest, zero, difference)
+    powers = Exp (exponents)
+    sums = ReduceSum <keepdims = 1> (powers, last)
+    shares = Div (powers, sums)
+    probability = Where (unknown, nan, shares)
+"""
+
+_NO_THRESHOLDS = """
+    scores = Identity (shares)
+"""
+
+_THRESHOLDS = """
+    ratios = Div (shares, thresholds)
+    possible = Greater (shares, zero)
+    scores = Where (possible, ratios, zero)
+"""
+
+_LARGEST_MARGIN = """
+    rawPrediction = Identity (margins)
+    scores = Identity (margins)
+"""
+
+_ARGMAX = """
+    index = ArgMax <axis = 1, keepdims = 1> (scores)
+    label = CastLike (index, zero)
+    known = Where (unknown, nan, label)
+    prediction = Squeeze (known, last)
+"""
+
+_BODIES: dict[Kind, str] = {
+    "regression": _REGRESSION,
+    "svc": _RAW + "score = Squeeze (margins, last)" + _ABOVE,
+    "binomial": _RAW + _SIGMOID + _ABOVE,
+    "multinomial": _ANY_NAN + _SOFTMAX + _NO_THRESHOLDS + _ARGMAX,
+    "one-vs-rest": _ANY_NAN + _LARGEST_MARGIN + _ARGMAX,
+}
+
+
+def to_onnx(model: Exportable) -> "onnx.ModelProto":
+    """The model as an ONNX graph: see :meth:`Exportable.toONNX`."""
+    try:
+        from onnx import helper, numpy_helper, parser
+    except ModuleNotFoundError as error:
+        raise missing(error) from None
+    owner: Any = model
+    form = model._form()
+    body = _MARGINS + _BODIES[form.kind]
+    if form.thresholds is not None:
+        body = body.replace(_NO_THRESHOLDS, _THRESHOLDS)
+    graph = parser.parse_graph(f"{_signature(type(owner).__name__, form)} {{{body}}}")
+    used = {name for node in graph.node for name in node.input}
+    for name, values in _numbers(form).items():
+        if name in used:
+            graph.initializer.append(numpy_helper.from_array(values, name))
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,  # of the same release as the opset
+        producer_name="sparkml_lsml",
+        producer_version=sparkml_lsml.__version__,
+    )
+    cls = type(owner)
+    facts = {"uid": owner.uid, "class": f"{cls.__module__}.{cls.__name__}"}
+    helper.set_model_props(made, facts | {"version": sparkml_lsml.__version__})
+    return made
+
+
+def _signature(name: str, form: Form) -> str:
+    """Name, inputs and outputs of the graph."""
+    outputs, features = form.coefficients.shape
+    classes = 2 if form.kind in ("svc", "binomial") else outputs
+    results = ["double[rows] prediction"]
+    if form.kind != "regression":
+        results.append(f"double[rows, {classes}] rawPrediction")
+    if form.kind in ("binomial", "multinomial"):
+        results.append(f"double[rows, {classes}] probability")
+    return f"{name} (double[rows, {features}] features) => ({', '.join(results)})"
+
+
+def _numbers(form: Form) -> dict[str, npt.NDArray[Any]]:
+    """Initializers by name."""
+    numbers: dict[str, npt.NDArray[Any]] = {
+        "coefficients": np.ascontiguousarray(form.coefficients.T),
+        "intercepts": form.intercepts,
+        "threshold": np.array(form.threshold),
+        "zero": np.array(0.0),
+        "one": np.array(1.0),
+        "nan": np.array(np.nan),
+        "last": np.array([1]),
+    }
+    if form.thresholds is not None:
+        numbers["thresholds"] = form.thresholds
+    return numbers
