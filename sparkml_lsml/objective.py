@@ -30,8 +30,9 @@ from sparkml_lsml.passes import (
     SamplePass,
 )
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.reweighting import Reweighting
+from sparkml_lsml.reweighting import Reweighting, Validation
 from sparkml_lsml.standardization import Standardization, stored_coefficients
+from sparkml_lsml.validation import ValidationPass, ValidationSum
 
 Array = npt.NDArray[np.float64]
 
@@ -118,6 +119,13 @@ class Objective(Protocol):
         model: int,
     ) -> tuple[float, SdcaTotals]:
         """Mean loss at ``coef`` of shape (size,), and what a round of dual ascent did."""
+        ...
+
+    def validation_loss(self, coef: Array, models: Sequence[int] | None = None) -> Array:
+        """Mean loss at ``coef`` over the rows that are held out of the training of all models.
+
+        Shapes as in `value_and_gradient`. Only those rows are read.
+        """
         ...
 
 
@@ -254,6 +262,7 @@ class BlockObjective:
                 tuple(settings),
                 coef,
                 seed,
+                self._weights(len(coef), models),
             )
         )
         if total.start.value is None:  # pragma: no cover - blocks are never all empty
@@ -281,6 +290,15 @@ class BlockObjective:
         sums = units.gradient(total.sums)
         totals = SdcaTotals(sums, total.gains, total.weight, total.kept, total.lost)
         return total.loss / total.weight, totals
+
+    def validation_loss(self, coef: Array, models: Sequence[int] | None = None) -> Array:
+        """See `Objective.validation_loss`."""
+        assert isinstance(self.reweighting, Validation)
+        stored = stored_coefficients(self._units(len(coef), models), coef)
+        loss = self._loss(len(coef), models, None)
+        task = ValidationPass(loss, self.layout, stored, self.reweighting.fold)
+        total: ValidationSum = self._run(task)
+        return total.value / total.weight
 
     def _units(self, number: int, models: Sequence[int] | None) -> list[Standardization]:
         if isinstance(self.units, Standardization):

@@ -155,7 +155,7 @@ class GradientPass:
         Share of the rows, drawn anew for each ``seed``; 1 takes all rows.
     seed : tuple of int
     reweighting : Reweighting, optional
-        Not with a ``fraction``.
+        With a ``fraction`` one that is the same for all models.
     """
 
     loss: Loss
@@ -172,13 +172,15 @@ class GradientPass:
 
     def __call__(self, block: Block, partition: int) -> LossSum:
         """Sums of one block."""
-        rows = None
+        rows, factors = None, None
+        if self.reweighting is not None and self.reweighting.shared:
+            # weights take the same loops as those of the rows, factors slower ones
+            block = reweighted(block, partition, self.reweighting)
+        elif self.reweighting is not None:
+            factors = partial(self.reweighting.factors, block, partition)
         if self.fraction < 1.0:
             rng = np.random.default_rng((*self.seed, partition))
             rows = np.flatnonzero(rng.random(block.rows) < self.fraction)
-        factors = None
-        if self.reweighting is not None:
-            factors = partial(self.reweighting.factors, block, partition)
         value, gradient, weight = value_and_gradient(
             block, self.loss, self.layout, self.coef, rows, factors
         )
@@ -229,6 +231,8 @@ class LocalSgdPass:
     coef : array of shape (models, layout.size)
         In the solver's units.
     seed : tuple of int
+    reweighting : Reweighting, optional
+        One that is the same for all models.
     """
 
     loss: Loss
@@ -238,6 +242,7 @@ class LocalSgdPass:
     settings: tuple[SgdEpochs, ...]
     coef: Array
     seed: tuple[int, ...]
+    reweighting: Reweighting | None = None
 
     @property
     def nbytes(self) -> int:
@@ -246,6 +251,7 @@ class LocalSgdPass:
 
     def __call__(self, block: Block, partition: int) -> ModelSum:
         """Sums of one block."""
+        block = reweighted(block, partition, self.reweighting)
         stored = stored_coefficients(self.units, self.coef)
         start = LossSum().add(*value_and_gradient(block, self.loss, self.layout, stored))
         models = [

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,11 @@ TILE = 4_096
 
 class Reweighting(Protocol):
     """What multiplies the weight of each row, model by model."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is the same for all models."""
+        ...
 
     def of(self, models: Sequence[int]) -> Self:
         """The same for some models of the batch."""
@@ -47,6 +52,7 @@ class HeldOut:
     """
 
     folds: tuple[int, ...]
+    shared: ClassVar[bool] = False
 
     def of(self, models: Sequence[int]) -> "HeldOut":
         """See `Reweighting.of`."""
@@ -57,6 +63,38 @@ class HeldOut:
         assert block.fold is not None
         seen = np.not_equal(block.fold[start:stop, None], np.array(self.folds, dtype=np.int32))
         return seen.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """No model of the batch sees the rows of one fold, which are those of the validation.
+
+    Parameters
+    ----------
+    fold : int
+    models : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block = Block(np.eye(3), np.zeros(3), fold=np.array([0, 1, 0], dtype=np.int32))
+    >>> Validation(fold=1, models=2).factors(block, 0, 0, 3).tolist()
+    [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+    """
+
+    fold: int
+    models: int = 1
+    shared: ClassVar[bool] = True
+
+    def of(self, models: Sequence[int]) -> "Validation":
+        """See `Reweighting.of`."""
+        return replace(self, models=len(models))
+
+    def factors(self, block: Block, partition: int, start: int, stop: int) -> Array:
+        """See `Reweighting.factors`."""
+        assert block.fold is not None
+        seen = np.not_equal(block.fold[start:stop, None], self.fold)
+        return np.repeat(seen.astype(np.float64), self.models, axis=1)
 
 
 @dataclass(frozen=True)
@@ -81,6 +119,7 @@ class Poisson:
 
     seed: int
     replicates: tuple[int, ...]
+    shared: ClassVar[bool] = False
 
     def of(self, models: Sequence[int]) -> "Poisson":
         """See `Reweighting.of`."""
@@ -118,7 +157,7 @@ def _draws(seed: int, partition: int, tile: int, replicate: int) -> npt.NDArray[
 
 
 def reweighted(block: Block, partition: int, reweighting: Reweighting | None) -> Block:
-    """The block with the weights that its rows have for the only model."""
+    """The block with the weights that its rows have for the only model, or for all alike."""
     if reweighting is None:
         return block
     factors = reweighting.factors(block, partition, 0, block.rows)[:, 0]

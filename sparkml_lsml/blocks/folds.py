@@ -28,6 +28,9 @@ def fold_reports(block: Block, folds: int, task: Task) -> list[Report]:
             report.moments = _moments(block, held)
             weight = None if block.weight is None else block.weight[held]
             note_labels(report, block.y[held], weight, task)
+            assert report.label_moments is not None
+            mean = float(report.label_moments.mean()[0])
+            report.label_means.append((report.label_moments.weight, mean))
         found.append(report)
     return found
 

@@ -30,7 +30,7 @@ PROBLEMS = {
     "bad_weights": "rows whose weight is NaN, infinite or negative",
     "null_features": "rows whose features are null",
     "bad_features": "rows whose features hold NaN, infinity or null",
-    "bad_folds": "rows whose fold is null or not one of the folds",
+    "bad_folds": "rows whose fold, or validation indicator, is null or not one of the folds",
     "bad_indices": "sparse rows whose indices are negative, too large, not increasing or not as "
     "many as the values",
 }

@@ -99,6 +99,13 @@ miniBatchFraction, batchSize, localEpochs, seed
         there after the driver has died, and removes it at its end.
     checkpointInterval : int
         Iterations between two checkpoints; -1 for none.
+    validationIndicatorCol : str, optional
+        Boolean column, true for the rows of the validation, as in MLlib's boosted trees. Nothing is
+        learned from them; the coefficients are those of the iteration with the least mean loss
+        over them, and the fit stops once that has not fallen for ``patience`` iterations.
+    patience : int
+    validationTol : float
+        Least fall that counts for ``patience``, relative to the loss.
 
     Raises
     ------
@@ -163,6 +170,9 @@ miniBatchFraction, batchSize, localEpochs, seed
         execution: str = "auto",
         checkpointDir: str = "",
         checkpointInterval: int = 10,
+        validationIndicatorCol: str | None = None,
+        patience: int = 5,
+        validationTol: float = 0.0,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

@@ -94,6 +94,13 @@ miniBatchFraction, batchSize, localEpochs, seed
         there after the driver has died, and removes it at its end.
     checkpointInterval : int
         Iterations between two checkpoints; -1 for none.
+    validationIndicatorCol : str, optional
+        Boolean column, true for the rows of the validation, as in MLlib's boosted trees. Nothing is
+        learned from them; the coefficients are those of the iteration with the least mean loss
+        over them, and the fit stops once that has not fallen for ``patience`` iterations.
+    patience : int
+    validationTol : float
+        Least fall that counts for ``patience``, relative to the loss.
 
     Raises
     ------
@@ -155,6 +162,9 @@ miniBatchFraction, batchSize, localEpochs, seed
         execution: str = "auto",
         checkpointDir: str = "",
         checkpointInterval: int = 10,
+        validationIndicatorCol: str | None = None,
+        patience: int = 5,
+        validationTol: float = 0.0,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
@@ -195,12 +205,18 @@ miniBatchFraction, batchSize, localEpochs, seed
 
     def _choose(self, features: int, huber: bool, l1: float) -> tuple[str, str]:
         asked = self.value("solver")
+        early = bool(self.value("validationIndicatorCol"))
+        if asked == "normal" and early:
+            raise ParamError(
+                "solver='normal' has no iterations to choose from by validationIndicatorCol="
+                f"'{self.value('validationIndicatorCol')}': use solver='auto' or 'l-bfgs'"
+            )
         if asked == "normal" and features > MAX_FEATURES:
             raise ParamError(
                 f"solver='normal' takes up to {MAX_FEATURES:,} features, found {features:,}: "
                 "use solver='l-bfgs'"
             )
-        if asked == "auto" and not huber and features <= MAX_FEATURES:
+        if asked == "auto" and not (huber or early) and features <= MAX_FEATURES:
             return "normal", f"auto: one pass for least squares up to {MAX_FEATURES:,} features"
         return choose_solver(self, True, l1, features)
 

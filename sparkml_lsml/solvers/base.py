@@ -22,6 +22,8 @@ ADVICE = {
     "diverged": "the objective is not finite or grows without end: lower stepSize, use "
     "solver='auto', or rescale features and labels of extreme size",
     "callback": "a callback asked to stop",
+    "early_stopping": "the validation loss has not improved for 'patience' iterations: the "
+    "coefficients of its least value were kept; raise patience to look further",
     "direct": "solved directly, without iterations",
 }
 """What each reason for stopping means and what to do."""
@@ -150,6 +152,8 @@ class Iteration:
         The duality gap, NaN for a solver that has none.
     sent : int
         Bytes sent between the driver and executors since the start.
+    validation : float
+        Mean loss, without penalty, over the validation rows; NaN where there are none.
     """
 
     iteration: int
@@ -160,6 +164,29 @@ class Iteration:
     seconds: float
     gap: float = float("nan")
     sent: int = 0
+    validation: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The iteration with the least validation loss so far.
+
+    Attributes
+    ----------
+    coef : array of shape (size,)
+    objective : float
+    iteration : int
+    loss : float
+        Over the validation rows.
+    waited : int
+        Iterations in a row, up to the last, that did not improve enough.
+    """
+
+    coef: Array
+    objective: float
+    iteration: int
+    loss: float
+    waited: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +219,8 @@ class Solution:
     reason : Reason
     precision : Precision or None
         Of a direct solution that is the only one.
+    best : Best or None
+        The iteration that ``coef`` is of, where it was chosen by the validation loss.
     """
 
     coef: Array
@@ -199,6 +228,7 @@ class Solution:
     history: tuple[Iteration, ...]
     reason: Reason
     precision: Precision | None = None
+    best: Best | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +244,8 @@ class Run:
     passes, sent : int
         Passes over the data so far, and bytes they sent.
     seconds : float
+    bests : tuple of Best or None
+        One a model where models are validated, otherwise empty.
     """
 
     solvers: tuple[Any, ...]
@@ -223,6 +255,7 @@ class Run:
     passes: int
     sent: int
     seconds: float
+    bests: tuple[Best | None, ...] = ()
 
     @property
     def iteration(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.solvers.base import Iteration, Progress, Reason, Run, Smooth, State
+from sparkml_lsml.solvers.base import Best, Iteration, Progress, Reason, Run, Smooth, State
 
 Array = npt.NDArray[np.float64]
 
@@ -116,7 +116,7 @@ def _member(archive: zipfile.ZipFile, name: str, file: BinaryIO) -> npt.NDArray[
 
 def _classes(solvers: Sequence[Any]) -> dict[str, type]:
     """Classes that a run of these solvers is made of, by name."""
-    found: list[type] = [Run, Iteration, Reason, Smooth, Progress, State]
+    found: list[type] = [Run, Iteration, Best, Reason, Smooth, Progress, State]
     found += _below(State)
     pending = list(solvers)
     while pending:

@@ -12,6 +12,7 @@ from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import (
     Answer,
     Array,
+    Best,
     Callback,
     Iteration,
     Keeper,
@@ -21,6 +22,7 @@ from sparkml_lsml.solvers.base import (
     Solution,
     Solver,
 )
+from sparkml_lsml.solvers.early_stopping import EarlyStopping
 
 
 # a step that is too long overflows: solvers see it in the value, a warning would say it twice
@@ -35,6 +37,7 @@ def minimize(
     callbacks: Sequence[Callback] = (),
     resume: Run | None = None,
     keep: Keeper | None = None,
+    early_stopping: EarlyStopping | Sequence[EarlyStopping] | None = None,
 ) -> list[Solution]:
     """Minimise the mean loss plus a penalty, for a batch of models in shared passes.
 
@@ -54,6 +57,9 @@ def minimize(
         ``solver``, and its states that of ``coef``.
     keep : callable, optional
         See `Keeper`.
+    early_stopping : EarlyStopping, or one for each model; optional
+        Each iteration is then measured on the validation rows of the objective, in one more pass
+        over these alone, and the solution is that of the least validation loss.
 
     Returns
     -------
@@ -86,6 +92,9 @@ def minimize(
     penalties = [penalty] * number if isinstance(penalty, ElasticNet) else list(penalty)
     solvers = list(solver) if isinstance(solver, Sequence) else [solver] * number
     limits = [max_iter] * number if isinstance(max_iter, int) else list(max_iter)
+    rules = [early_stopping] * number if isinstance(early_stopping, EarlyStopping) else []
+    if isinstance(early_stopping, Sequence):
+        rules = list(early_stopping)
     for each in solvers:
         if each.needs_smooth and not objective.loss.smooth:
             raise ValueError(
@@ -101,13 +110,14 @@ def minimize(
         states = [state.resumed(objective.of(k)) for k, state in enumerate(resume.states)]
     histories = [list(history) for history in resume.histories]
     reasons = list(resume.reasons)
+    bests: list[Best | None] = list(resume.bests) or [None] * number
     # what was done before counts as well
     started = time.perf_counter() - resume.seconds
     first_pass, first_sent = objective.passes - resume.passes, objective.sent - resume.sent
     # the first pass of a solver that estimates takes a step as well, and here none is wanted
     only_evaluate = {k for k in range(number) if solvers[k].estimates and limits[k] == 0}
 
-    def record(k: int) -> bool:
+    def record(k: int, validation: float) -> bool:
         """Add a line to the history of a model; whether a callback asks to stop."""
         line = Iteration(
             states[k].iteration,
@@ -118,22 +128,43 @@ def minimize(
             time.perf_counter() - started,
             states[k].gap,
             objective.sent - first_sent,
+            validation,
         )
         histories[k].append(line)
         # every callback sees the line, also behind one that asks to stop
         return sum(bool(callback(line, k)) for callback in callbacks) > 0
 
+    def validate(models: Sequence[int]) -> dict[int, float]:
+        """Validation losses of models, which may be the best so far; NaN without early stopping."""
+        if not rules or not models:
+            return dict.fromkeys(models, float("nan"))
+        coefs = np.stack([states[k].coef for k in models])
+        losses = dict(
+            zip(models, map(float, objective.validation_loss(coefs, models)), strict=True)
+        )
+        for k, loss in losses.items():
+            state = states[k]
+            bests[k] = rules[k].record(bests[k], state.coef, state.objective, state.iteration, loss)
+        return losses
+
     while active := [k for k, r in enumerate(reasons) if r is None and k not in only_evaluate]:
         queries = [solvers[k].query(states[k], penalties[k]) for k in active]
         answers = _ask(objective, active, queries, penalties)
-        advanced = False
+        advanced, moved = False, []
         for k, answer in zip(active, answers, strict=True):
             before = states[k]
             states[k] = state = solvers[k].step(before, answer, penalties[k])
-            advanced |= state.iteration > before.iteration
-            moved = state.iteration > before.iteration or not histories[k]
-            stop = moved and np.isfinite(state.objective) and record(k)
+            further = state.iteration > before.iteration
+            advanced |= further
+            if (further or not histories[k]) and np.isfinite(state.objective):
+                moved.append(k)
+        validation = validate(moved)
+        for k in active:
+            state, best = states[k], bests[k]
+            stop = k in validation and record(k, validation[k])
             reasons[k] = solvers[k].terminate(state)
+            if reasons[k] is None and best is not None and rules[k].stops(best):
+                reasons[k] = Reason("early_stopping", state.iteration)
             if reasons[k] is None and stop:
                 reasons[k] = Reason("callback", state.iteration)
             if reasons[k] is None and state.iteration >= limits[k]:
@@ -148,21 +179,30 @@ def minimize(
                     objective.passes - first_pass,
                     objective.sent - first_sent,
                     time.perf_counter() - started,
+                    tuple(bests) if rules else (),
                 )
             )
+    for k, best in enumerate(bests):
+        if best is not None:
+            states[k] = replace(states[k], coef=best.coef, objective=best.objective)
     if estimating := [k for k in range(number) if solvers[k].estimates]:
-        for k, state in _evaluate(objective, estimating, states, penalties):
+        chosen = [bests[k] for k in estimating]
+        candidates = [
+            states[k].candidates if best is None else best.coef[None, :]
+            for k, best in zip(estimating, chosen, strict=True)
+        ]
+        for k, state in _evaluate(objective, estimating, states, candidates, penalties):
             states[k] = state
             if not np.isfinite(state.objective):
                 reasons[k] = Reason("diverged", state.iteration)
     for k in only_evaluate:
         finite = bool(np.isfinite(states[k].objective))
         if finite:
-            record(k)
+            record(k, validate([k])[k])
         reasons[k] = Reason("max_iter" if finite else "diverged", 0)
     return [
-        Solution(state.coef, state.objective, tuple(history), reason)
-        for state, history, reason in zip(states, histories, reasons, strict=True)
+        Solution(state.coef, state.objective, tuple(history), reason, best=best)
+        for state, history, reason, best in zip(states, histories, reasons, bests, strict=True)
         if reason is not None
     ]
 
@@ -171,10 +211,10 @@ def _evaluate(
     objective: Objective,
     models: Sequence[int],
     states: Sequence[Any],
+    candidates: Sequence[Array],
     penalties: Sequence[ElasticNet],
 ) -> Iterator[tuple[int, Any]]:
     """States at the best of their candidates, with the objective over all rows: one pass."""
-    candidates = [states[k].candidates for k in models]
     owners = [k for k, coefs in zip(models, candidates, strict=True) for _ in coefs]
     values, _ = objective.value_and_gradient(np.concatenate(candidates), models=owners)
     for k, coefs in zip(models, candidates, strict=True):

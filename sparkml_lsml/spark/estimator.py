@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,8 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError, ParamError
 from sparkml_lsml.spark.aggregate import JobGroup
-from sparkml_lsml.spark.ingest import check_features, check_numeric
+from sparkml_lsml.spark.callbacks import checked_callbacks
+from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import SafeReadWrite
 from sparkml_lsml.spark.problem import Pose
@@ -50,6 +51,26 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
                     f"{type(self).__name__} has no Param '{name}'{hint} It has {', '.join(known)}"
                 )
         return self._set(**params)
+
+    def setCallbacks(self, callbacks: Iterable[Any]) -> Self:
+        """Set what is called on the driver as a fit goes on; replaces those set before.
+
+        Callbacks are no Params: copies of the estimator have them, those of grids, searches and
+        pipelines too; a saved estimator does not.
+
+        Parameters
+        ----------
+        callbacks : iterable of FitCallback
+            Or of objects with one or more of its methods, see
+            :class:`sparkml_lsml.callbacks.FitCallback`.
+
+        Raises
+        ------
+        TypeError
+            If an object has none of these methods.
+        """
+        self.callbacks = checked_callbacks(callbacks)
+        return self
 
     def _fit(self, dataset: DataFrame) -> Any:
         [model] = self._fit_together(dataset, [None])
@@ -105,6 +126,8 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         check_numeric(dataset, self.value("labelCol"), "labelCol")
         if self.value("weightCol"):
             check_numeric(dataset, self.value("weightCol"), "weightCol")
+        if self.value("validationIndicatorCol"):
+            check_boolean(dataset, self.value("validationIndicatorCol"), "validationIndicatorCol")
 
     def fitMultiple(
         self, dataset: DataFrame, paramMaps: Sequence[Any]
@@ -132,6 +155,7 @@ INGEST_PARAMS = (
     "featuresCol",
     "labelCol",
     "weightCol",
+    "validationIndicatorCol",
     "dtype",
     "execution",
     "aggregationDepth",

@@ -71,6 +71,16 @@ def check_numeric(dataset: DataFrame, name: str, role: str) -> None:
         )
 
 
+def check_boolean(dataset: DataFrame, name: str, role: str) -> None:
+    """Raise unless a column holds booleans."""
+    found = column_type(dataset, name, role)
+    if not isinstance(found, BooleanType):
+        raise ColumnTypeError(
+            f"{role}='{name}' is {found.simpleString()}: expected a boolean, true for the rows of "
+            "the validation. Compare it with what these rows have, as in F.col('split') == 'test'"
+        )
+
+
 def quoted(name: str) -> Column:
     """A column by its exact name, dots included."""
     return F.col("`" + name.replace("`", "``") + "`")
@@ -157,7 +167,7 @@ def read_report(handle: Handle, saved: bytes) -> Report:
 
 
 def raise_for_problems(
-    report: Report, task: Task, label: str, features: str, weight: str | None
+    report: Report, task: Task, label: str, features: str, *others: str | None
 ) -> None:
     """Raise one error about all rows that cannot be used.
 
@@ -185,7 +195,7 @@ def raise_for_problems(
     if report.too_many_labels:
         found.append("so many different labels that they are not classes")
     if found:
-        columns = " or ".join(f"'{name}'" for name in (features, label, weight) if name)
+        columns = " or ".join(f"'{name}'" for name in (features, label, *others) if name)
         raise DataError(
             f"column {columns} cannot be trained on: found {'; '.join(found)}. "
             f"Expected finite features of one length, weights of 0 or more, and {expected}. "

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.ml.param.shared import HasSeed
+from pyspark.ml.param.shared import HasSeed, HasValidationIndicatorCol
 
 from sparkml_lsml.errors import ParamError, without_secrets
 from sparkml_lsml.solvers import (
@@ -124,6 +124,9 @@ RANGES = {
     "checkpointInterval": Range(
         lambda v: _integer(v) and (v >= 1 or v == -1), "an integer of 1 or more, or -1 for never"
     ),
+    "validationIndicatorCol": OPTIONAL_NAME,
+    "patience": COUNT,
+    "validationTol": NON_NEGATIVE,
 }
 """The ranges of Params whose meaning is the same in every estimator."""
 
@@ -185,8 +188,8 @@ def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Any:
     return Param(Params._dummy(), name, doc, typeConverter=converter)
 
 
-class HasSolverSettings(CheckedParams, HasSeed):
-    """Params of the solvers and of where they run, none of which MLlib has."""
+class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
+    """Params of the solvers and of where they run, which MLlib's linear models do not have."""
 
     stepSize: Param[float] = _param(
         "stepSize",
@@ -260,6 +263,21 @@ class HasSolverSettings(CheckedParams, HasSeed):
         TypeConverters.toInt,
     )
 
+    patience: Param[int] = _param(
+        "patience",
+        "Iterations in a row without a better validation loss after which a fit stops, >= 1; "
+        "without effect where there is no validationIndicatorCol.",
+        TypeConverters.toInt,
+    )
+    validationTol: Param[float] = _param(
+        "validationTol",
+        "Least improvement of the validation loss, relative to it, that counts for patience, >= 0.",
+        TypeConverters.toFloat,
+    )
+
+    callbacks: tuple[Any, ...] = ()
+    """What is called as a fit goes on; no Param, since objects cannot be saved."""
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(
@@ -279,6 +297,8 @@ class HasSolverSettings(CheckedParams, HasSeed):
             execution="auto",
             checkpointDir="",
             checkpointInterval=10,
+            patience=5,
+            validationTol=0.0,
         )
 
 

@@ -43,6 +43,7 @@ from sparkml_lsml.spark.session import (
     parallelism,
 )
 from sparkml_lsml.spark.sweep import remove_files
+from sparkml_lsml.spark.validating import check_validation
 from sparkml_lsml.spark.workers import open_block, settle
 
 log = logging.getLogger("sparkml_lsml")
@@ -80,6 +81,8 @@ class IngestPlan:
         Number of the fold that a row is held out in.
     folds : int
         Number of folds, 0 without.
+    validation : str or None
+        Column of booleans that the folds 0 and 1 come from.
     """
 
     features: str
@@ -92,6 +95,7 @@ class IngestPlan:
     name: str = "fit"
     fold: Column | None = None
     folds: int = 0
+    validation: str | None = None
 
 
 class ResidentBlocks:
@@ -250,7 +254,9 @@ class ResidentBlocks:
 
     def _check(self) -> None:
         plan, report = self._plan, self.report
-        raise_for_problems(report, plan.task, plan.label, plan.features, plan.weight)
+        raise_for_problems(
+            report, plan.task, plan.label, plan.features, plan.weight, plan.validation
+        )
         if not self._known:
             raise DataError(
                 f"the frame has no rows: found 0 rows in {len(report.handles)} partitions, "
@@ -261,6 +267,8 @@ class ResidentBlocks:
                 f"all {self.rows:,} weights in column '{plan.weight}' are 0: expected at least "
                 "one positive weight"
             )
+        if plan.validation is not None:
+            check_validation(plan.validation, report)
         cores = parallelism(self._sc)
         if len(self._known) < cores and self.nbytes > LOCAL_BYTES:
             log.warning(

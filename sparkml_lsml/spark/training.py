@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,16 +15,26 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.objective import BlockObjective
-from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting
-from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
+from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting, Validation
+from sparkml_lsml.solvers import Iteration, NormalEquations, Reason, Solution, minimize
+from sparkml_lsml.solvers.base import Callback
+from sparkml_lsml.solvers.early_stopping import EarlyStopping
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
+from sparkml_lsml.spark.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
+from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
+from sparkml_lsml.spark.progress import progress_of
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.session import context, parallelism
 from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.spark.validating import (
+    TRAINED,
+    VALIDATED,
+    validation_notes,
+)
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -60,7 +71,7 @@ class Training:
     ----------
     blocks : ResidentBlocks
     report : Report
-        What was learned of the rows while they were packed.
+        What was learned of the rows, those of a validation aside, while they were packed.
 
     Raises
     ------
@@ -83,7 +94,12 @@ class Training:
             params.value("checkpointInterval"),
             self._plan.name,
         )
-        self.blocks = ResidentBlocks(dataset, self._plan)
+        self._progress = progress_of(dataset.sparkSession, self._plan.name)
+        try:
+            self.blocks = ResidentBlocks(dataset, self._plan)
+        except BaseException as error:
+            self._progress.close(error)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -94,13 +110,15 @@ class Training:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._progress.close(error)
         self.blocks.release()
         self._checkpoints.__exit__(kind, error, trace)
 
     @property
     def report(self) -> Report:
         """See the class."""
-        return self.blocks.report
+        report = self.blocks.report
+        return report.folds[TRAINED] if self._plan.validation else report
 
     def shuffle_if_sorted(self) -> bool:
         """Shuffle rows that are sorted by label, and pack them again; whether that was so.
@@ -124,15 +142,30 @@ class Training:
         list of models, without Params
             A `DivergedError`, which names the iteration, in place of one that diverged.
         """
+        where, _ = _execution(self._plan, self.blocks)
+        models = tuple(map(ModelOfFit.of, members))
+        fit = Fit(self._plan.name, models, self._rows, self.report.longest, where)
+        with Watch((*members[0].params.callbacks, self._progress), fit) as watch:
+            return self._solve(members, watch)
+
+    def _solve(self, members: Sequence[Member], watch: Watch) -> list[Any]:
         results: list[Any] = [None] * len(members)
         blocks, name = self.blocks, self._plan.name
+        validated = self._plan.validation is not None
         where, why = _execution(self._plan, blocks)
         for batch in batches(members):
             shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
             before = blocks.sent
             together = [members[k] for k in batch]
             checkpoint = self._checkpoint(together)
-            solved, passes, told = minimise(together, blocks, name, checkpoint)
+            solved, passes, told = minimise(
+                together,
+                blocks,
+                name,
+                checkpoint,
+                validated=validated,
+                callback=partial(_tell, watch, batch),
+            )
             for k, (coef, solution) in zip(batch, solved, strict=True):
                 member, reason = members[k], solution.reason
                 if reason.name == "diverged" or not np.isfinite(coef).all():
@@ -141,6 +174,7 @@ class Training:
                     continue
                 if reason.name == "max_iter":
                     log.warning("%s: %s", name, reason)
+                kept = validation_notes(solution.best, blocks.rows - self._rows)
                 summary = TrainingSummary(
                     history=solution.history,
                     objective=solution.objective,
@@ -149,7 +183,7 @@ class Training:
                     solver_reason=member.problem.solver_reason,
                     execution=where,
                     execution_reason=why,
-                    rows=blocks.rows,
+                    rows=self._rows,
                     features=member.layout.features,
                     partitions=blocks.partitions,
                     nbytes=blocks.nbytes,
@@ -157,19 +191,26 @@ class Training:
                     seconds=time.perf_counter() - self._started,
                     passes=passes,
                     sent=blocks.sent - before,
-                    notes=(*self._notes, *told, *shared),
+                    notes=(*self._notes, *told, *kept, *shared),
                 )
+                watch.summaries[k] = summary
                 results[k] = member.problem.build(
                     linear_fit(member.layout, coef, summary, solution)
                 )
         return results
+
+    @property
+    def _rows(self) -> int:
+        """Rows that are trained on."""
+        moments = self.report.label_moments
+        return self.blocks.rows if moments is None else moments.rows
 
     def _checkpoint(self, members: Sequence[Member]) -> Checkpoint | None:
         """Where a batch keeps how far it is; None if it keeps nothing."""
         if not self._checkpoints.kept or members[0].problem.solver == "normal":
             return None  # the normal equations take one pass: there is nothing to go on from
         plan, blocks = self._plan, self.blocks
-        columns = (plan.features, plan.label, plan.weight)
+        columns = (plan.features, plan.label, plan.weight, plan.validation)
         exact = {
             "columns": {c: self._dataset.schema[c].dataType.simpleString() for c in columns if c},
             "rows": blocks.rows,
@@ -186,6 +227,11 @@ class Training:
         known = {"the features": self.report.moments, LABEL: self.report.label_moments}
         moments = {name: each for name, each in known.items() if each is not None}
         return self._checkpoints.of(Fingerprint.of(exact, moments))
+
+
+def _tell(watch: Watch, batch: Sequence[int], line: Iteration, number: int) -> bool:
+    """Tell of an iteration of a model, which has this number in its batch."""
+    return watch.iteration(batch[number], line)
 
 
 def _told(member: Member) -> dict[str, Any]:
@@ -238,6 +284,7 @@ def fit_linear(
 
 def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
     """How an estimator wants its rows packed."""
+    validation = params.value("validationIndicatorCol") or None
     return IngestPlan(
         features=params.value("featuresCol"),
         label=params.value("labelCol"),
@@ -247,6 +294,9 @@ def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
         execution=params.value("execution"),
         depth=params.value("aggregationDepth"),
         name=type(params).__name__,
+        fold=None if validation is None else quoted(validation).cast("int"),
+        folds=0 if validation is None else 2,
+        validation=validation,
     )
 
 
@@ -286,6 +336,9 @@ def minimise(
     blocks: ResidentBlocks,
     name: str,
     checkpoint: Checkpoint | None = None,
+    *,
+    validated: bool = False,
+    callback: Callback | None = None,
 ) -> tuple[list[tuple[Array, Solution]], int, tuple[str, ...]]:
     """Coefficients for the stored features and the solution of each model, passes and notes."""
     first = members[0]
@@ -297,7 +350,7 @@ def minimise(
         first.layout,
         units,
         name,
-        reweighting=_reweighting(members),
+        reweighting=Validation(VALIDATED) if validated else _reweighting(members),
         classes=None if first.positive < 0 else tuple(member.positive for member in members),
     )
     passes = 0
@@ -306,6 +359,9 @@ def minimise(
         label_mean = 0.0 if labels is None else float(labels.mean()[0])
         solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
         solutions = solver.solve(objective, penalties, label_mean)
+        if callback is not None:
+            for k, solution in enumerate(solutions):
+                callback(solution.history[-1], k)
     else:
         solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
         start = np.stack([member.start() for member in members])
@@ -315,13 +371,30 @@ def minimise(
         if resume is not None:
             notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
             passes = resume.passes
-        elif not blocks.local and min(limits) > 0 and all(map(starts_warm, solvers, penalties)):
+        # stopping early means to stay near the start, which a sample's solution is not
+        elif (
+            not (blocks.local or validated)
+            and min(limits) > 0
+            and all(map(starts_warm, solvers, penalties))
+        ):
             rows = sample_rows(objective, blocks.nbytes)
         if rows:
             start, solvers = warm_start(objective, penalties, solvers, start, rows, limits)
             notes += (f"started from the solution for a sample of some {rows:,} rows",)
+        rules = [
+            EarlyStopping(member.params.value("patience"), member.params.value("validationTol"))
+            for member in members
+        ]
         solutions = minimize(
-            objective, penalties, solvers, start, max_iter=limits, resume=resume, keep=checkpoint
+            objective,
+            penalties,
+            solvers,
+            start,
+            max_iter=limits,
+            resume=resume,
+            keep=checkpoint,
+            callbacks=() if callback is None else (callback,),
+            early_stopping=rules if validated else None,
         )
     coef = [
         member.stored(one, solution.coef)

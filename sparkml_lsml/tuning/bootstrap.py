@@ -14,7 +14,7 @@ from sparkml_lsml.spark.cross_fitting import checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
-from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, measure_of
+from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, measure_of, refuse_validation
 
 Array = npt.NDArray[np.float64]
 
@@ -116,6 +116,7 @@ def bootstrap(
     >>> bool(low[0, 0] < 2.0 < high[0, 0])
     True
     """
+    refuse_validation(estimator, "bootstrap")
     if n < 2:
         raise ParamError(f"n={n}: expected at least 2 replicates")
     if estimator.value("solver") in SAMPLING_SOLVERS:

@@ -15,7 +15,7 @@ from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.training import Training
-from sparkml_lsml.tuning.search import SAMPLING_SOLVERS
+from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, refuse_validation
 
 Array = npt.NDArray[np.float64]
 
@@ -158,6 +158,7 @@ def _check(
     base: LinearEstimator, regParams: Sequence[float] | None, n: int, ratio: float, together: int
 ) -> None:
     """Refuse what cannot be fitted, before any job runs."""
+    refuse_validation(base, "regularization_path")
     if base.value("solver") in SAMPLING_SOLVERS:
         raise ParamError(f"solver='{base.value('solver')}' draws rows by itself: use solver='auto'")
     if together < 1:

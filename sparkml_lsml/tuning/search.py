@@ -17,6 +17,7 @@ from pyspark.ml.evaluation import (
 from pyspark.ml.param import Params
 from pyspark.sql import Column, DataFrame
 
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.metrics import LEAST_PROBABILITY, Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import INGEST_PARAMS, LinearEstimator
@@ -35,6 +36,16 @@ CONFUSION_METRICS = (
 RESIDUAL_METRICS = ("rmse", "mse", "mae", "r2")
 SAMPLING_SOLVERS = ("sgd", "minibatch-sgd")
 """Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
+
+
+def refuse_validation(estimator: LinearEstimator, what: str) -> None:
+    """Raise where an estimator has a validation, which ``what`` does not take."""
+    column = estimator.value("validationIndicatorCol")
+    if column:
+        raise ParamError(
+            f"{what} takes no validationIndicatorCol, found '{column}': its models would stop at "
+            "different distances from their minima. Clear it, and filter the rows"
+        )
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,8 @@ class Search:
             return None
         if any(member.value("solver") in SAMPLING_SOLVERS for member in members):
             return None
+        if members[0].value("validationIndicatorCol"):
+            return None  # rows have one fold: that of the search, or that of the validation
         measure = measure_of(evaluator, members)
         if measure is None:
             return None

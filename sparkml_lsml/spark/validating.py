@@ -1,0 +1,48 @@
+"""Validation rows of a fit: which they are, whether they can serve, and what they chose."""
+
+from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.errors import DataError
+from sparkml_lsml.solvers.base import Best
+
+TRAINED, VALIDATED = 0, 1
+"""Folds of a frame with a validation: its indicator, cast to an integer."""
+
+
+def check_validation(column: str, report: Report) -> None:
+    """Refuse a validation that leaves no rows to train on, or has none that count.
+
+    Parameters
+    ----------
+    column : str
+    report : Report
+        Of all rows, with that of each fold.
+
+    Raises
+    ------
+    DataError
+        Also where a class is only in the validation.
+    """
+    for fold, what in ((TRAINED, "train on"), (VALIDATED, "validate")):
+        moments = report.folds[fold].label_moments
+        if moments is None or moments.weight <= 0.0:
+            raise DataError(
+                f"validationIndicatorCol='{column}' leaves no rows of positive weight to {what}: "
+                "expected both true and false in the column"
+            )
+    known, met = report.folds[TRAINED].labels, report.folds[VALIDATED].labels
+    if known and max(met) > max(known):
+        raise DataError(
+            f"validationIndicatorCol='{column}': validation rows have labels up to {max(met):g}, "
+            f"the rows to train on up to {max(known):g}. Expected no class that is only in the "
+            "validation"
+        )
+
+
+def validation_notes(best: Best | None, rows: int) -> tuple[str, ...]:
+    """What the summary says of the iteration that was kept."""
+    if best is None:
+        return ()
+    return (
+        f"coefficients of iteration {best.iteration}, with the least loss over {rows:,} "
+        f"validation rows: {best.loss:.9g}",
+    )
