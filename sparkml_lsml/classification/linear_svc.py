@@ -84,7 +84,8 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
     loss : {"hinge", "squaredHinge"}
     elasticNetParam : float
         Share of the L1 penalty, from 0 to 1.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", "cocoa"}
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", \
+"adam", "cocoa"}
         ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
         ``cocoa`` is dual coordinate ascent on every partition (CoCoA+): a few rounds to a rough
         answer, with a bound of what is left to gain; there ``tol`` is the relative duality gap.
@@ -176,6 +177,9 @@ miniBatchFraction, batchSize, localEpochs, seed
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
+
+    def _model_class(self) -> type[Any]:
+        return LinearSVCModel
 
     def _task(self) -> Task:
         return "binary"

@@ -104,7 +104,8 @@ weightCol, aggregationDepth
         Of length 1, or one for each class.
     family : {"auto", "binomial", "multinomial"}
         ``auto`` is binomial for at most two classes.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", "cocoa"}
+    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", \
+"adam", "cocoa"}
         ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss, the penalty and the
         bounds. No other takes bounds.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
@@ -205,6 +206,9 @@ miniBatchFraction, batchSize, localEpochs, seed
         super().__init__()
         self._set(**self._input_kwargs)
         self._checkThresholdConsistency()
+
+    def _model_class(self) -> type[Any]:
+        return LogisticRegressionModel
 
     def _task(self) -> Task:
         return "binary" if self.value("family") == "binomial" else "multiclass"

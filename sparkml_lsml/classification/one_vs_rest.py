@@ -16,7 +16,7 @@ from sparkml_lsml.classification.logistic_regression import (
     MAX_COEFFICIENTS,
     LogisticRegression,
 )
-from sparkml_lsml.errors import DataError, DivergedError, ExportError
+from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.spark.composite import check_classes
 from sparkml_lsml.spark.estimator import LinearModel
@@ -82,6 +82,11 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
         own: Any = self.copy()
         own._normalise()  # a param map passes by the setters
         classifier: Any = self.getClassifier()
+        if getattr(classifier, "_initial", None) is not None:
+            raise ParamError(
+                "OneVsRest trains a model for each class, and an initial model is of one: found a "
+                "classifier with one, expected one without. Call setInitialModel(None) on it"
+            )
         if not _shares_passes(classifier):
             return super()._fit(dataset)._resetUid(self.uid)
         columns = {

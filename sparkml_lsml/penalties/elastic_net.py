@@ -54,7 +54,10 @@ class ElasticNet:
         """Strength of the L2 part a coordinate, or 0."""
         return self.l2_strength
 
-    def prox(self, coef: Array, step: float) -> Array:
-        """Soft thresholding: each coordinate moves towards 0 by ``step * l1`` and stops there."""
+    def prox(self, coef: Array, step: Array | float) -> Array:
+        """Soft thresholding: each coordinate moves towards 0 by ``step * l1`` and stops there.
+
+        With a step for each coordinate it is the proximal step in that diagonal metric.
+        """
         threshold = step * np.asarray(self.l1_strength)
         return np.sign(coef) * np.maximum(np.abs(coef) - threshold, 0.0)

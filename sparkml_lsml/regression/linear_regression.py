@@ -80,7 +80,7 @@ aggregationDepth, epsilon
         As in MLlib. ``tol`` is relative to the objective.
     loss : {"squaredError", "huber"}
     solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
-"minibatch-sgd"}
+"minibatch-sgd", "adam"}
         ``auto`` solves the normal equations in one pass for up to 4,096 features. ``l-bfgs`` is the
         quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
@@ -168,6 +168,9 @@ miniBatchFraction, batchSize, localEpochs, seed
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
+
+    def _model_class(self) -> type[Any]:
+        return LinearRegressionModel
 
     def _task(self) -> Task:
         return "regression"

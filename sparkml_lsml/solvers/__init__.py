@@ -1,6 +1,7 @@
 """Solvers, one a file, and the loop `minimize` that they share."""
 
 from sparkml_lsml.solvers.accelerated import Accelerated
+from sparkml_lsml.solvers.adam import Adam
 from sparkml_lsml.solvers.base import Iteration, Reason, Solution, Solver
 from sparkml_lsml.solvers.cocoa import CoCoA
 from sparkml_lsml.solvers.gradient_descent import GradientDescent
@@ -17,6 +18,7 @@ __all__ = [
     "LBFGS",
     "LBFGSB",
     "Accelerated",
+    "Adam",
     "CoCoA",
     "GradientDescent",
     "Iteration",

@@ -11,6 +11,7 @@ from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Sm
 
 DECREASE, CURVATURE = 1e-4, 0.9
 MAX_TRIALS = 30
+EPSILON = float(np.finfo(np.float64).eps)
 
 MEMORY_WITH_L1 = 10
 """Pairs at most with an L1 penalty: older ones are of other orthants, and mislead."""
@@ -158,7 +159,11 @@ class LBFGS:
         """Narrow the interval that holds an acceptable step, or give up on this direction."""
         assert state.here is not None
         closed = np.isfinite(state.long) and state.long - state.short <= 1e-16 * state.long
-        if closed or state.trials + 1 >= MAX_TRIALS:
+        # a shorter step lowers the objective by less than its own rounding, as at a minimum where a
+        # fit began
+        lost = state.short == 0.0 and np.isfinite(state.long)
+        lost = lost and -slope * state.trial <= EPSILON * abs(state.here.value)
+        if closed or lost or state.trials + 1 >= MAX_TRIALS:
             if not state.pairs:
                 return replace(state, failed=True, trials=0)
             # the memory may be what is wrong: once more, along the negative gradient

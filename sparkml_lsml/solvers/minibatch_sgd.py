@@ -8,7 +8,7 @@ from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
 from sparkml_lsml.solvers.sgd import Schedule
-from sparkml_lsml.solvers.steps import GROWTH_LIMIT, safe_step
+from sparkml_lsml.solvers.steps import GROWTH_LIMIT, safe_step, scheduled
 
 PATIENCE = 20
 
@@ -111,7 +111,8 @@ class MiniBatchSGD:
         slope = penalty.smooth_value_and_gradient(at)[1]
         value = answer.value + penalty.value(at)
         start = state.start if np.isfinite(state.start) else value
-        rate = self._rate(state, penalty)
+        rate = state.rate * state.unit
+        rate = scheduled(rate, self.schedule, self.power, state.iteration, penalty)
         gradient = answer.result + slope
         velocity = self.momentum * state.velocity - rate * gradient
         point = penalty.prox(state.point + velocity, rate)
@@ -155,12 +156,3 @@ class MiniBatchSGD:
         if state.moved <= self.tol:
             return Reason("converged", state.iteration)
         return None
-
-    def _rate(self, state: MiniBatchState, penalty: ElasticNet) -> float:
-        rate = state.rate * state.unit
-        if self.schedule == "invscaling":
-            return float(rate / (1.0 + state.iteration) ** self.power)
-        if self.schedule == "optimal":
-            strength = max(float(np.max(penalty.l2())), 1e-6)
-            return 1.0 / (1.0 / rate + strength * state.iteration)
-        return rate

@@ -15,6 +15,9 @@ WIDEST, RATIO = 10.0, 10.0
 NARROWER = 0.1
 """The first width where the start is close to the minimum and its curvature is known."""
 
+CLOSE = 0.001
+"""The first width where the start is a solution, or nearly one."""
+
 PRECISION = 0.03
 """A smooth loss is solved to this share of its width, which is about what it differs by."""
 
@@ -65,7 +68,7 @@ class SmoothedState(State):
         factor near 1 is all that the loss itself asks for; and the fit may have begun at the
         minimum, which the first widths leave.
         """
-        if self.width == 0.0:
+        if self.width == 0.0 or self.iteration == 0:
             return self.coef[None, :]
         count = max(1, min(len(SCALES), CANDIDATE_NUMBERS // max(1, len(self.coef))))
         return np.vstack([np.outer(SCALES[:count], self.coef), self.start])
@@ -87,6 +90,8 @@ class SmoothedLBFGS:
         Relative tolerance, see `Progress`.
     inner : LBFGS or ProximalLBFGS
         What solves each smooth problem; its own ``tol`` is not used.
+    close : bool
+        Whether the start is near the minimum, which the wide parabolas would only lead away from.
 
     References
     ----------
@@ -101,6 +106,7 @@ class SmoothedLBFGS:
 
     tol: float = 1e-6
     inner: LBFGS | ProximalLBFGS = field(default_factory=LBFGS)
+    close: bool = False
     name: str = "smoothed-l-bfgs"
     needs_smooth: bool = False
     estimates: bool = True
@@ -110,6 +116,8 @@ class SmoothedLBFGS:
         width = 0.0 if objective.loss.smooth else WIDEST
         if width and isinstance(self.inner, LBFGS) and self.inner.curvature is not None:
             width = NARROWER
+        if width and self.close:
+            width = CLOSE
         inner = self.inner.init(coef, objective)
         return SmoothedState(coef, inner=inner, width=width, start=coef)
 

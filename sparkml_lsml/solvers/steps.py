@@ -10,6 +10,22 @@ GROWTH_LIMIT = 1e2
 """An objective this many times its start counts as diverged, long before it overflows."""
 
 
+def scheduled(
+    rate: float, schedule: str, power: float, iteration: int, penalty: ElasticNet
+) -> float:
+    r"""Step of an iteration: ``invscaling`` and ``optimal`` shrink it, other schedules do not.
+
+    ``invscaling`` divides by ``(1 + t) ** power``; ``optimal`` is :math:`1 / (\lambda (t_0 + t))`,
+    with :math:`\lambda` the strength of the L2 penalty and a first step of ``rate``.
+    """
+    if schedule == "invscaling":
+        return float(rate / (1.0 + iteration) ** power)
+    if schedule == "optimal":
+        strength = max(float(np.max(penalty.l2())), 1e-6)
+        return 1.0 / (1.0 / rate + strength * iteration)
+    return rate
+
+
 def safe_step(objective: Objective) -> float:
     r"""A step that cannot diverge for a smooth loss: the inverse of a curvature bound.
 

@@ -72,6 +72,51 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         self.callbacks = checked_callbacks(callbacks)
         return self
 
+    def setInitialModel(self, model: Any) -> Self:
+        """Start the fits of this estimator at the coefficients of a model; None for none.
+
+        A good start saves passes; it never changes the minimum. A coefficient of a column that is
+        constant in the new rows becomes 0, one outside its bounds moves to the nearest bound. With
+        ``maxIter=0`` the fit returns the model that it was given. The solver ``normal`` needs no
+        start, and the summary says so; ``cocoa`` cannot use one, and ``fit`` refuses it. The model
+        is no Param: `copy` keeps it, and so do searches and their folds; `save` leaves it out.
+
+        Parameters
+        ----------
+        model : model of this class of estimators, or None
+            Fitted by one, loaded, or made of arrays.
+
+        Raises
+        ------
+        TypeError
+            If it is a model of another class. Numbers of features and classes are compared in
+            ``fit``, which raises `ParamError`.
+
+        Examples
+        --------
+        >>> from pyspark.ml.linalg import Vectors
+        >>> from sparkml_lsml.regression import LinearRegression
+        >>> rows = [(float(3 * x + 1), Vectors.dense(float(x))) for x in range(5)]
+        >>> df = spark.createDataFrame(rows, ["label", "features"])
+        >>> estimator = LinearRegression(solver="l-bfgs", regParam=0.1)
+        >>> model = estimator.fit(df)
+        >>> again = estimator.setInitialModel(model).fit(df)
+        >>> again.summary.totalIterations < model.summary.totalIterations
+        True
+        """
+        expected = self._model_class()
+        if model is not None and not isinstance(model, expected):
+            raise TypeError(
+                f"{type(self).__name__}: setInitialModel takes a {expected.__name__} or None, "
+                f"found {type(model).__name__}"
+            )
+        self._initial = model
+        return self
+
+    def getInitialModel(self) -> Any:
+        """The model that fits start from, or None."""
+        return self._initial
+
     def _fit(self, dataset: DataFrame) -> Any:
         [model] = self._fit_together(dataset, [None])
         if isinstance(model, DivergedError):
@@ -101,6 +146,10 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
 
     def _check_loaded(self) -> None:
         self._normalise()
+
+    def _model_class(self) -> type[Any]:
+        """The class of its models; each estimator defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _model_class")
 
     def _task(self) -> Task:
         """Which labels are valid; each estimator defines it."""

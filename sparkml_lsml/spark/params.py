@@ -15,6 +15,7 @@ from sparkml_lsml.solvers import (
     LBFGS,
     LBFGSB,
     Accelerated,
+    Adam,
     CoCoA,
     GradientDescent,
     LocalSGD,
@@ -191,6 +192,9 @@ def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Any:
 class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
     """Params of the solvers and of where they run, which MLlib's linear models do not have."""
 
+    _initial: Any = None
+    """The model to start from: a plain attribute, which `copy` keeps and `save` leaves out."""
+
     stepSize: Param[float] = _param(
         "stepSize",
         "First step of the gradient methods, > 0, in units in which 1 is safe for standardised "
@@ -204,7 +208,8 @@ class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
     )
     learningRate: Param[str] = _param(
         "learningRate",
-        "Step schedule of 'sgd' and 'minibatch-sgd': adaptive, constant, invscaling, optimal.",
+        "Step schedule of 'sgd', 'minibatch-sgd' and 'adam': adaptive, constant, invscaling, "
+        "optimal.",
         TypeConverters.toString,
     )
     powerT: Param[float] = _param(
@@ -227,7 +232,7 @@ class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
     )
     miniBatchFraction: Param[float] = _param(
         "miniBatchFraction",
-        "Share of the rows in a step of 'minibatch-sgd', in (0, 1].",
+        "Share of the rows in a step of 'minibatch-sgd' and 'adam', in (0, 1].",
         TypeConverters.toFloat,
     )
     batchSize: Param[int] = _param(
@@ -342,12 +347,22 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
         )
     if name == "minibatch-sgd":
         return MiniBatchSGD(fraction=params.value("miniBatchFraction"), **schedule)
+    if name == "adam":
+        return Adam(
+            fraction=params.value("miniBatchFraction"),
+            step_size=params.value("stepSize"),
+            schedule=params.value("learningRate"),
+            power=params.value("powerT"),
+            average=params.value("averaging"),
+            tol=tol,
+            seed=params.value("seed"),
+        )
     if name == "cocoa":
         return CoCoA(epochs=params.value("localEpochs"), tol=tol, seed=params.value("seed"))
     raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
 
 
-FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd")
+FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd", "adam")
 ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
 BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
 """Solvers of two classes."""

@@ -256,6 +256,12 @@ def _content(instance: Any) -> tuple[saved.Arrays, dict[str, Any]]:
     return arrays, instance._saved_facts() if hasattr(instance, "_saved_facts") else {}
 
 
+def digest(instance: Any) -> dict[str, Any]:
+    """Checksums of what a model learned: others for models that differ in any bit."""
+    arrays, facts = _content(instance)
+    return {"arrays": saved.declare(arrays), "facts": facts}
+
+
 def _canonical(facts: dict[str, Any]) -> str:
     # 2, 2.0 and true are equal in Python, and different here
     return json.dumps(facts, sort_keys=True)

@@ -12,7 +12,7 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Loss
 from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.solvers import LBFGSB, Solution, Solver
+from sparkml_lsml.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.solvers.base import Precision
 from sparkml_lsml.spark.params import (
     FIRST_ORDER_SOLVERS,
@@ -20,6 +20,7 @@ from sparkml_lsml.spark.params import (
     HasSolverSettings,
     build_solver,
 )
+from sparkml_lsml.spark.starting import check_fits, solver_coefficients
 from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.standardization import Box, Standardization, standardize
 
@@ -160,6 +161,8 @@ class Member:
     def solver(self, units: Standardization) -> Solver:
         """The iterative solver, in these units."""
         solver = build_solver(self.problem.solver, self.params, self.layout.size)
+        if self.params._initial is not None and isinstance(solver, SmoothedLBFGS):
+            solver = replace(solver, close=True)
         if self.problem.bounds is None:
             return solver
         assert isinstance(solver, LBFGSB)
@@ -175,19 +178,26 @@ class Member:
 
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""
-        layout = self.layout
-        return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)
+        if self.params._initial is not None:
+            return self.coefficients_of(self.params._initial)
+        return self._cold()
 
     def coefficients_of(self, model: Any) -> Array:
-        """The coefficients of a model, in the units of this one's solver."""
+        """The coefficients of a model, in the units of this one's solver.
+
+        Raises
+        ------
+        ParamError
+            If the model has other features or classes.
+        """
         layout, (units, _) = self.layout, self.units()
-        parts = [model._coefficients.reshape(-1)]
-        if layout.fit_intercept:
-            parts.append(model._intercepts)
-        if layout.constants:
-            parts.append(np.array([model.scale]))
-        found: Array = units.from_stored(np.concatenate(parts)[None, :])[0]
-        return found
+        check_fits(model, self.params, layout.outputs, layout.features)
+        return solver_coefficients(model, units, self._cold()[layout.extras])
+
+    def _cold(self) -> Array:
+        """Where a fit starts that is given no model."""
+        layout = self.layout
+        return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)
 
 
 def choose_solver(
@@ -212,7 +222,7 @@ def choose_solver(
     Raises
     ------
     ParamError
-        If the solver cannot minimise an objective with this penalty.
+        If the solver cannot minimise an objective with this penalty, or start from a model.
     """
     asked: str = params.value("solver")
     if asked == "cocoa" and (l1 > 0.0 or params.value("regParam") == 0.0):
@@ -221,6 +231,12 @@ def choose_solver(
             f"regParam={params.value('regParam')!r} and "
             f"elasticNetParam={params.value('elasticNetParam')!r}: set regParam > 0 and "
             "elasticNetParam=0, or use solver='auto'"
+        )
+    if asked == "cocoa" and params._initial is not None:
+        raise ParamError(
+            f"{type(params).__name__}: solver='cocoa' starts from dual variables, a number for "
+            "each row, which no model holds: found an initial model, expected none. Use "
+            "solver='auto', or setInitialModel(None)"
         )
     why = "auto" if asked == "auto" else f"solver='{asked}'"
     if asked not in ("auto", "l-bfgs"):

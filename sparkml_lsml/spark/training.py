@@ -25,6 +25,7 @@ from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.params import HasSolverSettings
+from sparkml_lsml.spark.persistence import digest
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
 from sparkml_lsml.spark.progress import progress_of
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
@@ -238,9 +239,12 @@ def _told(member: Member) -> dict[str, Any]:
     """What makes a model of a batch what it is, the rows aside."""
     params = member.params
     values = {param.name: params.value(param.name) for param in params.params}
+    given = params._initial
+    start = {} if given is None else {"initial model": digest(given)}
     return {
         "estimator": type(params).__name__,
         **{name: value for name, value in values.items() if name not in ELSEWHERE},
+        **start,
         "solver": member.problem.solver,
         "held out": member.held_out,
         "replicate": member.replicate,
@@ -341,7 +345,7 @@ def minimise(
     callback: Callback | None = None,
 ) -> tuple[list[tuple[Array, Solution]], int, tuple[str, ...]]:
     """Coefficients for the stored features and the solution of each model, passes and notes."""
-    first = members[0]
+    first, given = members[0], members[0].params._initial
     notes: tuple[str, ...] = ()
     units, penalties = zip(*(member.units() for member in members), strict=True)
     objective = BlockObjective(
@@ -362,6 +366,8 @@ def minimise(
         if callback is not None:
             for k, solution in enumerate(solutions):
                 callback(solution.history[-1], k)
+        if given is not None:
+            notes += (f"solved directly: the initial model {given.uid} was not needed",)
     else:
         solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
         start = np.stack([member.start() for member in members])
@@ -371,6 +377,9 @@ def minimise(
         if resume is not None:
             notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
             passes = resume.passes
+        elif given is not None:
+            # a sample would lead away from a start that has seen more rows than it
+            notes += (f"started from the model {given.uid}",)
         # stopping early means to stay near the start, which a sample's solution is not
         elif (
             not (blocks.local or validated)

@@ -29,10 +29,10 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     over the rows, and the metrics come from one pass more. Stages before the estimator are fitted
     once a fold, and their rows read once a fold.
 
-    Other estimators, grids over Params of other stages or of the ingest, the solvers ``sgd`` and
-    ``minibatch-sgd``, and evaluators of other metrics than areas under curves, those of the
-    confusion matrix, ``rmse``, ``mse``, ``mae`` and ``r2`` take MLlib's road, model by model;
-    ``parallelism`` matters only there.
+    Other estimators, grids over Params of other stages or of the ingest, the solvers ``sgd``,
+    ``minibatch-sgd`` and ``adam``, and evaluators of other metrics than areas under curves, those
+    of the confusion matrix, ``rmse``, ``mse``, ``mae`` and ``r2`` take MLlib's road, model by
+    model; ``parallelism`` matters only there.
 
     Parameters
     ----------

@@ -161,6 +161,11 @@ def _check(
     refuse_validation(base, "regularization_path")
     if base.value("solver") in SAMPLING_SOLVERS:
         raise ParamError(f"solver='{base.value('solver')}' draws rows by itself: use solver='auto'")
+    if base.getInitialModel() is not None:
+        raise ParamError(
+            "a path starts each model from the one before: found an estimator with an initial "
+            "model, expected one without. Call setInitialModel(None)"
+        )
     if together < 1:
         raise ParamError(f"together={together}: expected 1 or more models that share their passes")
     if regParams is not None:

@@ -34,7 +34,7 @@ CONFUSION_METRICS = (
     "logLoss",
 )
 RESIDUAL_METRICS = ("rmse", "mse", "mae", "r2")
-SAMPLING_SOLVERS = ("sgd", "minibatch-sgd")
+SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
 """Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
 
 

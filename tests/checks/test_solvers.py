@@ -80,6 +80,7 @@ def relative_excess(problem: Problem, penalty: ElasticNet, coef: Array, least: f
 def test_the_solvers_of_the_package_are_found() -> None:
     assert {cls().name for cls in ITERATIVE} >= {
         "accelerated",
+        "adam",
         "gradient-descent",
         "l-bfgs",
         "minibatch-sgd",
@@ -459,7 +460,9 @@ def test_models_that_are_done_leave_the_batch(cls: type) -> None:
     minimize(problem.objective, penalties, solver, problem.start(len(BATCH)), max_iter=60)
     expected = [sum(length > done for length in lengths) for done in range(max(lengths))]
     if solver.estimates:
-        expected.append(len(BATCH))  # the objective of all of them over all rows
+        # the objective of all of them over all rows
+        state = solver.init(problem.start()[0], problem.objective)
+        expected.append(len(BATCH) * len(state.candidates))
     assert problem.blocks.models == expected
     assert problem.objective.passes - passes == len(expected)
 
