@@ -181,7 +181,7 @@ def check_java(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("Java", "Java", Status.PROBLEM, expected, get)
         return
     yield Finding("Java", "Java", Status.OK, found)
-    if not needs_vectors():
+    if not needs_vectors(environment):
         return
     modules, fault = _ask(launcher, environment, "--list-modules")
     if re.search(rf"^{re.escape(VECTORS)}(@|$)", modules, re.MULTILINE):
@@ -206,9 +206,9 @@ def spark_release() -> tuple[int, ...]:
         return release(version)
 
 
-def needs_vectors() -> bool:
+def needs_vectors(environment: Mapping[str, str]) -> bool:
     """Whether Spark's launcher starts Java with the module of vector instructions."""
-    home = os.environ.get("SPARK_HOME")
+    home = environment.get("SPARK_HOME")
     if not home:
         try:
             home = str(Path(importlib.import_module("pyspark").__file__ or "").parent)

@@ -17,7 +17,7 @@ from rich.text import Text
 from sparkml_lsml.cli.saved import OURS, Part
 
 SHOWN_PARTS, SHOWN_OUTPUTS, SHOWN_CANDIDATES = 20, 6, 20
-_LONGEST = 60
+_LONGEST = 120
 
 
 def to_dict(parts: Sequence[Part]) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def _facts(part: Part) -> Table:
     table.add_column(overflow="fold")
     metadata = part.metadata
 
-    def add(name: str, value: str) -> None:
-        table.add_row(Text(name), Text(value))
+    def add(name: str, *value: str | tuple[str, str]) -> None:
+        table.add_row(Text(name), Text.assemble(*value))
 
     add("class", part.name)
     add("uid", str(metadata.get("uid")))
@@ -108,7 +108,7 @@ def _facts(part: Part) -> Table:
         add("arrays", f"{shapes}, {part.nbytes:,} bytes")
     if "checksum" in metadata:
         what_of = "metadata and arrays" if part.arrays else "metadata"
-        add("SHA-256", f"of {what_of}: verified")
+        add("SHA-256", f"of {what_of}: ", ("verified", "green"))
     return table
 
 

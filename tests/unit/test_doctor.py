@@ -144,6 +144,15 @@ def test_java_that_spark_can_use(tmp_path: Path) -> None:
     assert found[0].found.startswith("21.0.1 (Test), ")
 
 
+def test_java_of_an_older_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "spark_release", lambda: (3, 5, 1))
+    monkeypatch.setattr(machine, "needs_vectors", lambda _: False)
+    [found] = machine.check_java(java(tmp_path / "eight", "1.8.0_392"))
+    assert found.status is Status.OK
+    [found] = machine.check_java(java(tmp_path / "seven", "1.7.0_80"))
+    assert found.status is Status.PROBLEM
+
+
 def test_environment_that_leads_to_another_spark(tmp_path: Path) -> None:
     found = bad(
         [

@@ -180,9 +180,14 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def compress(path: Path) -> None:
+    pq.write_table(pq.read_table(path), path, compression="gzip", use_dictionary=False)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (lambda m: compress(m / "data" / "part-00000.parquet"), "is compressed"),
         (lambda m: flip(m / "data" / "part-00000.parquet"), "SHA-256"),
         (lambda m: (m / "data" / "part-00000.parquet").write_bytes(b"PAR1"), "cannot be read"),
         (lambda m: shutil.rmtree(m / "data"), "has no folder data"),
