@@ -32,7 +32,8 @@ class MLflowLogger(FitCallback):
     that all of them have in common are logged once. A second fit to the same run, such as that of
     the best model after a search, begins with ``fit_2/``.
 
-    It needs the extra ``mlflow``.
+    It needs the extra ``mlflow``. A logger serves one fit at a time: give each of those that run
+    in threads at the same time its own.
 
     Parameters
     ----------

@@ -146,6 +146,8 @@ class NotebookBar:
         # tqdm.auto would do the same, with a warning
         widgets = importlib.util.find_spec("ipywidgets") is not None
         self._make: Any = importlib.import_module("tqdm.notebook" if widgets else "tqdm.std").tqdm
+        text = {"bar_format": "|{bar:20}| {desc}", "file": sys.stdout, "ncols": 130}
+        self._form: dict[str, Any] = {"bar_format": "{bar} {desc}"} if widgets else text
 
     def start(self, text: Callable[[int], str], facts: dict[str, Any]) -> None:
         """See `Display`."""
@@ -153,10 +155,8 @@ class NotebookBar:
         self._bar = self._make(
             total=None,
             desc=text(100),
-            bar_format="{bar:20} {desc}",
             mininterval=1.0 / A_SECOND,
-            file=sys.stdout,
-            ncols=130,
+            **self._form,
         )
 
     def begin(self, limit: int) -> None:

@@ -14,12 +14,10 @@ class JsonFormatter(logging.Formatter):
 
     Examples
     --------
-    >>> import logging, sys
-    >>> handler = logging.StreamHandler(sys.stdout)
-    >>> handler.setFormatter(JsonFormatter())
-    >>> record = logging.makeLogRecord({"name": "sparkml_lsml", "msg": "hello", "created": 0.0})
-    >>> print(handler.format(record))
-    {"time": "1970-01-01T00:00:00.000+00:00", "level": "Level 0", "logger": "sparkml_lsml", \
+    >>> import logging
+    >>> facts = {"name": "sparkml_lsml", "levelname": "INFO", "msg": "hello", "created": 0.0}
+    >>> print(JsonFormatter().format(logging.makeLogRecord(facts)))
+    {"time": "1970-01-01T00:00:00.000+00:00", "level": "INFO", "logger": "sparkml_lsml", \
 "message": "hello"}
     """
 

@@ -31,6 +31,9 @@ WINDOW = 10
 LEAST_TREND = 5
 """Iterations without which there is no trend."""
 
+SILENT = 20
+"""Passes without an iteration after which a model counts as done; line searches take fewer."""
+
 TICK = 0.2
 """Seconds between two looks at Spark; its own bar appears half a second after the last job."""
 
@@ -118,7 +121,6 @@ class Progress:
             elapsed = _duration(time.monotonic() - self._started)
             what = "first pass" if self._goals else "reading rows"
             return head + ", ".join(part for part in (what, self.tasks, elapsed) if part)
-        # the model that is farthest behind decides when the fit ends
         lines = {k: lines[-1] for k, lines in list(self._lines.items())}
         ahead = max(lines.values(), key=lambda line: line.passes)
         limit = max(limit for limit, _ in self._goals)
@@ -148,10 +150,13 @@ class Progress:
 
     def _time_left(self) -> str:
         elapsed = _duration(time.monotonic() - self._started)
+        known = {k: list(lines) for k, lines in list(self._lines.items())}
+        newest = max(lines[-1].passes for lines in known.values())
+        # a model of which nothing was heard for a while has come to its end
         found = [
-            time_left(list(lines), *self._goals[k])
-            for k, lines in list(self._lines.items())
-            if len(lines) > 1
+            time_left(lines, *self._goals[k])
+            for k, lines in known.items()
+            if len(lines) > 1 and lines[-1].passes > newest - SILENT
         ]
         if not found:
             return elapsed

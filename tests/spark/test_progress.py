@@ -142,6 +142,9 @@ def test_models_that_share_passes_have_one_line() -> None:
     assert text.startswith("LinearSVC: 2 models, iteration 2/80, 3 passes, ")
     # the one that may take 78 iterations more
     assert text.endswith("at most 2 min 36 s left")
+    for k in range(3, 30):  # the second one has ended
+        progress.on_iteration(fit, 0, line(k))
+    assert progress.text().endswith("at most 42 s left")
 
 
 class Broken:

@@ -114,11 +114,13 @@ def test_fits_without_a_validation_have_none(cut_off: list[Any]) -> None:
     "estimator",
     [
         LinearSVC(regParam=0.01),
-        LinearSVC(regParam=0.1, solver="cocoa"),
+        pytest.param(LinearSVC(regParam=0.1, solver="cocoa"), marks=pytest.mark.slow),
         LinearSVC(regParam=0.01, solver="minibatch-sgd", miniBatchFraction=0.5),
-        LogisticRegression(regParam=0.01, family="multinomial"),
+        pytest.param(
+            LogisticRegression(regParam=0.01, family="multinomial"), marks=pytest.mark.slow
+        ),
         LinearRegression(regParam=0.01),
-        LinearRegression(loss="huber"),
+        pytest.param(LinearRegression(loss="huber"), marks=pytest.mark.slow),
     ],
     ids=lambda estimator: f"{type(estimator).__name__}-{estimator.getSolver()}",
 )
