@@ -57,6 +57,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_ivar = True
+napoleon_use_param = False
 napoleon_use_rtype = False
 # A name in single backticks links to the object of that name where there is one.
 default_role = "py:obj"

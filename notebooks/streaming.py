@@ -67,12 +67,13 @@ def drop(name, inverted_from=15):
 held_out = frame_of(order[1500:]).cache()
 arriving = drop("arriving")
 
-figure, axes = plt.subplots(1, 8, figsize=(9, 1.5))
+figure, axes = plt.subplots(1, 8, figsize=(9, 1.6))
+figure.suptitle("From the first file")
 for axis, k in zip(axes, batches[0], strict=False):
     axis.imshow(digits.images[k], cmap="gray_r")
     axis.set_title(int(digits.target[k]))
     axis.axis("off")
-figure.suptitle("From the first file", y=1.12)
+figure.tight_layout()
 
 # %% [markdown]
 # ## Test, then learn
@@ -166,11 +167,11 @@ figure, axis = plt.subplots(figsize=(8, 4))
 axis.plot(seen, settled.tested, marker="o", label="shrinking steps, averages")
 axis.plot(seen, agile.tested, marker="s", linestyle="--", label="constant steps, last iterate")
 axis.axvline(800, color="0.6", linestyle=":")
-axis.annotate("inverted from here", (800, 0.03), xytext=(8, 0), textcoords="offset points")
+axis.annotate("inverted from here", (800, 0.95), xytext=(8, 0), textcoords="offset points")
 axis.set(
     xlabel="images learned", ylabel="share recognised", ylim=(0, 1), title="Digits that change"
 )
-axis.legend(frameon=False, loc="lower right")
+axis.legend(frameon=False, loc="center left")
 figure.tight_layout()
 
 # %%

@@ -1,9 +1,9 @@
 """The code blocks of the README and of the documentation, and how they are run.
 
 A page is a story: its Python blocks run in order, in one namespace. A ``text`` block directly
-behind a Python block shows what that prints, ``...`` for what may differ; if it begins with the
-name of an error, the block raises that error. Pages of the guide begin with the frames that
-``docs/guide/index.md`` makes.
+behind a Python block shows what that prints, ``...`` for what may differ; with ``text about`` its
+numbers may differ too. If it begins with the name of an error, the block raises that error. Pages
+begin with the frames that ``docs/guide/index.md`` makes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[^\s`{]*)[^\n]*$")
+FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[^\s`{]*)(?P<rest>[^\n]*)$")
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 RAISES = re.compile(r"^(\w+(?:Error|Exception)): ")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -37,6 +38,8 @@ class Block:
     text : str
     output : str or None
         The ``text`` block behind a Python block.
+    about : bool
+        Whether the numbers of the output are examples.
     """
 
     page: Path
@@ -44,6 +47,7 @@ class Block:
     language: str
     text: str
     output: str | None = None
+    about: bool = False
 
     @property
     def place(self) -> str:
@@ -62,19 +66,20 @@ def blocks(page: Path) -> list[Block]:
     lines = page.read_text(encoding="utf-8").splitlines()
     found: list[Block] = []
     last = 0  # the line behind the last block that can have an output
-    for language, first, text, begins in _fences(lines):
+    for language, first, text, begins, rest in _fences(lines):
         between = "".join(lines[last : begins - 1]).strip()
         if language == "text" and found and found[-1].language == "python" and not between:
             before = found.pop()
-            found.append(Block(page, before.line, "python", before.text, text))
+            about = rest.strip() == "about"
+            found.append(Block(page, before.line, "python", before.text, text, about))
         else:
             found.append(Block(page, first, language, text))
         last = first + text.count("\n")
     return found
 
 
-def _fences(lines: list[str]) -> Iterator[tuple[str, int, str, int]]:
-    """Language, number of the first line within, text, and number of the opening line."""
+def _fences(lines: list[str]) -> Iterator[tuple[str, int, str, int, str]]:
+    """Language, first line within, text, opening line, and what follows the language there."""
     number = 0
     while number < len(lines):
         opening = FENCE.match(lines[number])
@@ -87,7 +92,8 @@ def _fences(lines: list[str]) -> Iterator[tuple[str, int, str, int]]:
             text.append(lines[number].removeprefix(opening["indent"]))
             number += 1
         number += 1
-        yield opening["language"], first, "".join(line + "\n" for line in text), begins
+        content = "".join(line + "\n" for line in text)
+        yield opening["language"], first, content, begins, opening["rest"]
 
 
 def run(block: Block, names: dict[str, Any], storage: Path) -> None:
@@ -116,5 +122,9 @@ def run(block: Block, names: dict[str, Any], storage: Path) -> None:
     if block.output is None:
         return
     checker = doctest.OutputChecker()
-    if not checker.check_output(shown, printed.getvalue(), FLAGS):
+    got = printed.getvalue()
+    wanted = shown
+    if block.about:
+        wanted, got = NUMBER.sub("0", wanted), NUMBER.sub("0", got)
+    if not checker.check_output(wanted, got, FLAGS):
         raise AssertionError(f"{block.place} printed\n{printed.getvalue()}\nexpected\n{shown}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,17 @@ def python_blocks(page: Path) -> list[Block]:
 
 
 PAGES = [page for page in pages() if python_blocks(page) and page != FRAMES]
+
+
+@pytest.fixture(autouse=True)
+def as_before(spark: SparkSession) -> Iterator[None]:
+    """A page may turn logging and display to its liking; the next one finds them as they were."""
+    log = logging.getLogger("sparkml_lsml")
+    level, handlers = log.level, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.handlers[:] = handlers
+    spark.conf.unset("spark.sparkml_lsml.progress")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +60,7 @@ def test_a_wrong_output_fails(tmp_path: Path) -> None:
     page = ROOT / "README.md"
     run(Block(page, 1, "python", "print(1.25)\n", "1.2...\n"), {}, tmp_path)
     run(Block(page, 1, "python", "int('a')\n", "ValueError: invalid ...\n"), {}, tmp_path)
+    run(Block(page, 1, "python", "print('1,024 x', 1e-7)\n", "9 x 0.5\n", about=True), {}, tmp_path)
     for text, output in [("print(1)\n", "2\n"), ("int('a')\n", "KeyError: 1\n"), ("1/0\n", None)]:
         with pytest.raises(AssertionError, match=r"README\.md:1"):
             run(Block(page, 1, "python", text, output), {}, tmp_path)
