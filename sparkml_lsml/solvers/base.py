@@ -23,6 +23,7 @@ ADVICE = {
     "solver='auto', or rescale features and labels of extreme size",
     "callback": "a callback asked to stop",
     "direct": "solved directly, without iterations",
+    "piece": "the epochs over one piece of the rows are done: call partialFit with the next",
 }
 """What each reason for stopping means and what to do."""
 
