@@ -127,6 +127,8 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         ------
         ParamError
             For solvers other than ``auto`` and ``sgd``, or a model that does not fit.
+        TypeError
+            If ``model`` is of another class.
         NoRowsError
             If there are neither rows nor a model.
         DataError, ColumnError
