@@ -25,6 +25,10 @@ class DataError(SparkMLError, ValueError):
     """The training or scoring data cannot be used, for example because labels are NaN."""
 
 
+class NoRowsError(DataError):
+    """A frame that was to be trained on has no rows."""
+
+
 class ParamError(SparkMLError, ValueError):
     """A Param has a value outside its range, or one that this combination does not support."""
 

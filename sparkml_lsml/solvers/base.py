@@ -25,6 +25,7 @@ ADVICE = {
     "early_stopping": "the validation loss has not improved for 'patience' iterations: the "
     "coefficients of its least value were kept; raise patience to look further",
     "direct": "solved directly, without iterations",
+    "piece": "the epochs over one piece of the rows are done: call partialFit with the next",
 }
 """What each reason for stopping means and what to do."""
 

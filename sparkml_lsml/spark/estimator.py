@@ -19,6 +19,7 @@ from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.callbacks import checked_callbacks
 from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.params import HasSolverSettings
+from sparkml_lsml.spark.partial import Pieces, partial_fit
 from sparkml_lsml.spark.persistence import SafeReadWrite
 from sparkml_lsml.spark.problem import Pose
 from sparkml_lsml.spark.scoring import Scorer, add_scores
@@ -104,18 +105,90 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         >>> again.summary.totalIterations < model.summary.totalIterations
         True
         """
-        expected = self._model_class()
-        if model is not None and not isinstance(model, expected):
-            raise TypeError(
-                f"{type(self).__name__}: setInitialModel takes a {expected.__name__} or None, "
-                f"found {type(model).__name__}"
-            )
+        self._check_model(model, "setInitialModel")
         self._initial = model
         return self
 
     def getInitialModel(self) -> Any:
         """The model that fits start from, or None."""
         return self._initial
+
+    def partialFit(self, dataset: DataFrame, model: Any = None, classes: int | None = None) -> Any:
+        """A model that has also learned from a piece of rows: for data that comes in pieces.
+
+        A call reads its piece once and runs ``localEpochs`` epochs of SGD over it, from the model
+        so far. The model holds what the next piece needs, saved with it: moments of all features
+        and labels so far, by which features are standardised, the place in the step schedule, and
+        the iterate. Its coefficients are an average over the pieces, later ones weighing more
+        (Lacoste-Julien, Schmidt and Bach 2012), which for rows in random order comes close to the
+        solution for all of them; with ``averaging=False`` they are the iterate.
+
+        ``learningRate`` is the schedule over all pieces: ``constant``, for rows whose distribution
+        changes; ``invscaling``, which divides by ``(1 + t) ** powerT``, t in epochs; ``optimal``;
+        and ``adaptive``, by default, which divides by the root of 1 + t, and by 3 whenever a
+        piece's own objective would rise, which is then tried again. ``maxIter``, ``tol`` and
+        checkpoints are without effect.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+            The piece; without rows it leaves the model as it is.
+        model : model of this class of estimators, optional
+            From the piece before. One from `fit`, or loaded without what pieces need, brings its
+            coefficients only. Without one, the initial model is taken, if there is one.
+        classes : int, optional
+            Number of classes; by default that of the model, or as many as the first piece shows.
+
+        Returns
+        -------
+        model
+            A new one; ``model`` stays as it is. The objective in its summary is of this piece.
+
+        Raises
+        ------
+        ParamError
+            For solvers other than ``auto`` and ``sgd``, or a model that does not fit.
+        TypeError
+            If ``model`` is of another class.
+        NoRowsError
+            If there are neither rows nor a model.
+        DataError, ColumnError
+            If rows cannot be used, or have a label that the model does not know.
+        DivergedError
+            If the step was too long.
+
+        References
+        ----------
+        Bottou and Bousquet (2008), The tradeoffs of large scale learning; Bach and Moulines (2011),
+        Non-asymptotic analysis of stochastic approximation algorithms for machine learning (steps
+        that fall with the root, and averages).
+
+        Examples
+        --------
+        >>> from pyspark.ml.linalg import Vectors
+        >>> from sparkml_lsml.classification import LogisticRegression
+        >>> rows = [(float(i % 2), Vectors.dense(i % 2 + 0.1 * (i % 3))) for i in range(60)]
+        >>> df = spark.createDataFrame(rows, ["label", "features"])
+        >>> estimator, model = LogisticRegression(regParam=0.01), None
+        >>> for piece in df.randomSplit([1.0, 1.0, 1.0], seed=1):
+        ...     model = estimator.partialFit(piece, model)
+        >>> model.predict(Vectors.dense(0.0)), model.predict(Vectors.dense(1.1))
+        (0.0, 1.0)
+        """
+        self._check_model(model, "partialFit")
+        start = self._initial if model is None else model
+        found = partial_fit(self, dataset, start, classes)
+        if found is not start:
+            self.copy()._normalise().adopt(found)
+        return found
+
+    def _check_model(self, model: Any, what: str) -> None:
+        expected = self._model_class()
+        if model is not None and not isinstance(model, expected):
+            raise TypeError(
+                f"{type(self).__name__}: {what} takes a {expected.__name__} or None, found "
+                f"{type(model).__name__}"
+            )
 
     def _fit(self, dataset: DataFrame) -> Any:
         [model] = self._fit_together(dataset, [None])
@@ -277,6 +350,8 @@ class LinearModel(Params, SafeReadWrite):
     """
 
     _most_outputs: ClassVar[int] = 1
+    _pieces: Pieces | None = None
+    """What `LinearEstimator.partialFit` goes on from."""
 
     def __init__(
         self, coefficients: Array, intercepts: Array, summary: TrainingSummary | None = None
@@ -361,7 +436,12 @@ class LinearModel(Params, SafeReadWrite):
         self._finish()
 
     def _saved_arrays(self) -> dict[str, Array]:
-        return {"coefficients": self._coefficients, "intercepts": self._intercepts}
+        pieces = {} if self._pieces is None else self._pieces.arrays()
+        return {"coefficients": self._coefficients, "intercepts": self._intercepts, **pieces}
+
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what was saved beside coefficients and intercepts."""
+        self._pieces = Pieces.of_arrays(arrays)
 
     def __repr__(self) -> str:
         outputs, features = self._coefficients.shape

@@ -149,6 +149,8 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         try:
             model = hasattr(owner, "_from_saved")
             instance = owner._from_saved(arrays, facts) if model else owner()
+            if hasattr(instance, "_restore"):
+                instance._restore(arrays)
             # what was loaded is what would be saved: nothing is left over, or was converted
             kept, known = _content(instance)
             shapes = {name: list(values.shape) for name, values in kept.items()}

@@ -20,7 +20,7 @@ from sparkml_lsml.spark.params import (
     HasSolverSettings,
     build_solver,
 )
-from sparkml_lsml.spark.starting import check_fits, solver_coefficients
+from sparkml_lsml.spark.starting import check_fits, stored_coefficients_of
 from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.standardization import Box, Standardization, standardize
 
@@ -180,7 +180,7 @@ class Member:
         """Coefficients to start from, in the solver's units."""
         if self.params._initial is not None:
             return self.coefficients_of(self.params._initial)
-        return self._cold()
+        return self.cold_start()
 
     def coefficients_of(self, model: Any) -> Array:
         """The coefficients of a model, in the units of this one's solver.
@@ -192,9 +192,11 @@ class Member:
         """
         layout, (units, _) = self.layout, self.units()
         check_fits(model, self.params, layout.outputs, layout.features)
-        return solver_coefficients(model, units, self._cold()[layout.extras])
+        # a scale of the loss starts at that of the labels
+        stored = stored_coefficients_of(model, layout, units.label_scale)
+        return np.asarray(units.from_stored(stored[None, :])[0])
 
-    def _cold(self) -> Array:
+    def cold_start(self) -> Array:
         """Where a fit starts that is given no model."""
         layout = self.layout
         return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)

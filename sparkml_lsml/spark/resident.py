@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.blocks.pack import Handle, PackSettings, Report, Task
-from sparkml_lsml.errors import BackendError, DataError, SourceChangedError
+from sparkml_lsml.errors import BackendError, DataError, NoRowsError, SourceChangedError
 from sparkml_lsml.objective import LocalBlocks
 from sparkml_lsml.passes import Pass, SamplePass
 from sparkml_lsml.spark.aggregate import (
@@ -258,7 +258,7 @@ class ResidentBlocks:
             report, plan.task, plan.label, plan.features, plan.weight, plan.validation
         )
         if not self._known:
-            raise DataError(
+            raise NoRowsError(
                 f"the frame has no rows: found 0 rows in {len(report.handles)} partitions, "
                 "expected at least one row to train on"
             )

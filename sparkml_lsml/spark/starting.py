@@ -1,4 +1,4 @@
-"""Fits that start from a model: which model fits, and its coefficients in the solver's units."""
+"""Fits that start from a model: which model fits, and its coefficients in their order."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.errors import ParamError
+from sparkml_lsml.layout import Layout
 from sparkml_lsml.spark.params import HasSolverSettings
-from sparkml_lsml.standardization import Standardization
 
 Array = npt.NDArray[np.float64]
 
@@ -54,28 +54,24 @@ def check_fits(model: Any, params: HasSolverSettings, outputs: int, features: in
         )
 
 
-def solver_coefficients(model: Any, units: Standardization, constants: Array) -> Array:
-    """The coefficients of a model in the solver's units; a column that is constant gets 0.
+def stored_coefficients_of(model: Any, layout: Layout, scale: float) -> Array:
+    """The coefficients of a model for the features as they are, in the order of a layout.
 
     Parameters
     ----------
     model : LinearModel
-    units : Standardization
-    constants : array of shape (layout.constants,)
-        Those to start from where the model was trained with a loss that has none, in the solver's
-        units.
+    layout : Layout
+    scale : float
+        Huber's scale where the model was trained with a loss that has none.
 
     Returns
     -------
     array of shape (layout.size,)
     """
-    layout = units.layout
     coef = np.zeros(layout.size)
     coef[layout.weights] = model._coefficients.reshape(-1)
     if layout.fit_intercept:
         coef[layout.intercepts] = model._intercepts
-    [found] = units.from_stored(coef[None, :])
     if layout.constants:
-        fitted = model.getOrDefault("loss") == "huber"
-        found[layout.extras] = model.scale / units.label_scale if fitted else constants
-    return np.asarray(found)
+        coef[layout.extras] = model.scale if model.getOrDefault("loss") == "huber" else scale
+    return coef

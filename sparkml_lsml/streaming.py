@@ -1,0 +1,167 @@
+"""Training from a Structured Streaming query, a micro-batch at a time."""
+
+import json
+import logging
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from sparkml_lsml.errors import PersistenceError, without_secrets
+from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.paths import exists, first_bytes, names, only_file, rename
+from sparkml_lsml.spark.persistence import SafeWriter, reading
+
+log = logging.getLogger("sparkml_lsml")
+
+NOTE = "stream"
+"""Folder beside the metadata of a model: the query and the batch that it has last learned from."""
+
+MAX_NOTE = 2**16
+
+QUERY = "sql.streaming.queryId"
+"""Local property in which Spark has the id of a query, which stays the same over its restarts."""
+
+
+class StreamingTrainer:
+    """A function for ``foreachBatch``: the model at a path learns from each micro-batch once.
+
+    Each micro-batch is a piece for `LinearEstimator.partialFit`. The model is saved after it, whole
+    or not at all, together with the id of the query and the number of the batch. Spark hands a
+    batch over again where a query died before it had noted that the batch was done: the trainer
+    then sees its number in the saved model and leaves the model as it is. So each batch counts
+    once, whenever the query is stopped, and started again with its ``checkpointLocation``.
+
+    A query with another checkpoint is another query: its batches are new, and train the model that
+    is there further. At most one query may write to a path at a time.
+
+    Parameters
+    ----------
+    estimator : LinearSVC, LogisticRegression or LinearRegression
+    path : str
+        Of the model, on any Hadoop file system. Other processes may load it with the class of the
+        model while the query runs; while a new one takes the place of the old, for the time of a
+        rename, there is none.
+    classes : int, optional
+        Number of classes, for the first batch: see `LinearEstimator.partialFit`.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no ``partialFit``.
+
+    Notes
+    -----
+    An error about a batch, such as a label that is no class, ends the query; the model of the batch
+    before stays at its path. A batch without rows changes nothing.
+
+    References
+    ----------
+    Apache Spark, Structured Streaming Programming Guide, "ForeachBatch": the number of a batch is
+    there to tell batches that come again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sparkml_lsml.classification import LinearSVC, LinearSVCModel
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows = [(float(i % 2), [float(i % 2), 1.0]) for i in range(20)]
+    >>> schema = "label double, features array<double>"
+    >>> spark.createDataFrame(rows, schema).write.parquet(str(folder / "rows"))
+    >>> stream = spark.readStream.schema(schema).parquet(str(folder / "rows"))
+    >>> trainer = StreamingTrainer(LinearSVC(regParam=0.01), str(folder / "model"))
+    >>> writer = stream.writeStream.foreachBatch(trainer).trigger(availableNow=True)
+    >>> query = writer.option("checkpointLocation", str(folder / "checkpoint")).start()
+    >>> query.awaitTermination()
+    >>> LinearSVCModel.load(str(folder / "model")).numFeatures
+    2
+    """
+
+    def __init__(self, estimator: LinearEstimator, path: str, classes: int | None = None) -> None:
+        if not isinstance(estimator, LinearEstimator):
+            raise TypeError(
+                f"StreamingTrainer: found a {type(estimator).__name__}, expected a linear estimator"
+                " of sparkml_lsml, which has partialFit"
+            )
+        self._estimator, self._path, self._classes = estimator, path.rstrip("/") or path, classes
+        self._known: tuple[Any, dict[str, Any]] | None = None
+
+    def __call__(self, batch: DataFrame, batch_id: int) -> None:
+        """Learn from a micro-batch, unless the saved model has done so already.
+
+        Parameters
+        ----------
+        batch : DataFrame
+        batch_id : int
+
+        Raises
+        ------
+        PersistenceError
+            If the model at the path cannot be read, or is of another class.
+        """
+        spark = batch.sparkSession
+        query = spark.sparkContext.getLocalProperty(QUERY) or ""
+        # after an error in a save nobody knows which of two models is there: it is read again
+        known, self._known = self._known or self._load(spark), None
+        model, note = known
+        if note["query"] == query and batch_id <= note["batch"]:
+            log.info(
+                "%s: batch %d is in the model already", type(self._estimator).__name__, batch_id
+            )
+            self._known = known
+            return
+        if model is None and batch.isEmpty():
+            return
+        found = self._estimator.partialFit(batch, model, self._classes if model is None else None)
+        if found is not model:
+            note = {"query": query, "batch": batch_id}
+            _Writer(found, note).session(spark).overwrite().save(self._path)
+        self._known = (found, note)
+
+    def _load(self, spark: SparkSession) -> tuple[Any, dict[str, Any]]:
+        """The model at the path and its note; neither where there is nothing yet."""
+        note = {"query": "", "batch": -1}
+        if not exists(spark, self._path) and not self._recover(spark):
+            return None, note
+        model = self._estimator._model_class().read().session(spark).load(self._path)
+        place = f"{self._path}/{NOTE}"
+        if not exists(spark, place):
+            return model, note  # saved by somebody else: no batch is in it
+        with reading(place):
+            text = first_bytes(spark, only_file(spark, place), MAX_NOTE)
+            found = json.loads(text)
+            if not isinstance(found, dict) or set(found) != set(note):
+                raise PersistenceError("is no note of a query and a batch: the folder is damaged")
+        return model, found
+
+    def _recover(self, spark: SparkSession) -> bool:
+        """Put back the model that a save had moved away when its process died; if there is one.
+
+        It is the one before the last batch, which Spark is going to hand over again.
+        """
+        folder, _, name = self._path.rpartition("/")
+        left = [each for each in names(spark, folder or ".") if each.startswith(f"{name}.old-")]
+        if not left:
+            return False
+        if len(left) > 1:
+            raise PersistenceError(
+                f"{without_secrets(self._path)} is missing, and {len(left)} former models are "
+                f"beside it ({', '.join(left)}): rename the one to go on with to {name}"
+            )
+        rename(spark, f"{folder}/{left[0]}" if folder else left[0], self._path)
+        log.warning("%s: a save was interrupted; the model before it was put back", name)
+        return True
+
+
+class _Writer(SafeWriter):
+    """Saves a model together with a note, in the same rename."""
+
+    def __init__(self, instance: Any, note: dict[str, Any]) -> None:
+        super().__init__(instance)
+        self._note = note
+
+    def saveImpl(self, path: str) -> None:
+        """Write the note, then the model, whose metadata come last."""
+        text = self.sparkSession.createDataFrame([(json.dumps(self._note),)], "value string")
+        text.coalesce(1).write.option("compression", "none").text(f"{path}/{NOTE}")
+        super().saveImpl(path)
