@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,9 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError, ParamError
 from sparkml_lsml.spark.aggregate import JobGroup
+from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.ingest import check_features, check_numeric
+from sparkml_lsml.spark.model_card import model_card
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import SafeReadWrite
 from sparkml_lsml.spark.problem import Pose
@@ -70,13 +73,18 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         found = fit_linear(models, dataset, members[0]._task())
         for member, model in zip(members, found, strict=True):
             if not isinstance(model, DivergedError):
-                member.adopt(model)
+                member.adopt(model, dataset)
         return found
 
-    def adopt(self, model: Any) -> None:
-        """Give a model the uid and the Params of this estimator."""
+    def adopt(self, model: Any, dataset: DataFrame | None = None) -> None:
+        """Give a model the uid and the Params of this estimator, and its summary its rows.
+
+        ``dataset`` holds all rows that the model was trained on, and no others.
+        """
         model._resetUid(self.uid)
         self._copyValues(model)
+        if dataset is not None:
+            model._summarise(dataset)
 
     def _check_loaded(self) -> None:
         self._normalise()
@@ -246,6 +254,12 @@ class LinearModel(Params, SafeReadWrite):
             )
         return self._summary
 
+    def _summarise(self, dataset: DataFrame) -> None:
+        """Let the summary compute metrics of the rows that the model was trained on."""
+        if self._summary is not None:
+            evaluation = Evaluation.of(self, dataset)
+            self._summary = replace(self._summary, evaluation=evaluation)
+
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         """What turns margins into scores; each model defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _finish")
@@ -289,6 +303,10 @@ class LinearModel(Params, SafeReadWrite):
 
     def _saved_arrays(self) -> dict[str, Array]:
         return {"coefficients": self._coefficients, "intercepts": self._intercepts}
+
+    def _repr_html_(self) -> str:
+        """The model in a notebook: its largest coefficients, and its summary."""
+        return model_card(self)
 
     def __repr__(self) -> str:
         outputs, features = self._coefficients.shape
