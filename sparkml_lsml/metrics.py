@@ -1,21 +1,18 @@
-"""Metrics as sums over rows: each block adds its rows, and the sums merge.
+"""Metrics that a search compares models by, each from sums over rows that merge.
 
 Definitions are those of MLlib's evaluators, so that a model is chosen the same way.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from sparkml_lsml.tallies import ClassCounts, ResidualSums, ScoreCounts, f_measure, log_loss
+
 Array = npt.NDArray[np.float64]
 Scores = dict[str, Array]
-
-SCORE_BITS = 40
-"""Bits of a score that are dropped: scores that differ by less than 1 in 4,096 count as ties."""
-
-LEAST_PROBABILITY = 1e-15
 
 
 class Measure(Protocol):
@@ -34,25 +31,13 @@ class Measure(Protocol):
         ...
 
 
-def _area(y: Array, x: Array) -> float:
-    """Area below a line, by trapezoids: SciPy's takes half a second to import, in every worker."""
-    return 0.5 * float(np.diff(x) @ (y[1:] + y[:-1]))
-
-
 @dataclass
 class Ranking:
-    """Areas under the curves of a binary classifier.
-
-    Scores are counted in bins of a relative width of 2^-12, so that a billion rows need no sort;
-    rows of one bin count as tied.
+    """Areas under the curves of a binary classifier, see `ScoreCounts`.
 
     Parameters
     ----------
     metric : {"areaUnderROC", "areaUnderPR"}
-
-    References
-    ----------
-    Fawcett (2006), An introduction to ROC analysis, Pattern Recognition Letters 27.
 
     Examples
     --------
@@ -65,41 +50,23 @@ class Ranking:
     """
 
     metric: str
-    bins: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    counts: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    counts: ScoreCounts = field(default_factory=ScoreCounts)
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
-        bits = (scores["raw"][:, 1] + 0.0).view(np.int64)  # the sum turns -0.0 into 0.0
-        # the order of floating-point numbers, as integers
-        order = np.where(bits < 0, np.int64(-(2**63)) - bits, bits) >> SCORE_BITS
-        self._add(order, np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1))
+        self.counts.add(y, weight, scores["raw"][:, 1])
 
     def merge(self, other: "Ranking") -> "Ranking":
         """See `Measure.merge`."""
-        self._add(other.bins, other.counts)
+        self.counts.merge(other.counts)
         return self
-
-    def _add(self, bins: npt.NDArray[np.int64], counts: Array) -> None:
-        self.bins, at = np.unique(np.concatenate([self.bins, bins]), return_inverse=True)
-        both = np.concatenate([self.counts, counts])
-        sums = [np.bincount(at, weights=column, minlength=len(self.bins)) for column in both.T]
-        self.counts = np.stack(sums, axis=1)
 
     def value(self) -> float:
         """See `Measure.value`; 0 or 1 where there is one class only, as in MLlib."""
-        counts = self.counts[::-1]  # highest scores first
-        negative, positive = np.cumsum(counts, axis=0).T
-        negatives, positives = negative[-1], positive[-1]
-        recall = positive / positives if positives > 0.0 else np.zeros_like(positive)
+        curve = self.counts.curve()
         if self.metric == "areaUnderROC":
-            fallout = negative / negatives if negatives > 0.0 else np.zeros_like(negative)
-            x = np.concatenate([[0.0], fallout, [1.0]])
-            return _area(np.concatenate([[0.0], recall, [1.0]]), x)
-        seen = positive + negative
-        precision = np.divide(positive, seen, out=np.ones_like(seen), where=seen > 0.0)
-        y = np.concatenate([precision[:1], precision])
-        return _area(y, np.concatenate([[0.0], recall]))
+            return curve.area_under_roc
+        return curve.area_under_precision_recall
 
 
 @dataclass
@@ -116,57 +83,34 @@ class Confusion:
 
     metric: str
     beta: float = 1.0
-    counts: dict[tuple[float, float], float] = field(default_factory=dict)
+    counts: ClassCounts = field(default_factory=ClassCounts)
     loss: float = 0.0
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
-        pairs, at = np.unique(
-            np.stack([y, scores["prediction"]], axis=1), axis=0, return_inverse=True
-        )
-        sums = np.bincount(at.reshape(-1), weights=weight, minlength=len(pairs))
-        for (label, found), total in zip(pairs.tolist(), sums.tolist(), strict=True):
-            self.counts[label, found] = self.counts.get((label, found), 0.0) + total
+        self.counts.add(y, weight, scores["prediction"])
         if self.metric == "logLoss":
-            chosen = scores["probability"][np.arange(len(y)), y.astype(np.intp)]
-            chosen = np.clip(chosen, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
-            self.loss -= float(weight @ np.log(chosen))
+            self.loss += log_loss(y, weight, scores["probability"])
 
     def merge(self, other: "Confusion") -> "Confusion":
         """See `Measure.merge`."""
-        for pair, total in other.counts.items():
-            self.counts[pair] = self.counts.get(pair, 0.0) + total
+        self.counts.merge(other.counts)
         self.loss += other.loss
         return self
 
     def value(self) -> float:
         """See `Measure.value`."""
-        total = sum(self.counts.values())
+        found = self.counts.metrics()
         if self.metric == "logLoss":
-            return self.loss / total
-        right = sum(count for (label, found), count in self.counts.items() if label == found)
+            return self.loss / found.total
         if self.metric in ("accuracy", "hammingLoss"):
-            share = right / total
-            return share if self.metric == "accuracy" else 1.0 - share
-        of_labels = {label: 0.0 for label, _ in self.counts}
-        result = 0.0
-        for label in of_labels:
-            truly = sum(c for (y, _), c in self.counts.items() if y == label)
-            found = sum(c for (_, p), c in self.counts.items() if p == label)
-            hit = self.counts.get((label, label), 0.0)
-            precision = hit / found if found > 0.0 else 0.0
-            recall = hit / truly if truly > 0.0 else 0.0
-            result += self._of_label(precision, recall) * truly / total
-        return result
-
-    def _of_label(self, precision: float, recall: float) -> float:
+            return found.accuracy if self.metric == "accuracy" else 1.0 - found.accuracy
         if self.metric == "weightedPrecision":
-            return precision
+            return found.weighted(found.precision)
         if self.metric == "weightedRecall":
-            return recall
-        square = (1.0 if self.metric == "f1" else self.beta) ** 2
-        below = square * precision + recall
-        return (1.0 + square) * precision * recall / below if below > 0.0 else 0.0
+            return found.weighted(found.recall)
+        beta = 1.0 if self.metric == "f1" else self.beta
+        return found.weighted(f_measure(found.precision, found.recall, beta))
 
 
 @dataclass
@@ -179,45 +123,22 @@ class Residuals:
     """
 
     metric: str
-    weight: float = 0.0
-    squares: float = 0.0
-    absolutes: float = 0.0
-    mean: float = 0.0
-    spread: float = 0.0
+    sums: ResidualSums = field(default_factory=ResidualSums)
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
-        error = y - scores["prediction"]
-        total = float(weight.sum())
-        mean = float(weight @ y) / total if total > 0.0 else 0.0
-        self.merge(
-            Residuals(
-                self.metric,
-                total,
-                float(weight @ np.square(error)),
-                float(weight @ np.abs(error)),
-                mean,
-                float(weight @ np.square(y - mean)),
-            )
-        )
+        self.sums.add(y, weight, scores["prediction"])
 
     def merge(self, other: "Residuals") -> "Residuals":
         """See `Measure.merge`."""
-        total = self.weight + other.weight
-        if other.weight <= 0.0:
-            return self
-        delta, share = other.mean - self.mean, other.weight / total
-        self.spread += other.spread + delta**2 * self.weight * share
-        self.mean += delta * share
-        self.squares += other.squares
-        self.absolutes += other.absolutes
-        self.weight = total
+        self.sums.merge(other.sums)
         return self
 
     def value(self) -> float:
         """See `Measure.value`."""
         if self.metric == "r2":
-            return 1.0 - self.squares / self.spread if self.spread > 0.0 else float("-inf")
-        sums: dict[str, Any] = {"mae": self.absolutes, "mse": self.squares, "rmse": self.squares}
-        mean = float(sums[self.metric] / self.weight)
+            return self.sums.r2()
+        if self.metric == "mae":
+            return self.sums.mean_absolute_error
+        mean = self.sums.mean_squared_error
         return float(np.sqrt(mean)) if self.metric == "rmse" else mean

@@ -177,6 +177,42 @@ class Report:
             if values is not None:
                 self.examples.setdefault(problem, str(float(values[rows][0])))
 
+    def labels_of(self, column: pa.Array, task: Task) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Labels, and which of them are usable; the others are counted."""
+        valid = _valid(column)
+        self.count("null_labels", ~valid)
+        y = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+        finite = np.isfinite(y)
+        self.count("bad_labels", valid & ~finite, y)
+        usable = valid & finite
+        if task == "regression":
+            return y, usable
+        if task == "binary":
+            wrong = usable & (y != 0.0) & (y != 1.0)
+        else:
+            wrong = usable & ((y < 0.0) | (y != np.floor(y)))
+        self.count("wrong_labels", wrong, y)
+        return y, usable & ~wrong
+
+    def weights_of(self, column: pa.Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Weights, and which of them are usable; the others are counted."""
+        valid = _valid(column)
+        self.count("null_weights", ~valid)
+        weight = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+        good = np.isfinite(weight) & (weight >= 0.0)
+        self.count("bad_weights", valid & ~good, weight)
+        return weight, valid & good
+
+    def see_features(self, features: Features) -> None:
+        """Count rows without features or with bad indices, and note the lengths of the others."""
+        self.count("null_features", ~features.present)
+        if features.bad_indices:
+            self.problems["bad_indices"] = (
+                self.problems.get("bad_indices", 0) + features.bad_indices
+            )
+        if features.longest or features.X is not None:
+            self.see_lengths(features.shortest, features.longest)
+
     def see_lengths(self, shortest: int, longest: int) -> None:
         """Note the numbers of features of more rows."""
         self.shortest = shortest if self.shortest < 0 else min(self.shortest, shortest)
@@ -241,23 +277,17 @@ class _Packer:
         report, settings = self._report, self._settings
         if batch.num_rows == 0:
             return
-        y, usable = self._labels(batch.column(1))
+        y, usable = report.labels_of(batch.column(1), settings.task)
         weight: Array | None = None
         if settings.weighted:
-            weight, valid = self._weights(batch.column(2))
+            weight, valid = report.weights_of(batch.column(2))
             usable &= valid
         fold: npt.NDArray[np.int32] | None = None
         if settings.folds:
             fold, valid = self._folds(batch.column(batch.num_columns - 1))
             usable &= valid
         features = to_features(batch.column(0), settings.dtype)
-        report.count("null_features", ~features.present)
-        if features.bad_indices:
-            report.problems["bad_indices"] = (
-                report.problems.get("bad_indices", 0) + features.bad_indices
-            )
-        if features.longest or features.X is not None:
-            report.see_lengths(features.shortest, features.longest)
+        report.see_features(features)
         usable &= features.present
         if features.X is None or not usable.all() or not report.usable:
             self._count_bad_features(features)
@@ -304,31 +334,6 @@ class _Packer:
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
-
-    def _labels(self, column: pa.Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-        report, task = self._report, self._settings.task
-        valid = _valid(column)
-        report.count("null_labels", ~valid)
-        y = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-        finite = np.isfinite(y)
-        report.count("bad_labels", valid & ~finite, y)
-        usable = valid & finite
-        if task == "regression":
-            return y, usable
-        if task == "binary":
-            wrong = usable & (y != 0.0) & (y != 1.0)
-        else:
-            wrong = usable & ((y < 0.0) | (y != np.floor(y)))
-        report.count("wrong_labels", wrong, y)
-        return y, usable & ~wrong
-
-    def _weights(self, column: pa.Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-        valid = _valid(column)
-        self._report.count("null_weights", ~valid)
-        weight = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-        good = np.isfinite(weight) & (weight >= 0.0)
-        self._report.count("bad_weights", valid & ~good, weight)
-        return weight, valid & good
 
     def _count_bad_features(self, features: Features) -> int:
         """Count rows with values that are not finite; the number of them."""

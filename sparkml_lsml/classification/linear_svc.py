@@ -14,9 +14,11 @@ from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrainingSummary
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.params import (
     ANY_NUMBER,
     BINARY_SOLVERS,
@@ -197,7 +199,8 @@ miniBatchFraction, batchSize, localEpochs, seed
 
 
 def _build(fit: LinearFit) -> "LinearSVCModel":
-    return LinearSVCModel(fit.coefficients, fit.intercepts, fit.summary)
+    summary = LinearSVCTrainingSummary.of(fit.summary)
+    return LinearSVCModel(fit.coefficients, fit.intercepts, summary)
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,7 @@ class LinearSVCModel(Exportable, LinearModel, _Params, ClassificationModel):
     ----------
     coefficients : DenseVector of length numFeatures
     intercept : float
+    summary : LinearSVCTrainingSummary
     """
 
     @property
@@ -239,6 +243,16 @@ class LinearSVCModel(Exportable, LinearModel, _Params, ClassificationModel):
     def numClasses(self) -> int:
         """Number of classes, 2."""
         return 2
+
+    def evaluate(self, dataset: DataFrame) -> LinearSVCSummary:
+        """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Raises
+        ------
+        ColumnError
+            If the features or the label are missing, or of a type that cannot be used.
+        """
+        return LinearSVCSummary(evaluation=Evaluation.of(self, dataset).check())
 
     def predictRaw(self, value: Vector) -> DenseVector:
         """Margins of the two classes for one vector of features."""

@@ -21,11 +21,18 @@ from scipy.special import expit, softmax
 
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.classification import bounds
+from sparkml_lsml.classification.summary import (
+    BinaryLogisticRegressionSummary,
+    BinaryLogisticRegressionTrainingSummary,
+    LogisticRegressionSummary,
+    LogisticRegressionTrainingSummary,
+)
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.params import (
     BINARY_SOLVERS,
     SHARE,
@@ -262,7 +269,9 @@ miniBatchFraction, batchSize, localEpochs, seed
                 intercepts = intercepts - intercepts.mean()
             if self.value("regParam") == 0.0:
                 coefficients = coefficients - coefficients.mean(axis=0)
-        return LogisticRegressionModel(coefficients, intercepts, classes, fit.summary)
+        kind = LogisticRegressionTrainingSummary
+        kind = BinaryLogisticRegressionTrainingSummary if classes == 2 else kind
+        return LogisticRegressionModel(coefficients, intercepts, classes, kind.of(fit.summary))
 
     def _check_thresholds(self, classes: int) -> None:
         thresholds = self.value("thresholds")
@@ -383,6 +392,8 @@ class LogisticRegressionModel(Exportable, LinearModel, _Params, ProbabilisticCla
     ----------
     coefficientMatrix : DenseMatrix of shape (1, features) or (classes, features)
     interceptVector : DenseVector of length 1 or classes
+    summary : BinaryLogisticRegressionTrainingSummary or LogisticRegressionTrainingSummary
+        The latter for more than two classes.
     """
 
     _most_outputs: ClassVar[int] = MAX_COEFFICIENTS
@@ -429,6 +440,23 @@ class LogisticRegressionModel(Exportable, LinearModel, _Params, ProbabilisticCla
         """Intercept of a binomial model; a multinomial one has an `interceptVector`."""
         self._check_binomial("intercept", "interceptVector")
         return float(self._intercepts[0])
+
+    def evaluate(self, dataset: DataFrame) -> LogisticRegressionSummary:
+        """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Returns
+        -------
+        BinaryLogisticRegressionSummary or LogisticRegressionSummary
+            The latter for more than two classes.
+
+        Raises
+        ------
+        ColumnError
+            If the features or the label are missing, or of a type that cannot be used.
+        """
+        binary = self.numClasses == 2
+        kind = BinaryLogisticRegressionSummary if binary else LogisticRegressionSummary
+        return kind(evaluation=Evaluation.of(self, dataset).check())
 
     def predictRaw(self, value: Vector) -> DenseVector:
         """Margins of the classes for one vector of features."""

@@ -20,6 +20,7 @@ from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamErro
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.spark.composite import check_classes
 from sparkml_lsml.spark.estimator import LinearModel
+from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
 from sparkml_lsml.spark.persistence import reading
 from sparkml_lsml.spark.problem import Member
@@ -180,10 +181,12 @@ def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
             own = _report_of(report, number)
             members.append(Member(estimator, estimator._pose(binary)(own), own, positive=number))
         models = training.solve(members)
-    for estimator, model in zip(estimators, models, strict=True):
+    label = quoted(classifier.value("labelCol"))
+    for number, (estimator, model) in enumerate(zip(estimators, models, strict=True)):
         if isinstance(model, DivergedError):
             raise model
-        estimator.adopt(model)
+        one = F.when(label.isNotNull(), (label.cast("double") == number).cast("double"))
+        estimator.adopt(model, dataset.withColumn(names[number], one))
     return models
 
 

@@ -18,9 +18,13 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Huber, Squared
-from sparkml_lsml.regression.summary import LinearRegressionTrainingSummary
+from sparkml_lsml.regression.summary import (
+    LinearRegressionSummary,
+    LinearRegressionTrainingSummary,
+)
 from sparkml_lsml.solvers.normal import MAX_FEATURES
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.params import (
     ITERATIVE_SOLVERS,
     CheckedParams,
@@ -229,7 +233,7 @@ def _build(fit: LinearFit, rows: int) -> "LinearRegressionModel":
     intercept = fit.intercepts if fit.layout.fit_intercept else fit.intercepts[:0]
     summary = LinearRegressionTrainingSummary.of(
         fit.summary,
-        numInstances=rows,
+        trained=rows,
         estimates=np.append(fit.coefficients[0], intercept),
         precision=fit.precision,
     )
@@ -310,6 +314,16 @@ class LinearRegressionModel(Exportable, LinearModel, _Params, RegressionModel):
     def scale(self) -> float:
         """Scale that Huber's loss estimated; 1 for the squared error."""
         return self._scale
+
+    def evaluate(self, dataset: DataFrame) -> LinearRegressionSummary:
+        """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Raises
+        ------
+        ColumnError
+            If the features or the label are missing, or of a type that cannot be used.
+        """
+        return LinearRegressionSummary(evaluation=Evaluation.of(self, dataset).check())
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         return _Finish()

@@ -1,22 +1,192 @@
-"""What a linear regression remembers of its training: the summary, and standard errors."""
+"""What a linear regression tells of rows and of its training: summaries, standard errors."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from pyspark.sql import DataFrame
 from scipy.special import stdtr
 
+from sparkml_lsml.blocks.pack import Task
+from sparkml_lsml.display import plots
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.solvers.base import Precision
+from sparkml_lsml.spark.evaluation import RowsSummary
+from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.tallies import ResidualSums, RowSample
 
 Array = npt.NDArray[np.float64]
 
 
+@dataclass
+class RegressionTally:
+    """Sums over rows from which the metrics of a regression follow, and some rows to draw.
+
+    Parameters
+    ----------
+    intercept : bool
+        Whether the model has one; without, R2 is about 0 instead of the mean label.
+    """
+
+    intercept: bool
+    sums: ResidualSums = field(default_factory=ResidualSums)
+    sample: RowSample = field(default_factory=RowSample)
+
+    @property
+    def rows(self) -> int:
+        """See `Tally.rows`."""
+        return self.sums.rows
+
+    @property
+    def nbytes(self) -> int:
+        """See `Tally.nbytes`."""
+        return 24 * self.sample.size
+
+    def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
+        """See `Tally.add`."""
+        self.sums.add(y, weight, scores["prediction"])
+        self.sample.add((scores["prediction"], y))
+
+    def merge(self, other: "RegressionTally") -> Self:
+        """See `Tally.merge`."""
+        self.sums.merge(other.sums)
+        self.sample.merge(other.sample)
+        return self
+
+
 @dataclass(frozen=True)
-class LinearRegressionTrainingSummary(TrainingSummary):
-    r"""How a fit of a `LinearRegression` went, with standard errors after the solver ``normal``.
+class LinearRegressionSummary(RowsSummary):
+    """Metrics of a `LinearRegressionModel` on rows, all of them from one pass.
+
+    Rows count by their weights where the model has a ``weightCol`` that the frame has.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> from sparkml_lsml.regression import LinearRegression
+    >>> rows = [(float(y), Vectors.dense(float(x))) for x, y in [(0, 1), (1, 2), (2, 2), (3, 4)]]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> model = LinearRegression().fit(df)
+    >>> round(model.summary.r2, 3), round(model.evaluate(df.limit(2)).meanAbsoluteError, 3)
+    (0.853, 0.1)
+    """
+
+    _shown: ClassVar[tuple[str, ...]] = (
+        "r2",
+        "rootMeanSquaredError",
+        "meanAbsoluteError",
+        "explainedVariance",
+    )
+
+    def _task(self) -> Task:
+        return "regression"
+
+    def _empty(self) -> RegressionTally:
+        return RegressionTally(bool(self._evaluation().model.getFitIntercept()))
+
+    @property
+    def _sums(self) -> ResidualSums:
+        found: ResidualSums = self._tally.sums
+        return found
+
+    @property
+    def numInstances(self) -> int:
+        """Number of rows."""
+        return self._sums.rows
+
+    @property
+    def degreesOfFreedom(self) -> int:
+        """Rows less coefficients, the intercept counted."""
+        return self.numInstances - self._evaluation().model.numFeatures - int(self._tally.intercept)
+
+    @property
+    def r2(self) -> float:
+        """Coefficient of determination; of a model without intercept about 0, as in MLlib."""
+        return self._sums.r2(through_origin=not self._tally.intercept)
+
+    @property
+    def r2adj(self) -> float:
+        """Coefficient of determination, adjusted to the degrees of freedom; NaN without any."""
+        free = self.degreesOfFreedom
+        rows = self.numInstances - int(self._tally.intercept)
+        return 1.0 - (1.0 - self.r2) * rows / free if free > 0 else float("nan")
+
+    @property
+    def explainedVariance(self) -> float:
+        """Mean squared deviation of the predictions from the mean label, in squared label units."""
+        return self._sums.explained_variance
+
+    @property
+    def meanAbsoluteError(self) -> float:
+        """Mean size of the residuals, in units of the label."""
+        return self._sums.mean_absolute_error
+
+    @property
+    def meanSquaredError(self) -> float:
+        """Mean of the squared residuals."""
+        return self._sums.mean_squared_error
+
+    @property
+    def rootMeanSquaredError(self) -> float:
+        """Square root of ``meanSquaredError``, in units of the label."""
+        return float(np.sqrt(self._sums.mean_squared_error))
+
+    @property
+    def devianceResiduals(self) -> list[float]:
+        """Least and greatest residual times the square root of its weight."""
+        return [self._sums.low, self._sums.high]
+
+    @property
+    def residuals(self) -> DataFrame:
+        """A frame of the residuals, label less prediction, in the order of ``predictions``."""
+        label, found = quoted(self.labelCol), quoted(self.predictionCol)
+        return self.predictions.select((label.cast("double") - found).alias("residuals"))
+
+    @property
+    def coefficientStandardErrors(self) -> list[float]:
+        """See `LinearRegressionTrainingSummary`."""
+        return self._errors("coefficientStandardErrors").tolist()
+
+    @property
+    def tValues(self) -> list[float]:
+        """See `LinearRegressionTrainingSummary`."""
+        return self._errors("tValues").tolist()
+
+    @property
+    def pValues(self) -> list[float]:
+        """See `LinearRegressionTrainingSummary`."""
+        return self._errors("pValues").tolist()
+
+    def _errors(self, name: str) -> Array:
+        raise ParamError(
+            f"{name} tell of the rows that a model was trained on, found an evaluation of others: "
+            "take model.summary after a fit with solver='normal'"
+        )
+
+    def plot_residuals(self, ax: Any = None) -> Any:
+        """Draw residuals over predictions, of up to 2,000 rows drawn at random.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            A new figure by default.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        sample: RowSample = self._tally.sample
+        prediction, label = sample.values.T
+        return plots.residuals(prediction, label - prediction, self._sums.rows, ax=ax)
+
+
+@dataclass(frozen=True)
+class LinearRegressionTrainingSummary(TrainingSummary, LinearRegressionSummary):
+    r"""How a fit of a `LinearRegression` went, with metrics of the training rows.
+
+    After the solver ``normal`` it knows standard errors.
 
     The standard error of a coefficient, and last of the intercept where there is one, is
 
@@ -34,8 +204,8 @@ class LinearRegressionTrainingSummary(TrainingSummary):
 
     Attributes
     ----------
-    numInstances : int
-        Rows that the model was trained on.
+    trained : int
+        Rows that the model was trained on, which ``numInstances`` gives.
     estimates : array of shape (features,) or (features + 1,)
         The coefficients, and the intercept where there is one.
     precision : Precision or None
@@ -58,15 +228,14 @@ class LinearRegressionTrainingSummary(TrainingSummary):
     [0.077, 0.211]
     """
 
-    numInstances: int = 0
+    trained: int = 0
     estimates: Array = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     precision: Precision | None = field(default=None, repr=False, compare=False)
 
-    @staticmethod
-    def of(summary: TrainingSummary, **more: Any) -> "LinearRegressionTrainingSummary":
-        """The summary of any fit, with what this one adds."""
-        known = {one.name: getattr(summary, one.name) for one in fields(summary)}
-        return LinearRegressionTrainingSummary(**known, **more)
+    @property
+    def numInstances(self) -> int:
+        """Number of rows."""
+        return self.trained
 
     @property
     def degreesOfFreedom(self) -> int:

@@ -104,7 +104,7 @@ def cross_fit(
         if choose is not None:
             best = choose(metrics)
             last = Member(members[best], poses[best](blocks.report), blocks.report)
-            [best_model] = checked(training.solve([last]), [members[best]])
+            [best_model] = checked(training.solve([last]), [members[best]], dataset)
     rows = iter(models)
     by_fold = [[next(rows) for _ in members] for _ in tested]
     return CrossFit(metrics, by_fold, best_model)
@@ -118,12 +118,14 @@ def _check_fold(number: int, trained: Any, tested: Any) -> None:
             )
 
 
-def checked(models: list[Any], members: Sequence[LinearEstimator]) -> list[Any]:
-    """The models with the Params of their estimators."""
+def checked(
+    models: list[Any], members: Sequence[LinearEstimator], dataset: DataFrame | None = None
+) -> list[Any]:
+    """The models with the Params of their estimators, see `LinearEstimator.adopt`."""
     for model, member in zip(models, members, strict=True):
         if isinstance(model, DivergedError):
             raise model
-        member.adopt(model)
+        member.adopt(model, dataset)
     return models
 
 

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,9 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError, ParamError
 from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.callbacks import checked_callbacks
-from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric
+from sparkml_lsml.spark.evaluation import Evaluation
+from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric, quoted
+from sparkml_lsml.spark.model_card import model_card
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.partial import Pieces, partial_fit
 from sparkml_lsml.spark.persistence import SafeReadWrite
@@ -209,13 +212,20 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         found = fit_linear(models, dataset, members[0]._task())
         for member, model in zip(members, found, strict=True):
             if not isinstance(model, DivergedError):
-                member.adopt(model)
+                member.adopt(model, dataset)
         return found
 
-    def adopt(self, model: Any) -> None:
-        """Give a model the uid and the Params of this estimator."""
+    def adopt(self, model: Any, dataset: DataFrame | None = None) -> None:
+        """Give a model the uid and the Params of this estimator, and its summary its rows.
+
+        ``dataset`` holds all rows that the model was trained on, and no others but those of its
+        validation.
+        """
         model._resetUid(self.uid)
         self._copyValues(model)
+        if dataset is not None:
+            validation = self.value("validationIndicatorCol")
+            model._summarise(dataset.where(~quoted(validation)) if validation else dataset)
 
     def _check_loaded(self) -> None:
         self._normalise()
@@ -394,6 +404,12 @@ class LinearModel(Params, SafeReadWrite):
             )
         return self._summary
 
+    def _summarise(self, dataset: DataFrame) -> None:
+        """Let the summary compute metrics of the rows that the model was trained on."""
+        if self._summary is not None:
+            evaluation = Evaluation.of(self, dataset)
+            self._summary = replace(self._summary, evaluation=evaluation)
+
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         """What turns margins into scores; each model defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _finish")
@@ -442,6 +458,10 @@ class LinearModel(Params, SafeReadWrite):
     def _restore(self, arrays: dict[str, Array]) -> None:
         """Take over what was saved beside coefficients and intercepts."""
         self._pieces = Pieces.of_arrays(arrays)
+
+    def _repr_html_(self) -> str:
+        """The model in a notebook: its largest coefficients, and its summary."""
+        return model_card(self)
 
     def __repr__(self) -> str:
         outputs, features = self._coefficients.shape

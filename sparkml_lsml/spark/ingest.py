@@ -167,7 +167,12 @@ def read_report(handle: Handle, saved: bytes) -> Report:
 
 
 def raise_for_problems(
-    report: Report, task: Task, label: str, features: str, *others: str | None
+    report: Report,
+    task: Task,
+    label: str,
+    features: str,
+    *others: str | None,
+    purpose: str = "trained on",
 ) -> None:
     """Raise one error about all rows that cannot be used.
 
@@ -197,7 +202,7 @@ def raise_for_problems(
     if found:
         columns = " or ".join(f"'{name}'" for name in (features, label, *others) if name)
         raise DataError(
-            f"column {columns} cannot be trained on: found {'; '.join(found)}. "
+            f"column {columns} cannot be {purpose}: found {'; '.join(found)}. "
             f"Expected finite features of one length, weights of 0 or more, and {expected}. "
             "Filter or repair these rows first"
         )

@@ -135,7 +135,7 @@ def bootstrap(
     with Training(member, dataset, member._task()) as training:
         report = training.report
         whole = Member(member, pose(report), report)
-        [model] = checked(training.solve([whole]), [member])
+        [model] = checked(training.solve([whole]), [member], dataset)
         start = whole.coefficients_of(model)
         problem = replace(pose(report), start=lambda layout: start)
         batch = [Member(member, problem, report, replicate=k) for k in range(n)]

@@ -143,7 +143,7 @@ def regularization_path(
         for first in range(0, len(members), step):
             part = slice(first, first + step)
             batch = members[part] if before is None else [_from(m, before) for m in members[part]]
-            models += checked(training.solve(batch), estimators[part])
+            models += checked(training.solve(batch), estimators[part], dataset)
             before = models[-1]
         return RegularizationPath(
             strengths,

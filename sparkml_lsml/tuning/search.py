@@ -18,9 +18,10 @@ from pyspark.ml.param import Params
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.metrics import LEAST_PROBABILITY, Confusion, Measure, Ranking, Residuals
+from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import INGEST_PARAMS, LinearEstimator
+from sparkml_lsml.tallies import LEAST_PROBABILITY
 
 Array = npt.NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""How results look: as text, as HTML in a notebook, as plots; from plain numbers only."""

@@ -1,0 +1,432 @@
+"""What is summed over rows, from which metrics follow: each part adds its rows, and parts merge.
+
+Definitions are those of MLlib's summaries and evaluators.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+MOST_BINS = 8_192
+"""Different scores that are kept apart exactly; more of them share bins."""
+
+LEAST_PROBABILITY = 1e-15
+"""What a smaller probability counts as where its logarithm is taken, as in MLlib."""
+
+_SIGN = np.int64(-(2**63))
+
+
+def _ratio(part: Array, whole: Array, otherwise: float) -> Array:
+    """Quotients, with another value where the denominator is 0."""
+    return np.divide(part, whole, out=np.full_like(part, otherwise), where=whole > 0.0)
+
+
+def f_measure(precision: Array, recall: Array, beta: float = 1.0) -> Array:
+    """Weighted harmonic mean of precision and recall; 0 where both are 0."""
+    square = beta**2
+    return _ratio((1.0 + square) * precision * recall, square * precision + recall, 0.0)
+
+
+def area(y: Array, x: Array) -> float:
+    """Area below a line, by trapezoids: SciPy's takes half a second to import, in every worker."""
+    return 0.5 * float(np.diff(x) @ (y[1:] + y[:-1]))
+
+
+def log_loss(y: Array, weight: Array, probability: Array) -> float:
+    """Weighted sum of minus the logarithm of the probability of the label.
+
+    A label that the model has no class for has probability 0.
+    """
+    label = y.astype(np.intp)
+    known = label < probability.shape[1]
+    chosen = np.zeros(len(y))
+    chosen[known] = probability[known, label[known]]
+    chosen = np.clip(chosen, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
+    return -float(weight @ np.log(chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What a threshold on a score does: rows whose score is at least that count as positive.
+
+    Attributes
+    ----------
+    threshold : array of shape (points,)
+        Falling.
+    true, false : array of shape (points,)
+        Weight of the rows of class 1, and of class 0, that are found positive.
+
+    References
+    ----------
+    Fawcett (2006), An introduction to ROC analysis, Pattern Recognition Letters 27.
+    """
+
+    threshold: Array
+    true: Array
+    false: Array
+
+    @cached_property
+    def recall(self) -> Array:
+        """Share of class 1 that is found; 0 where there are no such rows."""
+        return _ratio(self.true, np.full_like(self.true, self.true[-1]), 0.0)
+
+    @cached_property
+    def fallout(self) -> Array:
+        """Share of class 0 that is found positive; 0 where there are no such rows."""
+        return _ratio(self.false, np.full_like(self.false, self.false[-1]), 0.0)
+
+    @cached_property
+    def precision(self) -> Array:
+        """Share of class 1 among the rows that are found positive; 1 where none is."""
+        return _ratio(self.true, self.true + self.false, 1.0)
+
+    def f_measure(self, beta: float = 1.0) -> Array:
+        """F-measure at each threshold."""
+        return f_measure(self.precision, self.recall, beta)
+
+    def roc(self) -> tuple[Array, Array]:
+        """False and true positive rates, from (0, 0) to (1, 1)."""
+        x, y = (np.concatenate([[0.0], rate, [1.0]]) for rate in (self.fallout, self.recall))
+        return x, y
+
+    def precision_recall(self) -> tuple[Array, Array]:
+        """Recall and precision, from recall 0 with the precision of the highest score."""
+        recall = np.concatenate([[0.0], self.recall])
+        return recall, np.concatenate([self.precision[:1], self.precision])
+
+    @property
+    def area_under_roc(self) -> float:
+        """Area under the receiver operating characteristic."""
+        x, y = self.roc()
+        return area(y, x)
+
+    @property
+    def area_under_precision_recall(self) -> float:
+        """Area under precision over recall, by trapezoids as in MLlib."""
+        x, y = self.precision_recall()
+        return area(y, x)
+
+
+@dataclass
+class ScoreCounts:
+    """Weights of both classes by score, in bounded memory and without a sort of all rows.
+
+    Scores are floating-point numbers, which are ordered as integers are. While there are at most
+    ``most`` different ones, each has its bin. With more, bins drop the last bits of the scores, as
+    few as suffice: what is kept does not depend on the order in which rows come. Rows of one bin
+    count as tied.
+
+    Parameters
+    ----------
+    most : int
+        Bins, at most.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts = ScoreCounts()
+    >>> counts.add(np.array([0.0, 0.0, 1.0, 1.0]), np.ones(4), np.array([0.1, 0.4, 0.35, 0.8]))
+    >>> counts.curve().area_under_roc
+    0.75
+    """
+
+    most: int = MOST_BINS
+    dropped: int = 0
+    bins: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    counts: Array = field(default_factory=lambda: np.zeros((0, 2)))
+
+    def add(self, y: Array, weight: Array, score: Array) -> None:
+        """Add rows of class 1, where y is 1, or else of class 0."""
+        bits = (score + 0.0).view(np.int64)  # the sum turns -0.0 into 0.0
+        order = np.where(bits < 0, _SIGN - bits, bits)
+        counts = np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1)
+        self._add(order >> self.dropped, counts)
+
+    def merge(self, other: "ScoreCounts") -> Self:
+        """Both together, in place."""
+        dropped = max(self.dropped, other.dropped)
+        self.bins >>= dropped - self.dropped
+        self.dropped = dropped
+        self._add(other.bins >> (dropped - other.dropped), other.counts)
+        return self
+
+    def _add(self, bins: Integers, counts: Array) -> None:
+        both, weights = np.concatenate([self.bins, bins]), np.concatenate([self.counts, counts])
+        found, at = np.unique(both, return_inverse=True)
+        if len(found) > self.most:
+
+            def fits(bits: int) -> bool:
+                return int(np.count_nonzero(np.diff(found >> bits))) < self.most
+
+            more = bisect_left(range(63 - self.dropped), True, key=fits)
+            self.dropped += more
+            found, again = np.unique(found >> more, return_inverse=True)
+            at = again[at]
+        self.bins = found
+        sums = [np.bincount(at, weights=column, minlength=len(found)) for column in weights.T]
+        self.counts = np.stack(sums, axis=1)
+
+    def curve(self) -> Curve:
+        """The classes above each threshold: the least score that a bin can hold."""
+        order = self.bins[::-1] << self.dropped
+        lowest = _SIGN - np.float64(-np.inf).view(np.int64)
+        order = np.maximum(order, lowest)  # below minus infinity there are no numbers
+        threshold = np.where(order < 0, _SIGN - order, order).view(np.float64)
+        false, true = np.cumsum(self.counts[::-1], axis=0).T
+        return Curve(threshold, true, false)
+
+
+@dataclass
+class ClassCounts:
+    """Weights of the rows by label and prediction.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts = ClassCounts()
+    >>> counts.add(np.array([0.0, 1.0, 1.0]), np.ones(3), np.array([0.0, 1.0, 0.0]))
+    >>> counts.metrics().recall.tolist()
+    [1.0, 0.5]
+    """
+
+    counts: dict[tuple[float, float], float] = field(default_factory=dict)
+
+    def add(self, y: Array, weight: Array, prediction: Array) -> None:
+        """Add rows."""
+        labels, label_at = np.unique(y, return_inverse=True)
+        found, found_at = np.unique(prediction, return_inverse=True)
+        pairs, at = np.unique(label_at * len(found) + found_at, return_inverse=True)
+        sums = np.bincount(at, weights=weight, minlength=len(pairs))
+        for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
+            key = float(labels[pair // len(found)]), float(found[pair % len(found)])
+            self.counts[key] = self.counts.get(key, 0.0) + total
+
+    def merge(self, other: "ClassCounts") -> Self:
+        """Both together, in place."""
+        for pair, total in other.counts.items():
+            self.counts[pair] = self.counts.get(pair, 0.0) + total
+        return self
+
+    def matrix(self) -> tuple[Array, Array]:
+        """Classes, of labels and predictions, and the weights with a row for each label."""
+        classes = np.unique(list(self.counts))
+        matrix = np.zeros((len(classes), len(classes)))
+        for (label, found), total in self.counts.items():
+            matrix[np.searchsorted(classes, label), np.searchsorted(classes, found)] = total
+        return classes, matrix
+
+    def metrics(self) -> "ClassMetrics":
+        """What the counts say of each label."""
+        pairs = np.array(list(self.counts)).reshape(-1, 2)
+        totals = np.array(list(self.counts.values()), dtype=np.float64)
+        classes, at = np.unique(pairs, return_inverse=True)
+        label, found = at.reshape(-1, 2).T
+        right = label == found
+        truly, seen, hit = (
+            np.bincount(where, weights=weights, minlength=len(classes)).astype(np.float64)
+            for where, weights in ((label, totals), (found, totals), (label[right], totals[right]))
+        )
+        known = np.isin(np.arange(len(classes)), label)
+        return ClassMetrics(classes[known], truly[known], seen[known], hit[known])
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMetrics:
+    """Metrics of each label that rows have, in ascending order.
+
+    Attributes
+    ----------
+    labels : array of shape (labels,)
+    truly, seen, hit : array of shape (labels,)
+        Weight of the rows with the label, of those with such a prediction, and of those with both.
+    """
+
+    labels: Array
+    truly: Array
+    seen: Array
+    hit: Array
+
+    @property
+    def total(self) -> float:
+        """Weight of all rows."""
+        return float(self.truly.sum())
+
+    @property
+    def precision(self) -> Array:
+        """Share of the predictions of a label that are right; 0 for a label never predicted."""
+        return _ratio(self.hit, self.seen, 0.0)
+
+    @property
+    def recall(self) -> Array:
+        """Share of the rows with a label that are found."""
+        return _ratio(self.hit, self.truly, 0.0)
+
+    @property
+    def fallout(self) -> Array:
+        """Share of the other rows that are taken for the label; NaN where there are no others."""
+        return _ratio(self.seen - self.hit, self.total - self.truly, np.nan)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the rows whose prediction is right."""
+        return float(self.hit.sum() / self.total)
+
+    def weighted(self, of_labels: Array) -> float:
+        """Mean over the labels, weighted by their rows."""
+        return float(self.truly @ of_labels) / self.total
+
+
+@dataclass
+class ResidualSums:
+    """Moments of labels, predictions and residuals (label less prediction).
+
+    Attributes
+    ----------
+    rows : int
+    weight : float
+    squares, absolutes : float
+        Weighted sums over the residuals.
+    mean, spread : float
+        Mean of the label, and weighted sum of its squared deviations from that.
+    centre, width : float
+        The same of the prediction.
+    low, high : float
+        Extremes of the residuals times the square root of the weight.
+    """
+
+    rows: int = 0
+    weight: float = 0.0
+    squares: float = 0.0
+    absolutes: float = 0.0
+    mean: float = 0.0
+    spread: float = 0.0
+    centre: float = 0.0
+    width: float = 0.0
+    low: float = np.inf
+    high: float = -np.inf
+
+    def add(self, y: Array, weight: Array, prediction: Array) -> None:
+        """Add rows."""
+        if not len(y):
+            return
+        error = y - prediction
+        total = float(weight.sum())
+        mean, centre = (float(weight @ v) / total if total > 0.0 else 0.0 for v in (y, prediction))
+        scaled = np.sqrt(weight) * error
+        self.merge(
+            ResidualSums(
+                len(y),
+                total,
+                float(weight @ np.square(error)),
+                float(weight @ np.abs(error)),
+                mean,
+                float(weight @ np.square(y - mean)),
+                centre,
+                float(weight @ np.square(prediction - centre)),
+                float(scaled.min()),
+                float(scaled.max()),
+            )
+        )
+
+    def merge(self, other: "ResidualSums") -> Self:
+        """Both together, in place."""
+        self.rows += other.rows
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        if other.weight <= 0.0:
+            return self
+        total = self.weight + other.weight
+        share = other.weight / total
+        # about the means of both, as in Chan, Golub and LeVeque (1983)
+        delta, step = other.mean - self.mean, other.centre - self.centre
+        self.spread += other.spread + delta**2 * self.weight * share
+        self.width += other.width + step**2 * self.weight * share
+        self.mean += delta * share
+        self.centre += step * share
+        self.squares += other.squares
+        self.absolutes += other.absolutes
+        self.weight = total
+        return self
+
+    @property
+    def mean_squared_error(self) -> float:
+        """Mean of the squared residuals."""
+        return self.squares / self.weight
+
+    @property
+    def mean_absolute_error(self) -> float:
+        """Mean size of the residuals."""
+        return self.absolutes / self.weight
+
+    @property
+    def explained_variance(self) -> float:
+        """Mean squared deviation of the predictions from the mean label, as MLlib defines it."""
+        return self.width / self.weight + (self.centre - self.mean) ** 2
+
+    def r2(self, through_origin: bool = False) -> float:
+        """Coefficient of determination, about 0 instead of the mean label where asked to.
+
+        Minus infinity where the labels do not vary.
+        """
+        about = self.spread + (self.weight * self.mean**2 if through_origin else 0.0)
+        return 1.0 - self.squares / about if about > 0.0 else float("-inf")
+
+
+@dataclass
+class RowSample:
+    """Some of the rows, drawn uniformly: those with the least of hashed keys.
+
+    Parameters
+    ----------
+    size : int
+        Rows that are kept, at most.
+
+    References
+    ----------
+    Duffield, Lund and Thorup (2007), Priority sampling for estimation of arbitrary subset sums,
+    Journal of the ACM 54; with equal weights.
+    """
+
+    size: int = 2_000
+    rows: int = 0
+    keys: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    values: Array = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def add(self, columns: Sequence[Array]) -> None:
+        """Add rows, a column for each of their values."""
+        values = np.stack(columns, axis=1)
+        # of values and number of the row, so that the same rows give the same sample
+        keys = np.arange(self.rows, self.rows + len(values)).astype(np.uint64)
+        for column in columns:
+            keys = _mix(keys ^ (column + 0.0).view(np.uint64))
+        self.rows += len(values)
+        self._keep(keys, values)
+
+    def merge(self, other: "RowSample") -> Self:
+        """Both together, in place."""
+        self.rows += other.rows
+        self._keep(other.keys, other.values)
+        return self
+
+    def _keep(self, keys: npt.NDArray[np.uint64], values: Array) -> None:
+        if not len(self.keys):
+            self.values = values[:0]
+        if len(keys):
+            keys, values = np.concatenate([self.keys, keys]), np.concatenate([self.values, values])
+            first = np.argsort(keys, kind="stable")[: self.size]
+            self.keys, self.values = keys[first], values[first]
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Hash 64 bits: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,183 @@
+"""Sums over rows, beside scikit-learn's metrics: any parts, in any order, in bounded memory."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import sklearn.metrics as reference
+from scipy import stats
+
+from sparkml_lsml.tallies import (
+    ClassCounts,
+    ResidualSums,
+    RowSample,
+    ScoreCounts,
+    f_measure,
+    log_loss,
+)
+
+Array = npt.NDArray[np.float64]
+
+rng = np.random.default_rng(1)
+ROWS = 5_000
+Y = (rng.random(ROWS) < 0.4).astype(float)
+SCORE = rng.normal(size=ROWS) + Y
+WEIGHT = rng.random(ROWS)
+
+
+def in_parts(empty: Any, columns: tuple[Array, ...], order: tuple[int, ...]) -> Any:
+    """Add the rows in four parts, one of them empty, and merge those in an order."""
+    parts = []
+    for start, stop in pairwise((0, 700, 700, 2_500, ROWS)):
+        part = copy.deepcopy(empty)
+        part.add(*(column[start:stop] for column in columns))
+        parts.append(part)
+    total = copy.deepcopy(empty)
+    for number in order:
+        total.merge(parts[number])
+    return total
+
+
+ORDERS = pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)], ids=str)
+
+
+@ORDERS
+def test_curves_are_exact_while_scores_have_bins(order: tuple[int, ...]) -> None:
+    score = np.round(SCORE, 2)
+    score[:40] = -0.0  # the same score as 0.0
+    score[40] = 1e300
+    curve = in_parts(ScoreCounts(), (Y, WEIGHT, score), order).curve()
+    assert curve.threshold.tolist() == np.unique(score)[::-1].tolist()
+    # an infinite threshold of scikit-learn's stands for the point (0, 0)
+    fpr, tpr, _ = reference.roc_curve(Y, score, sample_weight=WEIGHT, drop_intermediate=False)
+    found = curve.roc()
+    np.testing.assert_allclose(np.stack(found)[:, : len(fpr)], [fpr, tpr], atol=1e-12)
+    precision, recall, thresholds = reference.precision_recall_curve(Y, score, sample_weight=WEIGHT)
+    # without the points that scikit-learn adds or leaves out: those behind recall 1, and (0, 1)
+    inside = np.isin(curve.threshold, thresholds)
+    np.testing.assert_allclose(curve.precision[inside], precision[:-1][::-1], atol=1e-12)
+    np.testing.assert_allclose(curve.recall[inside], recall[:-1][::-1], atol=1e-12)
+    at = 250
+    positive = score >= curve.threshold[at]
+    for beta in (1.0, 2.0):
+        expected = reference.fbeta_score(Y, positive, beta=beta, sample_weight=WEIGHT)
+        assert curve.f_measure(beta)[at] == pytest.approx(expected, rel=1e-12)
+
+
+@ORDERS
+@pytest.mark.parametrize("shift", [0.0, 1e6, -1e6])
+def test_many_scores_share_bins(order: tuple[int, ...], shift: float) -> None:
+    score = SCORE + shift
+    counts = in_parts(ScoreCounts(most=500), (Y, WEIGHT, score), order)
+    assert 200 < len(counts.bins) <= 500
+    curve = counts.curve()
+    # each point tells of its threshold, to the last bit
+    for at in range(0, len(curve.threshold), 50):
+        positive = score >= curve.threshold[at]
+        assert curve.true[at] == pytest.approx(WEIGHT @ (positive * Y), rel=1e-12)
+        assert curve.false[at] == pytest.approx(WEIGHT @ (positive * (1.0 - Y)), rel=1e-12)
+    exact = reference.roc_auc_score(Y, score, sample_weight=WEIGHT)
+    # a pair of rows of both classes in one bin counts a half: that is what it can be off by
+    tied = 0.5 * np.prod(counts.counts, axis=1).sum() / np.prod(counts.counts.sum(axis=0))
+    assert tied < 1e-2
+    assert abs(curve.area_under_roc - exact) <= tied
+
+
+def test_bins_do_not_depend_on_the_order_of_rows() -> None:
+    extreme = np.concatenate([SCORE, [-np.inf, np.inf, -1e300, 1e300, 5e-324, 0.0]])
+    y = np.append(Y, np.ones(6))
+    seen = []
+    for shuffled in (np.arange(len(y)), rng.permutation(len(y)), np.argsort(extreme)):
+        counts = ScoreCounts(most=100)
+        for rows in np.array_split(shuffled, 7):
+            counts.add(y[rows], np.ones(len(rows)), extreme[rows])
+        seen.append((counts.dropped, counts.bins.tolist(), counts.counts.tolist()))
+    assert seen[0] == seen[1] == seen[2]
+    assert counts.curve().threshold[-1] == -np.inf
+
+
+def test_one_class() -> None:
+    counts = ScoreCounts()
+    counts.add(np.ones(3), np.ones(3), np.array([1.0, 2.0, 3.0]))
+    # as MLlib's BinaryClassificationMetrics
+    assert counts.curve().area_under_roc == 1.0
+    assert counts.curve().fallout.tolist() == [0.0, 0.0, 0.0]
+    counts = ScoreCounts()
+    counts.add(np.zeros(3), np.ones(3), np.array([1.0, 2.0, 3.0]))
+    assert counts.curve().recall.tolist() == [0.0, 0.0, 0.0]
+    assert counts.curve().precision.tolist() == [0.0, 0.0, 0.0]
+
+
+@ORDERS
+def test_classes(order: tuple[int, ...]) -> None:
+    y = rng.integers(0, 4, ROWS).astype(float)
+    found = np.where(rng.random(ROWS) < 0.5, y, rng.integers(0, 6, ROWS)).astype(float)
+    counts = in_parts(ClassCounts(), (y, WEIGHT, found), order)
+    classes, matrix = counts.matrix()
+    assert classes.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    expected = reference.confusion_matrix(y, found, sample_weight=WEIGHT)
+    np.testing.assert_allclose(matrix, expected, rtol=1e-12)
+    metrics = counts.metrics()
+    assert metrics.labels.tolist() == [0.0, 1.0, 2.0, 3.0]  # those of rows, as in MLlib
+    precision, recall, f2, support = reference.precision_recall_fscore_support(
+        y, found, beta=2.0, labels=range(4), sample_weight=WEIGHT
+    )
+    np.testing.assert_allclose(metrics.precision, precision, rtol=1e-12)
+    np.testing.assert_allclose(metrics.recall, recall, rtol=1e-12)
+    np.testing.assert_allclose(f_measure(metrics.precision, metrics.recall, 2.0), f2, rtol=1e-12)
+    np.testing.assert_allclose(metrics.truly, support, rtol=1e-12)
+    for label, fallout in enumerate(metrics.fallout):
+        others = y != label
+        wrong = WEIGHT[others] @ (found[others] == label) / WEIGHT[others].sum()
+        assert fallout == pytest.approx(wrong, rel=1e-12)
+    accuracy = reference.accuracy_score(y, found, sample_weight=WEIGHT)
+    assert metrics.accuracy == pytest.approx(accuracy, rel=1e-12)
+    assert metrics.weighted(metrics.recall) == pytest.approx(accuracy, rel=1e-12)
+
+
+def test_a_label_without_a_class_has_probability_zero() -> None:
+    probability = np.array([[0.25, 0.75], [0.5, 0.5]])
+    found = log_loss(np.array([1.0, 2.0]), np.array([1.0, 2.0]), probability)
+    assert found == pytest.approx(-np.log(0.75) - 2.0 * np.log(1e-15))
+
+
+@ORDERS
+@pytest.mark.parametrize("weight", [np.ones(ROWS), WEIGHT], ids=["", "weighted"])
+def test_residuals(order: tuple[int, ...], weight: Array) -> None:
+    y = SCORE + 1e5
+    found = y + 0.3 * rng.normal(size=ROWS) + 0.1
+    sums = in_parts(ResidualSums(), (y, weight, found), order)
+    how: dict[str, Any] = {"sample_weight": weight}
+    assert sums.rows == ROWS
+    expected = reference.mean_squared_error(y, found, **how)
+    assert sums.mean_squared_error == pytest.approx(expected, rel=1e-9)
+    expected = reference.mean_absolute_error(y, found, **how)
+    assert sums.mean_absolute_error == pytest.approx(expected, rel=1e-9)
+    assert sums.r2() == pytest.approx(reference.r2_score(y, found, **how), rel=1e-9)
+    about_zero = 1.0 - weight @ (y - found) ** 2 / (weight @ y**2)
+    assert sums.r2(through_origin=True) == pytest.approx(about_zero, rel=1e-12)
+    explained = np.average((found - np.average(y, weights=weight)) ** 2, weights=weight)
+    assert sums.explained_variance == pytest.approx(explained, rel=1e-9)
+    scaled = np.sqrt(weight) * (y - found)
+    assert (sums.low, sums.high) == (scaled.min(), scaled.max())
+
+
+def test_a_sample_is_uniform() -> None:
+    sample = RowSample(size=400)
+    parts = [RowSample(size=400) for _ in range(3)]
+    for part, rows in zip(parts, np.array_split(np.arange(ROWS), 3), strict=True):
+        part.add((SCORE[rows], Y[rows]))
+        sample.merge(part)
+    assert sample.rows == ROWS
+    assert sample.values.shape == (400, 2)
+    pairs = set(zip(SCORE.tolist(), Y.tolist(), strict=True))
+    assert all(tuple(row) in pairs for row in sample.values.tolist())
+    assert stats.ks_2samp(sample.values[:, 0], SCORE).pvalue > 0.01
+    few = RowSample(size=400)
+    few.add((SCORE[:5], Y[:5]))
+    assert sorted(few.values[:, 0]) == sorted(SCORE[:5])
