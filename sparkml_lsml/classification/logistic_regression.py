@@ -24,11 +24,11 @@ from sparkml_lsml.classification import bounds
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
+from sparkml_lsml.spark.class_weights import CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.params import (
     BINARY_SOLVERS,
     SHARE,
-    CheckedParams,
     Range,
     add_accessors,
     one_of,
@@ -44,7 +44,7 @@ MAX_COEFFICIENTS = 2**28
 TINY = 1e-300
 
 
-class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
+class _Params(HasClassWeight, _LogisticRegressionParams, HasSolver):
     """Params of `LogisticRegression` and `LogisticRegressionModel`."""
 
     solver: Param[str] = Param(
@@ -55,6 +55,7 @@ class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
     )
 
     _ranges: ClassVar[dict[str, Range]] = {
+        "classWeight": CLASS_WEIGHT,
         "solver": one_of("auto", *BINARY_SOLVERS),
         "family": one_of("auto", "binomial", "multinomial"),
         "threshold": SHARE,
@@ -117,6 +118,12 @@ miniBatchFraction, batchSize, localEpochs, seed
         there after the driver has died, and removes it at its end.
     checkpointInterval : int
         Iterations between two checkpoints; -1 for none.
+    classWeight : dict or str
+        What multiplies the weights of the rows of each class: a map from labels to weights, or
+        "balanced" for n / (K n_k), with the weight n_k of class k, n of all rows and K classes. The
+        fit is that of a ``weightCol`` with the products. "balanced" reads the labels in a job of
+        its own; in a cross-validation of this package it is the balance of all rows, the same for
+        each fold. Metrics do not see the weights of classes.
 
     Raises
     ------
@@ -190,6 +197,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         execution: str = "auto",
         checkpointDir: str = "",
         checkpointInterval: int = 10,
+        classWeight: Any = "",
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

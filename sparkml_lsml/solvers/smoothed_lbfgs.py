@@ -87,6 +87,8 @@ class SmoothedLBFGS:
         Relative tolerance, see `Progress`.
     inner : LBFGS or ProximalLBFGS
         What solves each smooth problem; its own ``tol`` is not used.
+    unit : float
+        The unit of widths: 1 for margins, the spread of the labels where predictions are labels.
 
     References
     ----------
@@ -101,15 +103,16 @@ class SmoothedLBFGS:
 
     tol: float = 1e-6
     inner: LBFGS | ProximalLBFGS = field(default_factory=LBFGS)
+    unit: float = 1.0
     name: str = "smoothed-l-bfgs"
     needs_smooth: bool = False
     estimates: bool = True
 
     def init(self, coef: Array, objective: Objective) -> SmoothedState:
         """The state before the first pass."""
-        width = 0.0 if objective.loss.smooth else WIDEST
+        width = 0.0 if objective.loss.smooth else WIDEST * self.unit
         if width and isinstance(self.inner, LBFGS) and self.inner.curvature is not None:
-            width = NARROWER
+            width = NARROWER * self.unit
         inner = self.inner.init(coef, objective)
         return SmoothedState(coef, inner=inner, width=width, start=coef)
 
@@ -160,7 +163,10 @@ class SmoothedLBFGS:
         loss = answer.value + penalty.value(state.coef)
         above = state.inner.objective - loss
         state = replace(state, measuring=False, objective=loss)
-        if above <= self.tol * abs(loss) or state.width <= NARROWEST:
+        if above <= self.tol * abs(loss) or state.width <= NARROWEST * self.unit:
+            if state.inner.failed and not state.inner.direction.size:
+                # no direction led down from where this width began: that is the minimum
+                return replace(state, reason="converged")
             return replace(state, last=True)
         start = type(state.inner)(state.coef, pairs=() if state.early else state.inner.pairs)
         return replace(state, inner=start, width=state.width / RATIO, before=state.iteration)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Loss
+from sparkml_lsml.losses import KinkedLoss, Loss
 from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.solvers import LBFGSB, Solution, Solver
+from sparkml_lsml.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.solvers.base import Precision
 from sparkml_lsml.spark.params import (
     FIRST_ORDER_SOLVERS,
@@ -61,6 +61,14 @@ class Problem:
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
     bounds: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.solver == "smoothed-l-bfgs" and not isinstance(self.loss, KinkedLoss):
+            raise ParamError(
+                f"loss '{self.loss.name}' has kinks, and nothing says where: give it a method "
+                "'smoothed', or register it with kinks=..., for the quasi-Newton solver; or set "
+                "solver='gradient-descent' or 'sgd'"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +168,8 @@ class Member:
     def solver(self, units: Standardization) -> Solver:
         """The iterative solver, in these units."""
         solver = build_solver(self.problem.solver, self.params, self.layout.size)
+        if isinstance(solver, SmoothedLBFGS):
+            return replace(solver, unit=self.problem.label_scale)
         if self.problem.bounds is None:
             return solver
         assert isinstance(solver, LBFGSB)

@@ -13,12 +13,16 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError
+from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting
 from sparkml_lsml.solvers import NormalEquations, Reason, Solution, minimize
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
+from sparkml_lsml.spark.class_weights import check_class_weight, class_factors
+from sparkml_lsml.spark.custom_losses import check_losses
 from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
+from sparkml_lsml.spark.ingest import Factors
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
 from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
@@ -83,7 +87,19 @@ class Training:
             params.value("checkpointInterval"),
             self._plan.name,
         )
+        factors = class_factors(params, dataset, self._plan.name)
+        self._plan = replace(self._plan, factors=factors)
         self.blocks = ResidentBlocks(dataset, self._plan)
+        try:
+            check_class_weight(params, self.report)
+        except BaseException:
+            self.blocks.release()
+            raise
+
+    @property
+    def factors(self) -> Factors | None:
+        """By label, what the weights of its rows were multiplied by."""
+        return self._plan.factors
 
     def __enter__(self) -> Self:
         return self
@@ -126,6 +142,7 @@ class Training:
         """
         results: list[Any] = [None] * len(members)
         blocks, name = self.blocks, self._plan.name
+        check_losses([member.problem.loss for member in members], blocks, name)
         where, why = _execution(self._plan, blocks)
         for batch in batches(members):
             shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
@@ -192,7 +209,10 @@ def _told(member: Member) -> dict[str, Any]:
     """What makes a model of a batch what it is, the rows aside."""
     params = member.params
     values = {param.name: params.value(param.name) for param in params.params}
+    loss = member.problem.loss
     return {
+        # a name says little of a loss that is the user's own
+        **({"loss at fixed points": samples(loss)} if isinstance(loss, CustomLoss) else {}),
         "estimator": type(params).__name__,
         **{name: value for name, value in values.items() if name not in ELSEWHERE},
         "solver": member.problem.solver,
