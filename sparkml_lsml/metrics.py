@@ -39,6 +39,12 @@ def _area(y: Array, x: Array) -> float:
     return 0.5 * float(np.diff(x) @ (y[1:] + y[:-1]))
 
 
+def score_order(scores: Array) -> npt.NDArray[np.int64]:
+    """Integers in the order of floating-point numbers, none of which may be -0.0."""
+    bits = np.ascontiguousarray(scores).view(np.int64)
+    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
 @dataclass
 class Ranking:
     """Areas under the curves of a binary classifier.
@@ -70,9 +76,7 @@ class Ranking:
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
-        bits = (scores["raw"][:, 1] + 0.0).view(np.int64)  # the sum turns -0.0 into 0.0
-        # the order of floating-point numbers, as integers
-        order = np.where(bits < 0, np.int64(-(2**63)) - bits, bits) >> SCORE_BITS
+        order = score_order(scores["raw"][:, 1] + 0.0) >> SCORE_BITS
         self._add(order, np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1))
 
     def merge(self, other: "Ranking") -> "Ranking":
