@@ -35,6 +35,12 @@ def f_measure(precision: Array, recall: Array, beta: float = 1.0) -> Array:
     return _ratio((1.0 + square) * precision * recall, square * precision + recall, 0.0)
 
 
+def score_order(scores: Array) -> Integers:
+    """Integers in the order of floating-point numbers, none of which may be -0.0."""
+    bits = np.ascontiguousarray(scores).view(np.int64)
+    return np.where(bits < 0, _SIGN - bits, bits)
+
+
 def area(y: Array, x: Array) -> float:
     """Area below a line, by trapezoids: SciPy's takes half a second to import, in every worker."""
     return 0.5 * float(np.diff(x) @ (y[1:] + y[:-1]))
@@ -145,8 +151,7 @@ class ScoreCounts:
 
     def add(self, y: Array, weight: Array, score: Array) -> None:
         """Add rows of class 1, where y is 1, or else of class 0."""
-        bits = (score + 0.0).view(np.int64)  # the sum turns -0.0 into 0.0
-        order = np.where(bits < 0, _SIGN - bits, bits)
+        order = score_order(score + 0.0)  # the sum turns -0.0 into 0.0
         counts = np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1)
         self._add(order >> self.dropped, counts)
 

@@ -17,12 +17,14 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrainingSummary
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
+from sparkml_lsml.losses.custom import find
+from sparkml_lsml.spark.class_weights import BINARY_CLASS_WEIGHT, HasClassWeight
+from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.params import (
     ANY_NUMBER,
     BINARY_SOLVERS,
-    CheckedParams,
     Range,
     add_accessors,
     one_of,
@@ -34,13 +36,14 @@ Array = npt.NDArray[np.float64]
 LOSSES: dict[str, Loss] = {"hinge": Hinge(), "squaredHinge": SquaredHinge()}
 
 
-class _Params(CheckedParams, _LinearSVCParams, HasElasticNetParam, HasLoss, HasSolver):
+class _Params(HasClassWeight, _LinearSVCParams, HasElasticNetParam, HasLoss, HasSolver):
     """Params of `LinearSVC` and `LinearSVCModel`."""
 
     loss: Param[str] = Param(
         Params._dummy(),
         "loss",
-        "The loss: 'hinge' (MLlib's), or 'squaredHinge'.",
+        "The loss: 'hinge' (MLlib's), 'squaredHinge', or the name of one that was registered with "
+        "sparkml_lsml.losses.register.",
         typeConverter=TypeConverters.toString,
     )
     solver: Param[str] = Param(
@@ -51,7 +54,8 @@ class _Params(CheckedParams, _LinearSVCParams, HasElasticNetParam, HasLoss, HasS
     )
 
     _ranges: ClassVar[dict[str, Range]] = {
-        "loss": one_of(*LOSSES),
+        "classWeight": BINARY_CLASS_WEIGHT,
+        "loss": loss_range(*LOSSES),
         "solver": one_of("auto", *BINARY_SOLVERS),
         "threshold": ANY_NUMBER,
     }
@@ -59,6 +63,10 @@ class _Params(CheckedParams, _LinearSVCParams, HasElasticNetParam, HasLoss, HasS
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(loss="hinge", solver="auto", elasticNetParam=0.0)
+
+    @classmethod
+    def _check_metadata(cls, metadata: dict[str, Any]) -> None:
+        check_saved_loss(metadata, tuple(LOSSES))
 
 
 @add_accessors
@@ -83,7 +91,9 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
         Column of labels 0 and 1, of any numeric type or boolean.
     maxIter, regParam, tol, fitIntercept, standardization, threshold, weightCol, aggregationDepth
         As in MLlib. ``tol`` is relative to the objective.
-    loss : {"hinge", "squaredHinge"}
+    loss : str
+        "hinge", "squaredHinge", or the name of a loss of labels 0 and 1 that was registered with
+        :func:`sparkml_lsml.losses.register`.
     elasticNetParam : float
         Share of the L1 penalty, from 0 to 1.
     solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", \
@@ -109,6 +119,12 @@ miniBatchFraction, batchSize, localEpochs, seed
     patience : int
     validationTol : float
         Least fall that counts for ``patience``, relative to the loss.
+    classWeight : dict or str
+        What multiplies the weights of the rows of each class: a map from labels to weights, or
+        "balanced" for n / (K n_k), with the weight n_k of class k, n of all rows and K classes. The
+        fit is that of a ``weightCol`` with the products. "balanced" reads the labels in a job of
+        its own; in a cross-validation of this package it is the balance of all rows, the same for
+        each fold. Metrics do not see the weights of classes.
 
     Raises
     ------
@@ -176,6 +192,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         validationIndicatorCol: str | None = None,
         patience: int = 5,
         validationTol: float = 0.0,
+        classWeight: Any = "",
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
@@ -189,7 +206,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _pose(self, dataset: DataFrame) -> Pose:
         def pose(report: Report) -> Problem:
             self.warn_about_one_class(report)
-            loss = LOSSES[self.value("loss")]
+            loss = find(self.value("loss"), LOSSES)
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1 = strength * share
             solver, reason = choose_solver(self, loss.smooth, l1, report.longest)

@@ -31,12 +31,12 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
+from sparkml_lsml.spark.class_weights import CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.params import (
     BINARY_SOLVERS,
     SHARE,
-    CheckedParams,
     Range,
     add_accessors,
     one_of,
@@ -52,7 +52,7 @@ MAX_COEFFICIENTS = 2**28
 TINY = 1e-300
 
 
-class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
+class _Params(HasClassWeight, _LogisticRegressionParams, HasSolver):
     """Params of `LogisticRegression` and `LogisticRegressionModel`."""
 
     solver: Param[str] = Param(
@@ -63,6 +63,7 @@ class _Params(CheckedParams, _LogisticRegressionParams, HasSolver):
     )
 
     _ranges: ClassVar[dict[str, Range]] = {
+        "classWeight": CLASS_WEIGHT,
         "solver": one_of("auto", *BINARY_SOLVERS),
         "family": one_of("auto", "binomial", "multinomial"),
         "threshold": SHARE,
@@ -133,6 +134,12 @@ miniBatchFraction, batchSize, localEpochs, seed
     patience : int
     validationTol : float
         Least fall that counts for ``patience``, relative to the loss.
+    classWeight : dict or str
+        What multiplies the weights of the rows of each class: a map from labels to weights, or
+        "balanced" for n / (K n_k), with the weight n_k of class k, n of all rows and K classes. The
+        fit is that of a ``weightCol`` with the products. "balanced" reads the labels in a job of
+        its own; in a cross-validation of this package it is the balance of all rows, the same for
+        each fold. Metrics do not see the weights of classes.
 
     Raises
     ------
@@ -209,6 +216,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         validationIndicatorCol: str | None = None,
         patience: int = 5,
         validationTol: float = 0.0,
+        classWeight: Any = "",
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

@@ -18,6 +18,7 @@ from sparkml_lsml.classification.logistic_regression import (
 )
 from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
+from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.composite import check_classes
 from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.ingest import quoted
@@ -36,8 +37,9 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
     Takes the place of :class:`pyspark.ml.classification.OneVsRest` with its Params. Where the
     classifier is a `LinearSVC` or a binomial `LogisticRegression` of this package, the rows are
     read once and the models of all classes share each pass over them; each has the objective and
-    the stopping rule of a fit of its own. Other classifiers, ``family="multinomial"`` and the
-    solvers ``sgd`` and ``cocoa`` take MLlib's road, fit by fit; ``parallelism`` matters only there.
+    the stopping rule of a fit of its own. Other classifiers, ``family="multinomial"``, losses of
+    the user's, a ``classWeight`` (there 1 is a class and 0 the rest) and the solvers ``sgd`` and
+    ``cocoa`` take MLlib's road, fit by fit; ``parallelism`` matters only there.
 
     Parameters
     ----------
@@ -156,6 +158,10 @@ def _shares_passes(classifier: Any) -> bool:
     if not isinstance(classifier, LinearSVC | LogisticRegression):
         return False
     multinomial = classifier.hasParam("family") and classifier.value("family") == "multinomial"
+    if classifier.value("classWeight"):
+        return False  # each model weighs its class against the rest
+    if classifier.hasParam("loss") and is_registered(classifier.value("loss")):
+        return False  # models of a batch turn the sign of the margin, not the label
     # rounds on the partitions take the same labels for all models
     return not multinomial and classifier.value("solver") not in ("sgd", "cocoa")
 

@@ -1,6 +1,7 @@
 """Losses, one a file: formula, value and derivative, in NumPy alone."""
 
 from sparkml_lsml.losses.base import KinkedLoss, Loss
+from sparkml_lsml.losses.custom import loss, register, registered, unregister
 from sparkml_lsml.losses.hinge import Hinge
 from sparkml_lsml.losses.huber import Huber
 from sparkml_lsml.losses.logistic import Logistic
@@ -19,4 +20,8 @@ __all__ = [
     "SmoothedHinge",
     "Squared",
     "SquaredHinge",
+    "loss",
+    "register",
+    "registered",
+    "unregister",
 ]

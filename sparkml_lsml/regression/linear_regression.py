@@ -17,12 +17,14 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Huber, Squared
+from sparkml_lsml.losses import Huber, Loss, Squared
+from sparkml_lsml.losses.custom import find
 from sparkml_lsml.regression.summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
 )
 from sparkml_lsml.solvers.normal import MAX_FEATURES
+from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
 from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.params import (
@@ -35,6 +37,8 @@ from sparkml_lsml.spark.params import (
 from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
 
 Array = npt.NDArray[np.float64]
+
+LOSSES: dict[str, Loss] = {"squaredError": Squared(), "huber": Huber()}
 
 
 class _Params(CheckedParams, _LinearRegressionParams):
@@ -49,12 +53,16 @@ class _Params(CheckedParams, _LinearRegressionParams):
 
     _ranges: ClassVar[dict[str, Range]] = {
         "solver": one_of("auto", "normal", *ITERATIVE_SOLVERS),
-        "loss": one_of("squaredError", "huber"),
+        "loss": loss_range(*LOSSES),
         "epsilon": Range(
             lambda v: isinstance(v, int | float) and 1.0 < v < float("inf"),
             "a finite number greater than 1",
         ),
     }
+
+    @classmethod
+    def _check_metadata(cls, metadata: dict[str, Any]) -> None:
+        check_saved_loss(metadata, tuple(LOSSES))
 
 
 @add_accessors
@@ -82,7 +90,11 @@ class LinearRegression(LinearEstimator, _Params, Regressor["LinearRegressionMode
     maxIter, regParam, elasticNetParam, tol, fitIntercept, standardization, weightCol, \
 aggregationDepth, epsilon
         As in MLlib. ``tol`` is relative to the objective.
-    loss : {"squaredError", "huber"}
+    loss : str
+        "squaredError", "huber", or the name of a loss that was registered with
+        :func:`sparkml_lsml.losses.register`. Its penalty is :math:`\lambda ((1 - \alpha) / 2
+        \|c\|^2 + \alpha \|c\|_1)`, and ``prediction`` is :math:`x^T w + b`, whatever the
+        loss takes it for: with Poisson's, the logarithm of the mean.
     solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
 "minibatch-sgd", "adam"}
         ``auto`` solves the normal equations in one pass for up to 4,096 features. ``l-bfgs`` is the
@@ -109,8 +121,9 @@ miniBatchFraction, batchSize, localEpochs, seed
     Raises
     ------
     ParamError
-        When a Param is set out of its range, or for Huber's loss with an L1 penalty or the solver
-        ``normal``.
+        When a Param is set out of its range, for Huber's loss with an L1 penalty, or for another
+        loss than the squared error with the solver ``normal``; from ``fit``, when a registered loss
+        is not what it says.
     DataError, ColumnError
         From ``fit``, when rows or columns cannot be used; the message counts the rows.
     DivergedError
@@ -180,7 +193,8 @@ miniBatchFraction, batchSize, localEpochs, seed
         return "regression"
 
     def _pose(self, dataset: DataFrame) -> Pose:
-        huber = self.value("loss") == "huber"
+        name = self.value("loss")
+        huber, squared = name == "huber", name == "squaredError"
         strength, share = self.value("regParam"), self.value("elasticNetParam")
         if huber and (share > 0.0 or self.value("solver") == "normal"):
             raise ParamError(
@@ -188,29 +202,39 @@ miniBatchFraction, batchSize, localEpochs, seed
                 f"elasticNetParam={share} and solver={self.value('solver')!r}, expected 0.0 and "
                 "'auto' or 'l-bfgs'"
             )
+        if not squared and self.value("solver") == "normal":
+            raise ParamError(
+                f"loss={name!r} takes an iterative solver: found solver='normal', expected 'auto' "
+                "or 'l-bfgs'"
+            )
+        loss = Huber(epsilon=self.value("epsilon")) if huber else find(name, LOSSES)
 
         def pose(report: Report) -> Problem:
-            solver, reason = self._choose(report.longest, huber, strength * share)
+            solver, reason = self._choose(report.longest, loss, strength * share)
             population = solver == "normal"
             mean, deviation, rows = _label_moments(report, sample=not population)
             if deviation == 0.0:
                 deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
+            unit, start = deviation, mean / deviation
+            if not squared and not huber and not _predicts_labels(loss, mean, deviation):
+                unit, start = 1.0, 0.0
             return Problem(
-                Huber(epsilon=self.value("epsilon")) if huber else Squared(),
+                loss,
                 1,
                 strength * share,
-                strength if huber else strength * (1.0 - share) / deviation,
+                # MLlib's unit of the squared error's L2 penalty
+                strength * (1.0 - share) / (deviation if squared else 1.0),
                 solver,
                 reason,
                 partial(_build, rows=rows),
-                label_scale=deviation,
+                label_scale=unit,
                 sample_moments=not population,
-                start=_start(mean / deviation, constants=1 if huber else 0),
+                start=_start(start, constants=len(loss.constants)),
             )
 
         return pose
 
-    def _choose(self, features: int, huber: bool, l1: float) -> tuple[str, str]:
+    def _choose(self, features: int, loss: Loss, l1: float) -> tuple[str, str]:
         asked = self.value("solver")
         early = bool(self.value("validationIndicatorCol"))
         if asked == "normal" and early:
@@ -223,9 +247,21 @@ miniBatchFraction, batchSize, localEpochs, seed
                 f"solver='normal' takes up to {MAX_FEATURES:,} features, found {features:,}: "
                 "use solver='l-bfgs'"
             )
-        if asked == "auto" and not (huber or early) and features <= MAX_FEATURES:
+        if asked == "auto" and isinstance(loss, Squared) and not early and features <= MAX_FEATURES:
             return "normal", f"auto: one pass for least squares up to {MAX_FEATURES:,} features"
-        return choose_solver(self, True, l1, features)
+        return choose_solver(self, loss.smooth, l1, features)
+
+
+def _predicts_labels(loss: Loss, mean: float, deviation: float) -> bool:
+    """Whether a user's loss is least where the prediction is the label, and not a function of it.
+
+    Then the solver works in units of the label, and starts from its mean; otherwise, as with
+    Poisson's loss, from 0. The way to the minimum depends on it, not the minimum.
+    """
+    points = mean + deviation * np.array([-1.0, 0.0, 1.0])
+    value, _ = loss.value_and_derivative(np.array([mean]), points[None, :, None])
+    left, middle, right = value[0]
+    return bool(middle < min(left, right))
 
 
 def _build(fit: LinearFit, rows: int) -> "LinearRegressionModel":

@@ -102,7 +102,7 @@ class ProximalLBFGS:
                 state.pairs, point - state.coef, there.gradient - here.gradient, self.memory
             )
         else:
-            pairs = ()
+            pairs = state.pairs  # those of a wider smoothing, or none
         moved = replace(
             state,
             coef=point,

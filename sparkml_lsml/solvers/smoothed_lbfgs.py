@@ -92,6 +92,8 @@ class SmoothedLBFGS:
         What solves each smooth problem; its own ``tol`` is not used.
     close : bool
         Whether the start is near the minimum, which the wide parabolas would only lead away from.
+    unit : float
+        The unit of widths: 1 for margins, the spread of the labels where predictions are labels.
 
     References
     ----------
@@ -107,17 +109,18 @@ class SmoothedLBFGS:
     tol: float = 1e-6
     inner: LBFGS | ProximalLBFGS = field(default_factory=LBFGS)
     close: bool = False
+    unit: float = 1.0
     name: str = "smoothed-l-bfgs"
     needs_smooth: bool = False
     estimates: bool = True
 
     def init(self, coef: Array, objective: Objective) -> SmoothedState:
         """The state before the first pass."""
-        width = 0.0 if objective.loss.smooth else WIDEST
+        width = 0.0 if objective.loss.smooth else WIDEST * self.unit
         if width and isinstance(self.inner, LBFGS) and self.inner.curvature is not None:
-            width = NARROWER
+            width = NARROWER * self.unit
         if width and self.close:
-            width = CLOSE
+            width = CLOSE * self.unit
         inner = self.inner.init(coef, objective)
         return SmoothedState(coef, inner=inner, width=width, start=coef)
 
@@ -168,7 +171,10 @@ class SmoothedLBFGS:
         loss = answer.value + penalty.value(state.coef)
         above = state.inner.objective - loss
         state = replace(state, measuring=False, objective=loss)
-        if above <= self.tol * abs(loss) or state.width <= NARROWEST:
+        if above <= self.tol * abs(loss) or state.width <= NARROWEST * self.unit:
+            if state.inner.failed and not state.inner.direction.size:
+                # no direction led down from where this width began: that is the minimum
+                return replace(state, reason="converged")
             return replace(state, last=True)
         start = type(state.inner)(state.coef, pairs=() if state.early else state.inner.pairs)
         return replace(state, inner=start, width=state.width / RATIO, before=state.iteration)

@@ -89,7 +89,9 @@ def warm_start(
     for k, solution in enumerate(solutions):
         if not np.isfinite(solution.coef).all() or solution.reason.name == "diverged":
             continue
-        bend = sample.curvature(solution.coef, KINK_WIDTH, k)
+        solver = solvers[k]
+        unit = solver.unit if isinstance(solver, SmoothedLBFGS) else 1.0
+        bend = sample.curvature(solution.coef, KINK_WIDTH * unit, k)
         bend = bend + np.diag(np.broadcast_to(np.asarray(penalties[k].l2()), len(bend)))
         # columns that are constant in the sample bend nothing there
         mean = float(np.trace(bend)) / len(bend)
@@ -99,7 +101,6 @@ def warm_start(
         except linalg.LinAlgError:
             continue
         starts[k] = solution.coef
-        solver = solvers[k]
         if isinstance(solver, LBFGS):
             warm[k] = replace(solver, curvature=factor)
         elif isinstance(solver, SmoothedLBFGS) and isinstance(solver.inner, LBFGS):

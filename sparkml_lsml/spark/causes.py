@@ -2,7 +2,13 @@
 
 import re
 
-from sparkml_lsml.errors import DiskError, SourceChangedError, without_secrets
+from sparkml_lsml.errors import (
+    BackendError,
+    DiskError,
+    ParamError,
+    SourceChangedError,
+    without_secrets,
+)
 
 
 def raise_for_disk(error: Exception) -> None:
@@ -12,6 +18,17 @@ def raise_for_disk(error: Exception) -> None:
     """
     if found := re.search(r"\bsparkml_lsml\.errors\.DiskError: (.+)", str(error)):
         raise DiskError(found[1].strip()) from error
+
+
+def raise_for_loss(error: Exception) -> None:
+    """Raise the error of a task about a user's loss, which arrives as text in one of Spark's.
+
+    Nothing happens if the task failed for another reason.
+    """
+    found = re.search(r"\bsparkml_lsml\.errors\.(BackendError|ParamError): (loss '.+)", str(error))
+    if found:
+        kind = BackendError if found[1] == "BackendError" else ParamError
+        raise kind(found[2].strip()) from error
 
 
 def raise_for_source(error: Exception) -> None:

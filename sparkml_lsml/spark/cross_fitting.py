@@ -15,6 +15,7 @@ from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.metrics import Measure
 from sparkml_lsml.reweighting import HeldOut, Reweighting
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.ingest import Factors
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.scoring import Scorer
@@ -91,14 +92,16 @@ def cross_fit(
         blocks, batch = training.blocks, []
         for number in tested:
             report = without(blocks.report.folds, number)
-            _check_fold(number, report.moments, blocks.report.folds[number].moments)
+            check_fold(number, report.moments, blocks.report.folds[number].moments)
             batch += [
                 Member(member, pose(report), report, number)
                 for member, pose in zip(members, poses, strict=True)
             ]
         models = checked(training.solve(batch), members * len(tested))
         unseen = HeldOut(tuple(member.held_out for member in batch))
-        metrics = measured(models, unseen, measure, blocks, weighted=weighted)
+        metrics = measured(
+            models, unseen, measure, blocks, weighted=weighted, factors=training.factors
+        )
         metrics = metrics.reshape(len(tested), len(members))
         best_model = None
         if choose is not None:
@@ -110,7 +113,8 @@ def cross_fit(
     return CrossFit(metrics, by_fold, best_model)
 
 
-def _check_fold(number: int, trained: Any, tested: Any) -> None:
+def check_fold(number: int, trained: Any, tested: Any) -> None:
+    """Raise a `DataError` where moments show a fold without rows, or all rows in it."""
     for what, moments in (("train on", trained), ("measure", tested)):
         if moments is None or moments.weight <= 0.0:
             raise DataError(
@@ -136,12 +140,27 @@ def measured(
     blocks: ResidentBlocks,
     *,
     weighted: bool,
+    factors: Factors | None = None,
 ) -> Array:
     """Metrics of models on the rows that they were not trained on, in one pass."""
+    found = measures(models, unseen, measure, blocks, weighted=weighted, factors=factors)
+    return np.array([one.value() for one in found])
+
+
+def measures(
+    models: Sequence[Any],
+    unseen: Reweighting,
+    measure: Callable[[], Measure],
+    blocks: ResidentBlocks,
+    *,
+    weighted: bool,
+    factors: Factors | None = None,
+) -> tuple[Any, ...]:
+    """Measures of models on the rows that they were not trained on, in one pass."""
     scorers = tuple(model._scorer() for model in models)
-    task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted)
+    task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted, factors)
     sums: _Measures = blocks.run(task, "metrics")
-    return np.array([one.value() for one in sums.measures])
+    return sums.measures
 
 
 @dataclass
@@ -167,12 +186,15 @@ class MeasurePass:
         Empty ones.
     weighted : bool
         Whether the metric counts rows by their weights.
+    factors : dict, optional
+        What the weights of each class were multiplied by, and that the metric is not to see.
     """
 
     scorers: tuple[Scorer, ...]
     unseen: Reweighting
     measures: tuple[Any, ...]
     weighted: bool
+    factors: Factors | None = None
 
     @property
     def nbytes(self) -> int:
@@ -195,8 +217,15 @@ class MeasurePass:
                 part = parts[key]
                 if part.rows:
                     weight = part.weight if self.weighted else None
-                    weight = np.ones(part.rows) if weight is None else weight
+                    weight = np.ones(part.rows) if weight is None else self._own(part.y, weight)
                     X: Any = part.X
                     X = X.rows(0, part.rows) if isinstance(X, CsrRows) else X
                     measures[k].add(part.y, weight, scorer.score(X))
         return _Measures(measures)
+
+    def _own(self, y: Array, weight: Array) -> Array:
+        """The weights of rows as their column has them."""
+        own = weight.copy()
+        for label, factor in (self.factors or {}).items():
+            own[y == label] /= factor
+        return own

@@ -252,6 +252,11 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
                 next(iter(report.labels)),
             )
 
+    def ingest_key(self) -> tuple[str, ...]:
+        """What models must agree in to share the rows that one ingest packed."""
+        names = [name for name in INGEST_PARAMS if self.hasParam(name)]
+        return (self._task(), *(repr(self.value(name)) for name in names))
+
     def _check_columns(self, dataset: DataFrame) -> None:
         """Refuse columns that cannot be used, before any job runs."""
         check_features(dataset, self.value("featuresCol"))
@@ -274,8 +279,7 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         groups: dict[Any, list[int]] = {}
         for number, extra in enumerate(paramMaps):
             member = self.copy(extra)
-            values = [member.value(name) for name in INGEST_PARAMS]
-            groups.setdefault((member._task(), *values), []).append(number)
+            groups.setdefault(member.ingest_key(), []).append(number)
 
         def fit(numbers: Sequence[int]) -> list[Any]:
             return estimator._fit_together(dataset, [paramMaps[n] for n in numbers])
@@ -288,6 +292,7 @@ INGEST_PARAMS = (
     "labelCol",
     "weightCol",
     "validationIndicatorCol",
+    "classWeight",
     "dtype",
     "execution",
     "aggregationDepth",

@@ -25,6 +25,9 @@ from sparkml_lsml.spark.workers import settle
 
 HANDLE_SCHEMA = "handle binary, report binary"
 
+Factors = dict[float, float]
+"""By label, what the weights of its rows are multiplied by."""
+
 SMALL_REPORT = 64 * 1024
 """Bytes of a report that may stay in the cached row of its block."""
 
@@ -105,6 +108,14 @@ def feature_column(dataset: DataFrame, name: str) -> Column:
     return F.when(column.isNotNull(), struct)
 
 
+def weighed(weight: Column | None, label: Column, factors: Factors) -> Column:
+    """The weight of each row times the factor of its class; 1 for a label that has none."""
+    table = F.create_map(*(F.lit(each) for pair in factors.items() for each in pair))
+    # the sum turns -0.0 into 0.0, which is another key
+    factor = F.coalesce(table[label + F.lit(0.0)], F.lit(1.0)) if factors else F.lit(1.0)
+    return factor if weight is None else weight * factor
+
+
 def training_frame(
     dataset: DataFrame,
     features: str,
@@ -112,6 +123,7 @@ def training_frame(
     weight: str | None,
     partitions: int,
     fold: Column | None = None,
+    factors: Factors | None = None,
 ) -> DataFrame:
     """Features, label and weight, in at most as many partitions as there are cores.
 
@@ -121,8 +133,11 @@ def training_frame(
         feature_column(dataset, features).alias("features"),
         quoted(label).cast("double").alias("label"),
     ]
-    if weight is not None:
-        columns.append(quoted(weight).cast("double").alias("weight"))
+    weights = None if weight is None else quoted(weight).cast("double")
+    if factors is not None:
+        weights = weighed(weights, quoted(label).cast("double"), factors)
+    if weights is not None:
+        columns.append(weights.alias("weight"))
     if fold is not None:
         columns.append(fold.cast("int").alias("fold"))
     return dataset.select(*columns).coalesce(partitions)

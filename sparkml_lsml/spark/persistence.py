@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
 from sparkml_lsml.spark import saved
+from sparkml_lsml.spark.class_weights import to_class_weight
 from sparkml_lsml.spark.matrices import from_json, to_json
 from sparkml_lsml.spark.paths import (
     exists,
@@ -75,11 +76,7 @@ class SafeWriter(MLWriter):
                 "class": _name(type(instance)),
                 "timestamp": int(time.time() * 1000),
                 "sparkVersion": pyspark.__version__,
-                "uid": instance.uid,
-                "paramMap": {p.name: _plain(v) for p, v in instance._paramMap.items()},
-                "defaultParamMap": {
-                    p.name: _plain(v) for p, v in instance._defaultParamMap.items()
-                },
+                **params_to_json(instance),
                 "formatVersion": saved.FORMAT_VERSION,
                 "arrays": saved.declare(arrays),
                 "facts": facts,
@@ -102,9 +99,11 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Vector | Matrix):
         return to_json(value)
+    if isinstance(value, dict):  # weights of classes
+        return {repr(label): weight for label, weight in value.items()}
     raise PersistenceError(
         f"a Param holds a {type(value).__name__}, which cannot be saved: expected a number, a "
-        "string, a list, a vector or a matrix"
+        "string, a list, a vector, a matrix or weights of classes"
     )
 
 
@@ -146,6 +145,8 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
     def _make(self, metadata: dict[str, Any], arrays: saved.Arrays) -> Owner:
         owner: Any = self._owner
         facts = metadata["facts"]
+        if hasattr(owner, "_check_metadata"):
+            owner._check_metadata(metadata)
         try:
             model = hasattr(owner, "_from_saved")
             instance = owner._from_saved(arrays, facts) if model else owner()
@@ -159,17 +160,7 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
                 raise ValueError(
                     f"found arrays {declared} and facts {facts}, expected {shapes} and {known}"
                 )
-            instance._resetUid(metadata["uid"])
-            for defaults, key in ((True, "defaultParamMap"), (False, "paramMap")):
-                for name, value in metadata[key].items():
-                    if not instance.hasParam(name):
-                        raise ValueError(f"it has no Param {saved.shown(name)}")
-                    if isinstance(value, dict):
-                        value = from_json(value)
-                    if defaults:
-                        instance._setDefault(**{name: value})
-                    else:
-                        instance._set(**{name: value})
+            params_from_json(instance, metadata)
             instance._check_loaded()
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             # ours are short, and quote what they found safely
@@ -180,6 +171,38 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
             ) from error
         result: Owner = instance
         return result
+
+
+def params_to_json(instance: Any) -> dict[str, Any]:
+    """The uid and the Params of an instance, as JSON has them."""
+    return {
+        "uid": instance.uid,
+        "paramMap": {p.name: _plain(v) for p, v in instance._paramMap.items()},
+        "defaultParamMap": {p.name: _plain(v) for p, v in instance._defaultParamMap.items()},
+    }
+
+
+def params_from_json(instance: Any, found: dict[str, Any]) -> None:
+    """Give an instance the uid and the Params that `params_to_json` has told.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it has no such Param, or the Param no such value.
+    """
+    saved.check_uid(found["uid"])
+    instance._resetUid(found["uid"])
+    for defaults, key in ((True, "defaultParamMap"), (False, "paramMap")):
+        for name, value in found[key].items():
+            if not instance.hasParam(name):
+                raise ValueError(f"it has no Param {saved.shown(name)}")
+            classes = instance.getParam(name).typeConverter is to_class_weight
+            if isinstance(value, dict) and not classes:
+                value = from_json(value)
+            if defaults:
+                instance._setDefault(**{name: value})
+            else:
+                instance._set(**{name: value})
 
 
 def read_metadata(spark: SparkSession, path: str) -> bytes:

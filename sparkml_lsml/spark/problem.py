@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Loss
+from sparkml_lsml.losses import KinkedLoss, Loss
 from sparkml_lsml.penalties import ElasticNet
 from sparkml_lsml.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.solvers.base import Precision
@@ -62,6 +62,14 @@ class Problem:
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
     bounds: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.solver == "smoothed-l-bfgs" and not isinstance(self.loss, KinkedLoss):
+            raise ParamError(
+                f"loss '{self.loss.name}' has kinks, and nothing says where: give it a method "
+                "'smoothed', or register it with kinks=..., for the quasi-Newton solver; or set "
+                "solver='gradient-descent' or 'sgd'"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +169,9 @@ class Member:
     def solver(self, units: Standardization) -> Solver:
         """The iterative solver, in these units."""
         solver = build_solver(self.problem.solver, self.params, self.layout.size)
-        if self.params._initial is not None and isinstance(solver, SmoothedLBFGS):
-            solver = replace(solver, close=True)
+        if isinstance(solver, SmoothedLBFGS):
+            near = self.params._initial is not None
+            return replace(solver, unit=self.problem.label_scale, close=near)
         if self.problem.bounds is None:
             return solver
         assert isinstance(solver, LBFGSB)

@@ -27,9 +27,10 @@ from sparkml_lsml.spark.aggregate import (
     broadcast_bytes,
     surrounding_jobs,
 )
-from sparkml_lsml.spark.causes import raise_for_disk, raise_for_source
+from sparkml_lsml.spark.causes import raise_for_disk, raise_for_loss, raise_for_source
 from sparkml_lsml.spark.ingest import (
     HANDLE_SCHEMA,
+    Factors,
     packer,
     raise_for_problems,
     read_report,
@@ -83,6 +84,8 @@ class IngestPlan:
         Number of folds, 0 without.
     validation : str or None
         Column of booleans that the folds 0 and 1 come from.
+    factors : dict, optional
+        By label, what the weights of its rows are multiplied by.
     """
 
     features: str
@@ -96,6 +99,7 @@ class IngestPlan:
     fold: Column | None = None
     folds: int = 0
     validation: str | None = None
+    factors: Factors | None = None
 
 
 class ResidentBlocks:
@@ -201,6 +205,7 @@ class ResidentBlocks:
                 return total.value
             except Exception as error:
                 raise_for_disk(error)
+                raise_for_loss(error)
                 raise_for_source(error)
                 raise
 
@@ -218,7 +223,7 @@ class ResidentBlocks:
         settings = PackSettings(
             plan.task,
             plan.dtype,
-            plan.weight is not None,
+            plan.weight is not None or plan.factors is not None,
             inline if plan.execution == "local" else inline // target,
             self._fit,
             on_disk=not self._encrypted,
@@ -237,7 +242,13 @@ class ResidentBlocks:
         # the source may run jobs, for its shuffles, before its RDD is there
         with self._jobs.job(f"{plan.name} ingest"):
             frame = training_frame(
-                self._dataset, plan.features, plan.label, plan.weight, partitions, plan.fold
+                self._dataset,
+                plan.features,
+                plan.label,
+                plan.weight,
+                partitions,
+                plan.fold,
+                plan.factors,
             )
             packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA)
             self._rdd = packed.rdd.persist(StorageLevel.MEMORY_AND_DISK)

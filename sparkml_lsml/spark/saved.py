@@ -120,12 +120,21 @@ def from_json(data: bytes, expected: str) -> dict[str, Any]:
             f"has the checksum {shown(metadata['checksum'])}, expected {found}: it was changed "
             "after it was saved. To change a Param, load, set it and save"
         )
-    if not _UID.fullmatch(metadata["uid"]):
-        raise PersistenceError(
-            f"has the uid {shown(metadata['uid'])}, expected a short name without slashes"
-        )
+    check_uid(metadata["uid"])
     _check_declared(metadata["arrays"])
     return metadata
+
+
+def check_uid(uid: Any) -> None:
+    """Refuse what is no uid: it becomes part of a path.
+
+    Raises
+    ------
+    PersistenceError
+        If it is not a short string without slashes.
+    """
+    if not isinstance(uid, str) or not _UID.fullmatch(uid):
+        raise PersistenceError(f"has the uid {shown(uid)}, expected a short name without slashes")
 
 
 def parse(data: bytes) -> dict[str, Any]:

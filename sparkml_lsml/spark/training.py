@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError
+from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting, Validation
 from sparkml_lsml.solvers import Iteration, NormalEquations, Reason, Solution, minimize
@@ -22,8 +23,10 @@ from sparkml_lsml.solvers.early_stopping import EarlyStopping
 from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
 from sparkml_lsml.spark.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
+from sparkml_lsml.spark.class_weights import check_class_weight, class_factors
+from sparkml_lsml.spark.custom_losses import check_losses
 from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
-from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.ingest import Factors, quoted
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import digest
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
@@ -95,12 +98,24 @@ class Training:
             params.value("checkpointInterval"),
             self._plan.name,
         )
+        factors = class_factors(params, dataset, self._plan.name)
+        self._plan = replace(self._plan, factors=factors)
         self._progress = progress_of(dataset.sparkSession, self._plan.name)
         try:
             self.blocks = ResidentBlocks(dataset, self._plan)
+            try:
+                check_class_weight(params, self.report)
+            except BaseException:
+                self.blocks.release()
+                raise
         except BaseException as error:
             self._progress.close(error)
             raise
+
+    @property
+    def factors(self) -> Factors | None:
+        """By label, what the weights of its rows were multiplied by."""
+        return self._plan.factors
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +167,7 @@ class Training:
     def _solve(self, members: Sequence[Member], watch: Watch) -> list[Any]:
         results: list[Any] = [None] * len(members)
         blocks, name = self.blocks, self._plan.name
+        check_losses([member.problem.loss for member in members], blocks, name)
         validated = self._plan.validation is not None
         where, why = _execution(self._plan, blocks)
         for batch in batches(members):
@@ -239,9 +255,11 @@ def _told(member: Member) -> dict[str, Any]:
     """What makes a model of a batch what it is, the rows aside."""
     params = member.params
     values = {param.name: params.value(param.name) for param in params.params}
-    given = params._initial
+    loss, given = member.problem.loss, params._initial
     start = {} if given is None else {"initial model": digest(given)}
     return {
+        # a name says little of a loss that is the user's own
+        **({"loss at fixed points": samples(loss)} if isinstance(loss, CustomLoss) else {}),
         "estimator": type(params).__name__,
         **{name: value for name, value in values.items() if name not in ELSEWHERE},
         **start,

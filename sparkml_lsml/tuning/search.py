@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
-from sparkml_lsml.spark.estimator import INGEST_PARAMS, LinearEstimator
+from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.tallies import LEAST_PROBABILITY
 
 Array = npt.NDArray[np.float64]
@@ -82,9 +82,7 @@ class Search:
         if any(not last.hasParam(p.name) or p.parent != last.uid for p in own):
             return None  # a Param of an earlier stage, or of the pipeline itself
         members = [last.copy(extra) for extra in maps]
-        ingests = {tuple(m.value(name) for name in INGEST_PARAMS) for m in members}
-        tasks = {member._task() for member in members}
-        if len(ingests) > 1 or len(tasks) > 1:
+        if len({member.ingest_key() for member in members}) > 1:
             return None
         if any(member.value("solver") in SAMPLING_SOLVERS for member in members):
             return None

@@ -41,6 +41,10 @@ TASKS: dict[str, tuple[Task, ...]] = {
     "OneVsRest": ("multiclass",),
 }
 
+FOLDED = ("CalibratedClassifier",)
+"""Estimators with random folds: rows in another order or form give another model, which is not what
+the checks ask for. Their tests are beside those of the classifiers."""
+
 SETTINGS: dict[str, Any] = {"regParam": 0.1, "maxIter": 100, "tol": 1e-10}
 """Both find the minimum, so that the way to it does not matter."""
 
@@ -89,6 +93,8 @@ def specs() -> Iterator[Spec]:
     """Each estimator of the package, and MLlib's class of the same name where there is one."""
     for room, usual in ROOMS.items():
         for cls in estimators(room):
+            if cls.__name__ in FOLDED:
+                continue
             twin = getattr(twin_of(room), cls.__name__, None)
             for task in TASKS.get(cls.__name__, (usual,)):
                 yield Spec("ours", cls, task)

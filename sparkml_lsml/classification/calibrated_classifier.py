@@ -1,0 +1,392 @@
+"""Probabilities for a classifier that has only margins, such as the support vector machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyspark.sql.functions as F
+from pyspark import keyword_only
+from pyspark.ml.classification import ClassificationModel, Classifier
+from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasProbabilityCol, HasSeed, HasThreshold, HasWeightCol
+from pyspark.sql import Column, DataFrame
+
+from sparkml_lsml.blocks.folds import without
+from sparkml_lsml.calibration import METHODS, Calibration, ScoreCounts, calibrate
+from sparkml_lsml.classification.linear_svc import LinearSVC
+from sparkml_lsml.classification.logistic_regression import LogisticRegression
+from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.reweighting import HeldOut
+from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
+from sparkml_lsml.spark.estimator import LinearModel
+from sparkml_lsml.spark.ingest import check_numeric, quoted
+from sparkml_lsml.spark.params import (
+    OPTIONAL_NAME,
+    SHARE,
+    CheckedParams,
+    Range,
+    add_accessors,
+    one_of,
+)
+from sparkml_lsml.spark.persistence import SafeReadWrite, params_from_json, params_to_json
+from sparkml_lsml.spark.problem import Member
+from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.spark.training import Training
+
+Array = npt.NDArray[np.float64]
+
+CLASSIFIERS: dict[str, type[Any]] = {
+    "LinearSVC": LinearSVC,
+    "LogisticRegression": LogisticRegression,
+}
+
+SAMPLING_SOLVERS = ("sgd", "minibatch-sgd")
+"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
+
+FOLDS = Range(
+    lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 2, "an integer of 2 or more"
+)
+
+
+class _Params(CheckedParams, HasProbabilityCol, HasWeightCol, HasThreshold, HasSeed):
+    """Params of `CalibratedClassifier` and `CalibratedClassifierModel`."""
+
+    method: Param[str] = Param(
+        Params._dummy(),
+        "method",
+        "How probabilities follow from margins: 'sigmoid' (Platt's) or 'isotonic'.",
+        typeConverter=TypeConverters.toString,
+    )
+    numFolds: Param[int] = Param(
+        Params._dummy(),
+        "numFolds",
+        "Number of folds, >= 2: each margin is that of a model which did not see its row.",
+        typeConverter=TypeConverters.toInt,
+    )
+    foldCol: Param[str] = Param(
+        Params._dummy(),
+        "foldCol",
+        "Column of the number of the fold of each row, from 0 to below numFolds; '' for random "
+        "folds.",
+        typeConverter=TypeConverters.toString,
+    )
+
+    _ranges: ClassVar[dict[str, Range]] = {
+        "method": one_of(*METHODS),
+        "numFolds": FOLDS,
+        "foldCol": OPTIONAL_NAME,
+        "threshold": SHARE,
+    }
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(method="sigmoid", numFolds=5, foldCol="", threshold=0.5, seed=0)
+
+
+@add_accessors
+class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassifierModel"]):
+    r"""Probabilities for a linear classifier of two classes, by cross-fitting.
+
+    For each fold a model is trained without its rows, and gives them margins. From the margins of
+    all rows and their labels follows one function that turns a margin into a probability; the
+    classifier itself is trained on all rows. This is scikit-learn's
+    ``CalibratedClassifierCV(ensemble=False)``. The rows are read once, all models share the passes
+    over them, and margins are counted where the rows are.
+
+    Parameters
+    ----------
+    classifier : LinearSVC or LogisticRegression
+        Of this package; a `LinearSVC` by default. Its columns of features, labels and weights are
+        replaced by those of this estimator. It is no Param, but kept by ``copy`` and ``save``; maps
+        of Params (grids) reach its Params.
+    method : {"sigmoid", "isotonic"}
+        ``sigmoid`` has two parameters, ``isotonic`` any function that does not fall; the latter
+        needs some thousand rows.
+    featuresCol, labelCol, predictionCol, rawPredictionCol, probabilityCol : str
+        ``rawPrediction`` holds the margins of the classifier. Labels are 0 and 1.
+    weightCol : str, optional
+        The classifier's own if it is not given. A ``classWeight`` of the classifier weighs its
+        training, not the calibration: probabilities are those of the rows as they are.
+    numFolds : int
+    foldCol : str
+        Column of the fold of each row, 0 to numFolds - 1; random folds without.
+    threshold : float
+        Probability of class 1 above which it is predicted.
+    seed : int
+        Of the folds.
+
+    Raises
+    ------
+    ParamError
+        When a Param is out of its range; from ``fit``, when the classifier is another one, or has a
+        solver that draws rows by itself.
+    DataError, ColumnError
+        From ``fit``, when rows or columns cannot be used, or the rows outside of a fold are of one
+        class.
+    DivergedError
+        From ``fit``, when a step size was too long.
+
+    References
+    ----------
+    Platt (1999), Probabilistic outputs for support vector machines; Lin, Lin and Weng (2007), A
+    note on Platt's probabilistic outputs for support vector machines, Machine Learning 68; Zadrozny
+    and Elkan (2002), Transforming classifier scores into accurate multiclass probability estimates.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> rows = [(float(i % 3 > 0), Vectors.dense(i % 3 + 0.1 * (i % 7))) for i in range(60)]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> svc = LinearSVC(regParam=0.1)
+    >>> model = CalibratedClassifier(classifier=svc, numFolds=3, seed=1).fit(df)
+    >>> row = model.transform(df).first()
+    >>> row.prediction, bool(row.probability[1] < 0.2)
+    (0.0, True)
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        classifier: Any = None,
+        method: str = "sigmoid",
+        featuresCol: str = "features",
+        labelCol: str = "label",
+        predictionCol: str = "prediction",
+        rawPredictionCol: str = "rawPrediction",
+        probabilityCol: str = "probability",
+        weightCol: str | None = None,
+        numFolds: int = 5,
+        foldCol: str = "",
+        threshold: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        given = dict(self._input_kwargs)
+        chosen = given.pop("classifier", None)
+        self._classifier: Any = LinearSVC() if chosen is None else chosen
+        self._set(**given)
+
+    def setParams(self, **params: Any) -> Self:
+        """Set the classifier and Params by name, with the keywords of the constructor."""
+        if "classifier" in params:
+            self._classifier = params.pop("classifier")
+        return self._set(**params)
+
+    def setClassifier(self, value: Any) -> Self:
+        """Set the classifier that is calibrated."""
+        self._classifier = value
+        return self
+
+    def getClassifier(self) -> Any:
+        """The classifier that is calibrated."""
+        return self._classifier
+
+    def copy(self, extra: Any = None) -> Self:
+        """A copy, with a copy of the classifier; ``extra`` may hold Params of both."""
+        copied = super().copy(extra)
+        copied._classifier = self._classifier.copy(extra)
+        return copied
+
+    def _fit(self, dataset: DataFrame) -> "CalibratedClassifierModel":
+        own: Any = self.copy()._normalise()
+        classifier = own._binary_classifier()
+        classifier._check_columns(dataset)
+        folds = own.value("numFolds")
+        rows, fold = own._folds(dataset, folds)
+        pose = classifier._pose(dataset)
+        name = type(self).__name__
+        with Training(classifier, rows, "binary", fold=fold, folds=folds, name=name) as training:
+            report = training.report
+            _check_classes(report.labels, "the rows")
+            members = []
+            for number in range(folds):
+                seen = without(report.folds, number)
+                check_fold(number, seen.moments, report.folds[number].moments)
+                _check_classes(seen.labels, f"the rows outside of fold {number}")
+                members.append(Member(classifier, pose(seen), seen, number))
+            members.append(Member(classifier, pose(report), report))
+            models = checked(training.solve(members), [classifier] * len(members))
+            found = measures(
+                models[:-1],
+                HeldOut(tuple(range(folds))),
+                ScoreCounts,
+                training.blocks,
+                weighted=True,
+                factors=training.factors,
+            )
+        counts = ScoreCounts()
+        for each in found:
+            counts.merge(each)
+        last = models[-1]
+        model = CalibratedClassifierModel(
+            last._coefficients,
+            last._intercepts,
+            calibrate(own.value("method"), counts),
+            last.summary,
+        )
+        model._resetUid(self.uid)
+        return own._copyValues(model)
+
+    def _binary_classifier(self) -> Any:
+        """A copy of the classifier, checked, with the columns of this estimator."""
+        given: Any = self._classifier
+        if type(given) not in CLASSIFIERS.values():
+            raise ParamError(
+                f"classifier is a {type(given).__module__}.{type(given).__name__}: expected a "
+                f"{' or a '.join(CLASSIFIERS)} of sparkml_lsml.classification"
+            )
+        if given.value("solver") in SAMPLING_SOLVERS:
+            raise ParamError(
+                f"the classifier has solver='{given.value('solver')}', which draws rows by itself "
+                "and cannot leave out those of a fold: expected solver='auto' or another"
+            )
+        columns: dict[Any, Any] = {
+            given.featuresCol: self.getOrDefault("featuresCol"),
+            given.labelCol: self.getOrDefault("labelCol"),
+        }
+        if self.value("weightCol"):
+            columns[given.weightCol] = self.value("weightCol")
+        if given.hasParam("family"):
+            if given.value("family") == "multinomial":
+                raise ParamError(
+                    "the classifier has family='multinomial': expected 'binomial' or 'auto', since "
+                    "one margin is calibrated"
+                )
+            columns[given.family] = "binomial"
+        return given.copy(columns)._normalise()
+
+    def _folds(self, dataset: DataFrame, folds: int) -> tuple[DataFrame, Column]:
+        """The rows with a column of their folds, and that column."""
+        name = self.value("foldCol")
+        if name:
+            check_numeric(dataset, name, "foldCol")
+            return dataset, quoted(name)
+        name = f"{self.uid}_fold"
+        number = F.floor(F.rand(self.value("seed")) * folds)
+        return dataset.select("*", number.cast("int").alias(name)), quoted(name)
+
+    def _check_loaded(self) -> None:
+        self._normalise()
+
+    def _saved_facts(self) -> dict[str, Any]:
+        classifier = self._classifier
+        kind = type(classifier)
+        if CLASSIFIERS.get(kind.__name__) is not kind:
+            raise ParamError(
+                f"classifier is a {kind.__module__}.{kind.__name__}, which cannot be saved: "
+                f"expected a {' or a '.join(CLASSIFIERS)} of sparkml_lsml.classification"
+            )
+        return {"classifier": {"class": kind.__name__, **params_to_json(classifier)}}
+
+    @classmethod
+    def _from_saved(cls, arrays: dict[str, Array], facts: dict[str, Any]) -> "CalibratedClassifier":
+        saved = facts["classifier"]
+        classifier = CLASSIFIERS[saved["class"]]()
+        params_from_json(classifier, saved)
+        classifier._check_loaded()
+        return cls(classifier=classifier)
+
+
+def _check_classes(labels: dict[float, tuple[int, float]], which: str) -> None:
+    masses = [weight for _, weight in labels.values() if weight > 0.0]
+    if len(masses) < 2:
+        found = ", ".join(f"{label:g}" for label in labels)
+        raise DataError(
+            f"{which} have the label {found} alone: expected both classes, 0 and 1. Use fewer "
+            "folds, or a foldCol with both classes outside of each fold"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Finish:
+    """Scores from margins: what the executors run."""
+
+    calibration: Calibration
+    threshold: float
+
+    def __call__(self, margins: Array) -> dict[str, Array]:
+        positive = self.calibration(margins[:, 0])
+        prediction = np.where(positive > self.threshold, 1.0, 0.0)
+        prediction[np.isnan(positive)] = np.nan
+        return {
+            "raw": np.hstack([-margins, margins]),
+            "probability": np.column_stack([1.0 - positive, positive]),
+            "prediction": prediction,
+        }
+
+
+@add_accessors
+class CalibratedClassifierModel(LinearModel, _Params, ClassificationModel):
+    """Model of a `CalibratedClassifier`.
+
+    ``transform`` adds ``rawPrediction`` (the margins of the two classes), ``probability`` and
+    ``prediction``, in one function. A row whose features hold NaN gets NaN, a row without features
+    gets null.
+
+    Attributes
+    ----------
+    coefficients : DenseVector of length numFeatures
+        Of the classifier that was trained on all rows.
+    intercept : float
+    calibration : SigmoidCalibration or IsotonicCalibration
+        The function from margins to probabilities, see :mod:`sparkml_lsml.calibration`.
+    """
+
+    def __init__(
+        self,
+        coefficients: Array,
+        intercepts: Array,
+        calibration: Calibration,
+        summary: TrainingSummary | None = None,
+    ) -> None:
+        super().__init__(coefficients, intercepts, summary)
+        self._calibration = calibration
+
+    @property
+    def coefficients(self) -> DenseVector:
+        """Coefficients of the features."""
+        return DenseVector(self._coefficients[0])
+
+    @property
+    def intercept(self) -> float:
+        """Intercept, 0 without one."""
+        return float(self._intercepts[0])
+
+    @property
+    def calibration(self) -> Calibration:
+        """The function from margins to probabilities."""
+        return self._calibration
+
+    @property
+    def numClasses(self) -> int:
+        """Number of classes, 2."""
+        return 2
+
+    def predictRaw(self, value: Vector) -> DenseVector:
+        """Margins of the two classes for one vector of features."""
+        return DenseVector(self._score_one(value, "raw"))
+
+    def predictProbability(self, value: Vector) -> DenseVector:
+        """Probabilities of the two classes for one vector of features."""
+        return DenseVector(self._score_one(value, "probability"))
+
+    def _finish(self) -> Callable[[Array], dict[str, Array]]:
+        return _Finish(self._calibration, float(self.getOrDefault("threshold")))
+
+    def _saved_arrays(self) -> dict[str, Array]:
+        return {**super()._saved_arrays(), "calibration": self._calibration.to_array()}
+
+    def _saved_facts(self) -> dict[str, Any]:
+        [method] = [name for name, cls in METHODS.items() if isinstance(self._calibration, cls)]
+        return {"method": method}
+
+    @classmethod
+    def _from_saved(
+        cls, arrays: dict[str, Array], facts: dict[str, Any]
+    ) -> "CalibratedClassifierModel":
+        calibration = METHODS[facts["method"]].from_array(arrays["calibration"])
+        return cls(arrays["coefficients"], arrays["intercepts"], calibration)

@@ -1,0 +1,163 @@
+"""Weights of classes: the Param, and what it multiplies the weight of each row by."""
+
+import math
+from typing import Any, ClassVar
+
+import pyspark.sql.functions as F
+from pyspark.ml.param import Param, Params
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.errors import DataError
+from sparkml_lsml.spark.aggregate import JobGroup, surrounding_jobs
+from sparkml_lsml.spark.ingest import Factors, quoted
+from sparkml_lsml.spark.params import CheckedParams, Range
+from sparkml_lsml.spark.session import context
+
+BALANCED = "balanced"
+
+MAX_CLASSES = 100_000
+"""Different labels that are weighed against each other, at most."""
+
+
+def to_class_weight(value: Any) -> Any:
+    """'', 'balanced', or a map from labels to weights, as floats; the converter of the Param.
+
+    Examples
+    --------
+    >>> to_class_weight({1: 5, "0": 0.5})
+    {0.0: 0.5, 1.0: 5.0}
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise TypeError(f"Could not convert {value!r} to '', 'balanced' or a map of labels")
+    try:
+        # JSON has strings for keys
+        return dict(sorted((float(label), float(weight)) for label, weight in value.items()))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Could not convert {value!r} to a map from labels to weights") from error
+
+
+def _accepts(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return value in ("", BALANCED)
+    return len(value) > 0 and all(
+        label >= 0 and label == math.floor(label) and math.isfinite(weight) and weight > 0
+        for label, weight in value.items()
+    )
+
+
+CLASS_WEIGHT = Range(
+    _accepts,
+    "'' for none, 'balanced', or a map from labels 0, 1, 2, ... to finite weights greater than 0",
+)
+
+BINARY_CLASS_WEIGHT = Range(
+    lambda v: _accepts(v) and (isinstance(v, str) or set(v) == {0.0, 1.0}),
+    "'' for none, 'balanced', or a map from both labels 0 and 1 to finite weights greater than 0",
+)
+
+
+class HasClassWeight(CheckedParams):
+    """Mixin for the Param ``classWeight``."""
+
+    classWeight: Param[Any] = Param(
+        Params._dummy(),
+        "classWeight",
+        "What multiplies the weights of the rows of each class: a map from labels to weights, "
+        "'balanced' for classes of equal weight in all, '' for none.",
+        typeConverter=to_class_weight,
+    )
+
+    _ranges: ClassVar[dict[str, Range]] = {}
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(classWeight="")
+
+
+def class_factors(params: CheckedParams, dataset: DataFrame, name: str) -> Factors | None:
+    """What multiplies the weights of each class; None where there is no such Param or value.
+
+    'balanced' takes one Spark job more, which reads labels and weights: with the sum n_k of the
+    weights of class k, n of all, and K classes that have rows, the factor is n / (K n_k).
+
+    Parameters
+    ----------
+    params : the estimator
+    dataset : DataFrame
+    name : str
+        What jobs are called.
+
+    Raises
+    ------
+    DataError
+        If there are more than `MAX_CLASSES` different labels.
+
+    References
+    ----------
+    King and Zeng (2001), Logistic regression in rare events data, Political Analysis 9; this is
+    also what scikit-learn's ``compute_class_weight`` returns.
+    """
+    value = params.value("classWeight") if params.hasParam("classWeight") else ""
+    if isinstance(value, dict):
+        return value
+    if value != BALANCED:
+        return None
+    weight = params.value("weightCol")
+    label = quoted(params.value("labelCol")).cast("double")
+    mass = quoted(weight).cast("double") if weight else F.lit(1.0)
+    sums = dataset.groupBy(label.alias("label")).agg(F.sum(mass).alias("weight"))
+    jobs = JobGroup(context(dataset), name, surrounding_jobs())
+    try:
+        with jobs.job(f"{name} weights of classes"):
+            found = sums.limit(MAX_CLASSES + 1).collect()
+    except BaseException:
+        jobs.cancel()
+        raise
+    if len(found) > MAX_CLASSES:
+        raise DataError(
+            f"classWeight='balanced' found more than {MAX_CLASSES:,} different labels in column "
+            f"'{params.value('labelCol')}': expected classes 0, 1, 2, ..."
+        )
+    # the ingest will tell what is wrong with other labels and weights
+    masses = {
+        row["label"]: row["weight"]
+        for row in found
+        if row["label"] is not None
+        and math.isfinite(row["label"])
+        and row["weight"] is not None
+        and math.isfinite(row["weight"])
+        and row["weight"] > 0.0
+    }
+    total = math.fsum(masses.values())
+    return {label: total / (len(masses) * mass) for label, mass in sorted(masses.items())}
+
+
+def check_class_weight(params: CheckedParams, report: Report) -> None:
+    """Compare a map of weights with the labels that were found.
+
+    Raises
+    ------
+    DataError
+        If a label of the rows has no weight, or a weight is that of a label beyond the classes.
+    """
+    value = params.value("classWeight") if params.hasParam("classWeight") else ""
+    if not isinstance(value, dict) or not report.labels:
+        return
+    missing = {label: rows for label, (rows, _) in report.labels.items() if label not in value}
+    if missing:
+        shown = ", ".join(f"{label:g}" for label in sorted(missing)[:10])
+        raise DataError(
+            f"classWeight has no weight for the labels {shown}, found in "
+            f"{sum(missing.values()):,} rows: expected a weight for each of the "
+            f"{len(report.labels)} labels, or 'balanced'"
+        )
+    classes = max(2, int(max(report.labels)) + 1)
+    unknown = [label for label in value if label >= classes]
+    if unknown:
+        raise DataError(
+            f"classWeight has a weight for the label {unknown[0]:g}, of which there are no rows: "
+            f"found labels from 0 to {classes - 1}"
+        )
