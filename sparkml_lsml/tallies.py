@@ -145,8 +145,8 @@ class ScoreCounts:
 
     def add(self, y: Array, weight: Array, score: Array) -> None:
         """Add rows of class 1, where y is 1, or else of class 0."""
-        bits = (score + 0.0).view(np.int64)  # the sum turns -0.0 into 0.0
-        order = np.where(bits < 0, _SIGN - bits, bits)
+        bits = score.view(np.int64)
+        order = np.where(bits < 0, _SIGN - bits, bits)  # 0 for zeros of both signs
         counts = np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1)
         self._add(order >> self.dropped, counts)
 
@@ -405,7 +405,7 @@ class RowSample:
         # of values and number of the row, so that the same rows give the same sample
         keys = np.arange(self.rows, self.rows + len(values)).astype(np.uint64)
         for column in columns:
-            keys = _mix(keys ^ (column + 0.0).view(np.uint64))
+            keys = _mix(keys ^ column.view(np.uint64))
         self.rows += len(values)
         self._keep(keys, values)
 
