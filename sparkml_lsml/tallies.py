@@ -36,7 +36,7 @@ def f_measure(precision: Array, recall: Array, beta: float = 1.0) -> Array:
 
 
 def score_order(scores: Array) -> Integers:
-    """Integers in the order of floating-point numbers, none of which may be -0.0."""
+    """Integers in the order of floating-point numbers; 0 for zeros of both signs."""
     bits = np.ascontiguousarray(scores).view(np.int64)
     return np.where(bits < 0, _SIGN - bits, bits)
 
@@ -151,7 +151,7 @@ class ScoreCounts:
 
     def add(self, y: Array, weight: Array, score: Array) -> None:
         """Add rows of class 1, where y is 1, or else of class 0."""
-        order = score_order(score + 0.0)  # the sum turns -0.0 into 0.0
+        order = score_order(score)
         counts = np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1)
         self._add(order >> self.dropped, counts)
 
@@ -410,7 +410,7 @@ class RowSample:
         # of values and number of the row, so that the same rows give the same sample
         keys = np.arange(self.rows, self.rows + len(values)).astype(np.uint64)
         for column in columns:
-            keys = _mix(keys ^ (column + 0.0).view(np.uint64))
+            keys = _mix(keys ^ column.view(np.uint64))
         self.rows += len(values)
         self._keep(keys, values)
 
