@@ -148,7 +148,7 @@ def _params(models: Sequence[ModelOfFit], prefix: str) -> dict[str, str]:
     """Params as text: those of all models once, others a model."""
     told = [
         {"estimator": model.estimator}
-        | {name: _text(value) for name, value in model.params.items()}
+        | {name: text for name, value in model.params.items() if (text := _text(value))}
         | {"solver": model.solver}
         | {
             name: str(number)

@@ -12,6 +12,8 @@ from sparkml_lsml.callbacks import Fit, FitCallback
 from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.solvers import Iteration
 
+SECONDS = float(sys.argv[1])
+
 
 class Prints(FitCallback):
     def on_iteration(self, fit: Fit, model: int, iteration: Iteration) -> None:
@@ -21,7 +23,7 @@ class Prints(FitCallback):
 
 def slow(batches: Any) -> Any:
     for batch in batches:
-        time.sleep(float(sys.argv[1]))
+        time.sleep(SECONDS)
         yield batch
 
 
