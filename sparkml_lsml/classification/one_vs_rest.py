@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyspark.ml.classification as mllib
 import pyspark.sql.functions as F
-from pyspark.ml.util import MLReader
+from pyspark.ml.util import DefaultParamsReader, MLReader
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report
@@ -19,7 +19,7 @@ from sparkml_lsml.classification.logistic_regression import (
 from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
-from sparkml_lsml.spark.composite import check_classes
+from sparkml_lsml.spark.composite import check_classes, source_of
 from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
@@ -236,18 +236,31 @@ class _Reader(MLReader[Any]):
         """
         name = self._owner.__name__
         theirs = f"spark.ml.classification.{name}"
-        check_classes(
-            self.sparkSession,
-            path,
-            (f"{self._owner.__module__}.{name}", f"py{theirs}", f"org.apache.{theirs}"),
+        own = f"{self._owner.__module__}.{name}"
+        metadata = check_classes(
+            self.sparkSession, path, (own, f"py{theirs}", f"org.apache.{theirs}")
         )
         with reading(path):
-            found = self._reader.load(path)
-            models = [found.models] if isinstance(found, mllib.OneVsRestModel) else []
-            made = self._owner(*models)._resetUid(found.uid)
-            found._copyValues(made)
+            if metadata["class"] == own:
+                made = self._load_own(path, metadata)
+            else:
+                found = self._reader.load(path)
+                models = [found.models] if isinstance(found, mllib.OneVsRestModel) else []
+                made = self._owner(*models)._resetUid(found.uid)
+                found._copyValues(made)
         for param, value in list(made._paramMap.items()):
             # MLlib's writer saves defaults as if they had been set
             if made.hasDefault(param) and made._defaultParamMap[param] == value:
                 made.clear(param)
+        return made
+
+    def _load_own(self, path: str, metadata: dict[str, Any]) -> Any:
+        """What our class has saved; before Spark 4.1 MLlib's reader would ask the JVM for it."""
+        source = source_of(self.sparkSession)
+        load = DefaultParamsReader.loadParamsInstance
+        classes = range(int(metadata.get("numClasses", 0)))
+        models: list[Any] = [load(f"{path}/model_{number}", source) for number in classes]
+        made = self._owner(models) if models else self._owner()
+        made._resetUid(metadata["uid"])._set(classifier=load(f"{path}/classifier", source))
+        DefaultParamsReader.getAndSetParams(made, metadata, skipParams=["classifier"])
         return made

@@ -71,17 +71,16 @@ _SOFTMAX = """
     exponents = Where (isLargest, zero, difference)
     powers = Exp (exponents)
     sums = ReduceSum <keepdims = 1> (powers, last)
-    shares = Div (powers, sums)
-    probability = Where (unknown, nan, shares)
+    probability = Div (powers, sums)
 """
 
 _NO_THRESHOLDS = """
-    scores = Identity (shares)
+    scores = Identity (probability)
 """
 
 _THRESHOLDS = """
-    ratios = Div (shares, thresholds)
-    possible = Greater (shares, zero)
+    ratios = Div (probability, thresholds)
+    possible = Greater (probability, zero)
     scores = Where (possible, ratios, zero)
 """
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import pyspark
 from pyspark.ml.param import Params
 from pyspark.sql import SparkSession
 
@@ -63,6 +64,11 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
                     f"has {name}={saved.shown(number)}, expected an integer from 0 to {most:,}"
                 )
     return metadata
+
+
+def source_of(spark: SparkSession) -> Any:
+    """What MLlib's readers of metadata read with: the session, or its context before Spark 4."""
+    return spark.sparkContext if pyspark.__version__.startswith("3.") else spark
 
 
 def folders_in(spark: SparkSession, path: str) -> Iterator[str]:

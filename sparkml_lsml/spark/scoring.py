@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import VectorUDT
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import (
     ArrayType,
@@ -149,6 +149,8 @@ def add_scores(
     scored = _as_rows(dataset, features).withColumn(name, function(column))
     for kind, output in wanted.items():
         values = F.col(name)[kind]
+        if not hasattr(F, "arrow_udf"):
+            values = _with_nan(values, kind, quoted(features))
         if kind != "prediction":
             # the function fails on null, which without an otherwise stays null
             values = F.when(values.isNotNull(), array_to_vector(values))
@@ -201,8 +203,35 @@ def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any
         return arrow_udf(score_arrow, types)
 
     def score_pandas(column: pd.Series) -> pd.DataFrame:
-        scores = scorer.score_arrow(pa.Array.from_pandas(column), kinds)
+        scores = scorer.score_arrow(_from_pandas(column), kinds)
         frame: pd.DataFrame = pa.Table.from_struct_array(scores).to_pandas()
         return frame
 
     return pandas_udf(score_pandas, types)  # type: ignore[call-overload]
+
+
+def _with_nan(values: Column, kind: str, features: Column) -> Column:
+    """Scores in which null is NaN where there are features: on its way pandas makes null of NaN."""
+    nan = F.lit(float("nan"))
+    if kind == "prediction":
+        return F.when(features.isNotNull(), F.coalesce(values, nan))
+    return F.transform(values, lambda value: F.coalesce(value, nan))
+
+
+_VECTOR = {
+    "type": pa.int8(),
+    "size": pa.int32(),
+    "indices": pa.list_(pa.int32()),
+    "values": pa.list_(pa.float64()),
+}
+"""Fields of Spark's vector struct."""
+
+
+def _from_pandas(column: "pd.Series[Any] | pd.DataFrame") -> pa.Array:
+    """Features as Arrow had them before Spark made pandas of them: of structs it makes frames."""
+    if isinstance(column, pd.DataFrame):
+        fields = [pa.array(column[name], kind, from_pandas=True) for name, kind in _VECTOR.items()]
+        return pa.StructArray.from_arrays(fields, names=list(_VECTOR), mask=fields[-1].is_null())
+    lists = pa.array(column, from_pandas=True)
+    # where all are null the type is unknown
+    return lists.cast(_VECTOR["values"]) if pa.types.is_null(lists.type) else lists

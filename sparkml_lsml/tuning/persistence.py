@@ -6,7 +6,7 @@ from pyspark.ml.tuning import _ValidatorSharedReadWrite
 from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.spark.composite import check_classes
+from sparkml_lsml.spark.composite import check_classes, source_of
 from sparkml_lsml.spark.persistence import reading
 
 Search = TypeVar("Search", bound=MLReadable[Any])
@@ -47,7 +47,9 @@ class SearchReader(MLReader[Search], Generic[Search]):
         # MLlib takes param maps of a class that is not its own for those that the JVM writes
         written = {**metadata, "class": mllib} if metadata["class"] == own else metadata
         with reading(path):
-            _, estimator, evaluator, maps = _ValidatorSharedReadWrite.load(path, spark, written)
+            _, estimator, evaluator, maps = _ValidatorSharedReadWrite.load(
+                path, source_of(spark), written
+            )
             search = self._owner(estimator=estimator, estimatorParamMaps=maps, evaluator=evaluator)
             search._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(search, metadata, skipParams=["estimatorParamMaps"])

@@ -223,8 +223,9 @@ def test_sklearn_models_are_of_the_class_that_the_documentation_names() -> None:
     assert (type(huber).__name__, huber.scale_, huber.epsilon) == ("HuberRegressor", 2.5, 1.7)
 
 
-def test_what_is_exported_is_a_copy() -> None:
-    model = _svc()
+@pytest.mark.parametrize("name", ["svc", "squared"])
+def test_what_is_exported_is_a_copy(name: str) -> None:
+    model = MODELS[name]()
     before = model.coefficients.toArray().copy()
     model.toSklearn().coef_[:] = 0.0
     np.testing.assert_array_equal(model.coefficients.toArray(), before)
