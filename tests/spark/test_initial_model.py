@@ -79,7 +79,11 @@ MLLIB: dict[str, Any] = {
     "multinomial": mllib.LogisticRegression,
 }
 
-every_case = pytest.mark.parametrize("name", CASES)
+USUAL = ("hinge", "logistic", "Huber")
+every_case = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in CASES],
+)
 
 
 @every_case
