@@ -21,7 +21,7 @@ LEAST_PYTHON = (3, 11)
 REQUIRED: dict[str, tuple[str, str | None]] = {
     "numpy": ("1.26", None),
     "pandas": ("2", "3"),
-    "pyarrow": ("14", None),
+    "pyarrow": ("14.0.1", None),
     "scipy": ("1.11", None),
     "pyspark": ("3.5", "5"),
 }
