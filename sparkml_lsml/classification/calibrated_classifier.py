@@ -25,6 +25,7 @@ from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.ingest import check_numeric, quoted
 from sparkml_lsml.spark.params import (
     OPTIONAL_NAME,
+    SAMPLING_SOLVERS,
     SHARE,
     CheckedParams,
     Range,
@@ -42,9 +43,6 @@ CLASSIFIERS: dict[str, type[Any]] = {
     "LinearSVC": LinearSVC,
     "LogisticRegression": LogisticRegression,
 }
-
-SAMPLING_SOLVERS = ("sgd", "minibatch-sgd")
-"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
 
 FOLDS = Range(
     lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 2, "an integer of 2 or more"

@@ -364,6 +364,9 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
 
 FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd", "adam")
 ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
+SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
+"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
+
 BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
 """Solvers of two classes."""
 

@@ -12,9 +12,10 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.cross_fitting import checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
-from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, measure_of, refuse_validation
+from sparkml_lsml.tuning.search import measure_of, refuse_validation
 
 Array = npt.NDArray[np.float64]
 

@@ -12,10 +12,11 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.spark.cross_fitting import checked
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.training import Training
-from sparkml_lsml.tuning.search import SAMPLING_SOLVERS, refuse_validation
+from sparkml_lsml.tuning.search import refuse_validation
 
 Array = npt.NDArray[np.float64]
 

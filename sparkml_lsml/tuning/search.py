@@ -21,6 +21,7 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.tallies import LEAST_PROBABILITY
 
 Array = npt.NDArray[np.float64]
@@ -35,8 +36,6 @@ CONFUSION_METRICS = (
     "logLoss",
 )
 RESIDUAL_METRICS = ("rmse", "mse", "mae", "r2")
-SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
-"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
 
 
 def refuse_validation(estimator: LinearEstimator, what: str) -> None:
