@@ -150,7 +150,8 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         Raises
         ------
         ParamError
-            For solvers other than ``auto`` and ``sgd``, or a model that does not fit.
+            For solvers other than ``auto`` and ``sgd``, a ``validationIndicatorCol``, balanced
+            classes, or a model that does not fit.
         TypeError
             If ``model`` is of another class.
         NoRowsError

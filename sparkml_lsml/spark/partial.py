@@ -16,6 +16,7 @@ from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties import ElasticNet
 from sparkml_lsml.solvers import Iteration, Reason, Solution
 from sparkml_lsml.solvers.steps import safe_step
+from sparkml_lsml.spark.custom_losses import check_losses
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.problem import Member, linear_fit
 from sparkml_lsml.spark.starting import check_fits, stored_coefficients_of
@@ -129,6 +130,17 @@ def partial_fit(
             f"{type(own).__name__}: partialFit takes epochs of SGD over a piece, found "
             f"solver={own.value('solver')!r}: set solver='auto' or 'sgd'"
         )
+    # what a fit learns from all rows, a piece of them does not tell
+    if own.value("validationIndicatorCol"):
+        raise ParamError(
+            f"{type(own).__name__}: partialFit keeps no best iteration, found "
+            f"validationIndicatorCol={own.value('validationIndicatorCol')!r}: leave it out"
+        )
+    if own.hasParam("classWeight") and own.value("classWeight") == "balanced":
+        raise ParamError(
+            f"{type(own).__name__}: partialFit does not know the classes of pieces to come, found "
+            "classWeight='balanced': give a map of labels to weights"
+        )
     own._set(solver="sgd", checkpointDir="")
     own._check_columns(dataset)
     pose = own._pose(dataset)
@@ -147,6 +159,7 @@ def partial_fit(
         before = None if model is None else model._pieces
         seen = _merged(piece, before, own, model, classes)
         member = Member(own, pose(seen), seen)
+        check_losses([member.problem.loss], training.blocks, type(own).__name__)
         update = _Update(own, member, training, before, model)
         solution, after = update.run(piece)
         blocks = training.blocks

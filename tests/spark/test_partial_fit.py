@@ -210,6 +210,10 @@ def test_steps_follow_the_schedule_over_the_pieces(pieces: list[DataFrame]) -> N
 def test_what_pieces_cannot_be_learned_with(pieces: list[DataFrame], first: Any) -> None:
     with pytest.raises(ParamError, match="solver='l-bfgs'"):
         LogisticRegression(solver="l-bfgs").partialFit(pieces[0])
+    with pytest.raises(ParamError, match="validationIndicatorCol='held'"):
+        LinearSVC(validationIndicatorCol="held").partialFit(pieces[0])
+    with pytest.raises(ParamError, match="classWeight='balanced'"):
+        LinearSVC(classWeight="balanced").partialFit(pieces[0])
     with pytest.raises(ParamError, match="classes=3, expected 2"):
         LinearSVC().partialFit(pieces[0], classes=3)
     with pytest.raises(ParamError, match="a regression has none"):
