@@ -36,6 +36,7 @@ from sparkml_lsml.spark.persistence import SafeReadWrite, params_from_json, para
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.spark.training import Training
+from sparkml_lsml.spark.validating import refuse_validation
 
 Array = npt.NDArray[np.float64]
 
@@ -220,6 +221,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         for each in found:
             counts.merge(each)
         last = models[-1]
+        classifier.adopt(last, rows)
         model = CalibratedClassifierModel(
             last._coefficients,
             last._intercepts,
@@ -242,6 +244,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
                 f"the classifier has solver='{given.value('solver')}', which draws rows by itself "
                 "and cannot leave out those of a fold: expected solver='auto' or another"
             )
+        refuse_validation(given, type(self).__name__)
         columns: dict[Any, Any] = {
             given.featuresCol: self.getOrDefault("featuresCol"),
             given.labelCol: self.getOrDefault("labelCol"),

@@ -1,11 +1,22 @@
 """Validation rows of a fit: which they are, whether they can serve, and what they chose."""
 
 from sparkml_lsml.blocks.pack import Report
-from sparkml_lsml.errors import DataError
+from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.solvers.base import Best
+from sparkml_lsml.spark.params import CheckedParams
 
 TRAINED, VALIDATED = 0, 1
 """Folds of a frame with a validation: its indicator, cast to an integer."""
+
+
+def refuse_validation(estimator: CheckedParams, what: str) -> None:
+    """Raise where an estimator has a validation, which ``what`` does not take."""
+    column = estimator.value("validationIndicatorCol")
+    if column:
+        raise ParamError(
+            f"{what} takes no validationIndicatorCol, found '{column}': its models would stop at "
+            "different distances from their minima. Clear it, and filter the rows"
+        )
 
 
 def check_validation(column: str, report: Report) -> None:

@@ -15,7 +15,8 @@ from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
-from sparkml_lsml.tuning.search import measure_of, refuse_validation
+from sparkml_lsml.spark.validating import refuse_validation
+from sparkml_lsml.tuning.search import measure_of
 
 Array = npt.NDArray[np.float64]
 

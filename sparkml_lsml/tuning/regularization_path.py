@@ -16,7 +16,7 @@ from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.training import Training
-from sparkml_lsml.tuning.search import refuse_validation
+from sparkml_lsml.spark.validating import refuse_validation
 
 Array = npt.NDArray[np.float64]
 

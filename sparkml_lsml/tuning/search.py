@@ -17,7 +17,6 @@ from pyspark.ml.evaluation import (
 from pyspark.ml.param import Params
 from pyspark.sql import Column, DataFrame
 
-from sparkml_lsml.errors import ParamError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import LinearEstimator
@@ -36,16 +35,6 @@ CONFUSION_METRICS = (
     "logLoss",
 )
 RESIDUAL_METRICS = ("rmse", "mse", "mae", "r2")
-
-
-def refuse_validation(estimator: LinearEstimator, what: str) -> None:
-    """Raise where an estimator has a validation, which ``what`` does not take."""
-    column = estimator.value("validationIndicatorCol")
-    if column:
-        raise ParamError(
-            f"{what} takes no validationIndicatorCol, found '{column}': its models would stop at "
-            "different distances from their minima. Clear it, and filter the rows"
-        )
 
 
 @dataclass(frozen=True)

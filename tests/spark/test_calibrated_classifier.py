@@ -219,6 +219,8 @@ def test_classifiers_that_cannot_be_calibrated_are_refused(
         (OneVsRest(), "OneVsRest: expected a LinearSVC"),
         (LogisticRegression(family="multinomial"), "family='multinomial'"),
         (LinearSVC(solver="sgd"), "solver='sgd', which draws rows by itself"),
+        (LinearSVC(solver="adam"), "solver='adam', which draws rows by itself"),
+        (LinearSVC(validationIndicatorCol="held"), "validationIndicatorCol, found 'held'"),
     ):
         with refused(spark, told):
             CalibratedClassifier(classifier=classifier).fit(rows)
