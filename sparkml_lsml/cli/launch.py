@@ -64,7 +64,8 @@ class Launch:
         """Start a session, run a job in it, and end both; it never takes longer than allowed."""
         answer = Answer()
         with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(  # nosec B603: this very Python
+            # this very Python
+            process = subprocess.Popen(  # nosec B603
                 [sys.executable, "-m", "sparkml_lsml.cli.probe"],
                 env={**self.environment, "PYSPARK_SUBMIT_ARGS": self._submit_args()},
                 stdin=subprocess.DEVNULL,

@@ -224,7 +224,8 @@ def needs_vectors(environment: Mapping[str, str]) -> bool:
 def _ask(launcher: Path, environment: Mapping[str, str], *arguments: str) -> tuple[str, str]:
     """What Java prints, or what is wrong with it."""
     try:
-        done = subprocess.run(  # nosec B603: the Java that Spark would start
+        # the Java that Spark would start
+        done = subprocess.run(  # nosec B603
             [str(launcher), *arguments],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
