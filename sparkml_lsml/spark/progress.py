@@ -34,6 +34,9 @@ LEAST_TREND = 5
 SILENT = 20
 """Passes without an iteration after which a model counts as done; line searches take fewer."""
 
+GRACE = 1.0
+"""Seconds that an iteration may take beyond twice its time before no end is foretold."""
+
 TICK = 0.2
 """Seconds between two looks at Spark; its own bar appears half a second after the last job."""
 
@@ -59,7 +62,7 @@ class Progress:
         self, name: str, display: Display | None, close: Callable[[], None] = lambda: None
     ) -> None:
         self._name, self._display, self._close = name, display, close
-        self._started = time.monotonic()
+        self._started = self._heard = time.monotonic()
         self._lines: dict[int, deque[Iteration]] = {}
         self._goals: list[tuple[int, float]] = []
         self.tasks = ""
@@ -78,6 +81,7 @@ class Progress:
         """See `FitCallback`."""
         if self._display is None:
             return
+        self._heard = time.monotonic()
         self._lines.setdefault(model, deque(maxlen=WINDOW)).append(iteration)
         facts = {"fit": self._name, "event": "iteration", "model": model} | vars(iteration)
         self._show(lambda display: display.update(iteration.iteration, facts))
@@ -160,6 +164,9 @@ class Progress:
         ]
         if not found:
             return elapsed
+        last = max(_pace(lines) for lines in known.values())
+        if time.monotonic() - self._heard > 2.0 * last + GRACE:
+            return elapsed  # this iteration searches longer than those before: who knows how long
         about, most = (max(times) for times in zip(*found, strict=True))
         if about < most:
             return f"{elapsed}, about {_duration(about)} left (at most {_duration(most)})"
@@ -187,8 +194,8 @@ def time_left(lines: Sequence[Iteration], max_iter: int, tol: float) -> tuple[fl
     max_iter : int
     tol : float
     """
-    first, last = lines[0], lines[-1]
-    pace = (last.seconds - first.seconds) / max(1, last.iteration - first.iteration)
+    last = lines[-1]
+    pace = _pace(lines)
     most = max(0, max_iter - last.iteration)
     gaps = [line.gap if math.isfinite(line.gap) else line.gradient_norm for line in lines]
     sizes = [max(abs(line.objective), 1e-300) for line in lines]
@@ -203,6 +210,12 @@ def time_left(lines: Sequence[Iteration], max_iter: int, tol: float) -> tuple[fl
         return 0.0, most * pace
     about = min(float(most), to_go / -slope) if slope < 0.0 else float(most)
     return about * pace, most * pace
+
+
+def _pace(lines: Sequence[Iteration]) -> float:
+    """Seconds an iteration."""
+    first, last = lines[0], lines[-1]
+    return (last.seconds - first.seconds) / max(1, last.iteration - first.iteration)
 
 
 def progress_of(session: SparkSession, name: str) -> Progress:

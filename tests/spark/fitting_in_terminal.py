@@ -43,7 +43,7 @@ with tempfile.TemporaryDirectory() as folder:
         (F.hash("id") % 2 == 0).cast("double").alias("label"),
     )
     waits = rows.mapInArrow(slow, rows.schema)
-    fit = LogisticRegression(execution="distributed", maxIter=8, tol=0.0, regParam=0.01)
+    fit = LogisticRegression(execution="distributed", maxIter=3, tol=0.0, regParam=0.01)
     fit.setCallbacks([Prints()]).fit(waits)
     print("done")
     spark.stop()
