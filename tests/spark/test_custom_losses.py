@@ -115,7 +115,7 @@ def pinball_objective(quantile: float, y: Array, alpha: float, w: Any, b: float)
     [
         ("quantile-0.9", 0.9, 1.0, 0.0, 0.0, "distributed"),
         ("quantile-0.9", 0.9, 1e5, 1e6, 0.01, "local"),
-        ("pinball-0.75", 0.75, 1e-4, 0.0, 0.01, "distributed"),
+        ("pinball-0.75", 0.75, 1e-4, 0.0, 0.01, "local"),
     ],
     ids=["functions", "large labels and lasso", "class, small labels and lasso"],
 )
@@ -170,16 +170,18 @@ def test_counts_are_predicted_as_by_scikit_learn(spark: SparkSession) -> None:
     np.testing.assert_allclose(np.exp(found), theirs.predict(X), rtol=1e-4)
 
 
-@pytest.mark.parametrize("solver", ["auto", "accelerated"])
-@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("share", "solver", "execution"),
+    [(0.0, "auto", "distributed"), (0.5, "auto", "local"), (0.5, "accelerated", "local")],
+)
 def test_a_logistic_loss_of_the_users_is_ours_and_mllibs(
-    spark: SparkSession, share: float, solver: str
+    spark: SparkSession, share: float, solver: str, execution: str
 ) -> None:
     features, y = binary_rows(120)
     rows = frame(spark, features, y, weight=WEIGHTS[:120])
     settings = {"regParam": 0.05, "elasticNetParam": share, "tol": 1e-12, "weightCol": "weight"}
     users = LinearSVC(
-        loss="log-likelihood", solver=solver, maxIter=2_000, execution="distributed", **settings
+        loss="log-likelihood", solver=solver, maxIter=2_000, execution=execution, **settings
     ).fit(rows)
     ours = LogisticRegression(maxIter=2_000, **settings).fit(rows)
     theirs = mllib.LogisticRegression(maxIter=2_000, **settings).fit(rows)
