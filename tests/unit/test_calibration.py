@@ -130,6 +130,9 @@ def test_many_scores_are_counted_in_bins(monkeypatch: pytest.MonkeyPatch, method
     whole = counted(SCORE, Y, WEIGHT)
     np.testing.assert_allclose(whole.scores, binned.scores, rtol=1e-12)
     found = calibrate(method, binned)
+    monkeypatch.undo()
+    # bins that are few stay bins
+    assert ScoreCounts().merge(binned).bits == binned.bits
     # a bin is 1 in 4,096 wide, and so is what a step of the isotonic function moves
     off = np.abs(found(SCORE) - exact(SCORE))
     assert np.mean(off) < 2e-3
