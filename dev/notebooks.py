@@ -39,9 +39,7 @@ def notebook_of(script: Path) -> Any:
     notebook = jupytext.read(script)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-        cell.metadata = nbformat.NotebookNode(
-            {key: value for key, value in cell.metadata.items() if key == "tags"}
-        )
+        cell.metadata = nbformat.NotebookNode()
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -79,7 +77,12 @@ def execute(script: Path) -> Any:
     }
     BUILT.mkdir(parents=True, exist_ok=True)
     client = NotebookClient(
-        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": BUILT}}
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": BUILT}},
+        # what the JVM and the workers of Spark say is no output of a cell
+        extra_arguments=["--IPKernelApp.capture_fd_output=False"],
     )
     client.execute(env=environment)
     return notebook

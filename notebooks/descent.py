@@ -78,7 +78,7 @@ print(f"minimum {best.objective:.4f} at {best.coef.round(2)}")
 # of the rows SGD.
 
 # %%
-START, STEPS = (-2.0, -1.0), 60
+START, STEPS = (-1.0, 0.5), 60
 common = {"schedule": "constant", "average": False, "tol": 0.0, "step_size": 1.0}
 WALKS = {
     "gradient descent": MiniBatchSGD(**common),
@@ -158,7 +158,7 @@ figure.tight_layout()
 # further. Least squares on the diabetes data has ten features; the estimator's `stepSize` is in
 # units in which 1 cannot diverge. Now with Spark:
 
-# %% tags=["remove-stderr"]
+# %%
 spark = (
     SparkSession.builder.master("local[2]")
     .appName("descent")

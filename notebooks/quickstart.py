@@ -5,7 +5,7 @@
 # notebook changes the import, compares what comes out, and looks at how long it takes. It needs
 # the package with the extras `spark` and `plot`, scikit-learn for the data, and Java 17 or later.
 
-# %% tags=["remove-stderr"]
+# %%
 import logging
 import shutil
 import tempfile
@@ -135,11 +135,8 @@ rows = (
     spark.range(200_000, numPartitions=4)
     .select(noise.alias("z"))
     .select(F.expr(f"transform(slice(z, 1, {wide}), v -> v + z[{wide}])").alias("features"))
-    .withColumn(
-        "margin",
-        F.expr("aggregate(features, 0D, (sum, v) -> 0.7 * sum + if(v > 0, v, -0.5 * v) - 0.5)"),
-    )
-    .select("features", (F.col("margin") > 0).cast("double").alias("label"))
+    .withColumn("margin", F.expr("aggregate(features, 0D, (sum, v) -> v - 0.9 * sum)"))
+    .select("features", (F.col("margin") + F.randn(99) > 0).cast("double").alias("label"))
 )
 rows.withColumn("features", array_to_vector("features")).write.parquet(str(folder / "rows"))
 parquet = spark.read.parquet(str(folder / "rows"))

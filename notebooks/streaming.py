@@ -6,7 +6,7 @@
 # rows; Spark's structured streaming hands the batches over. The images are scikit-learn's
 # `digits`: 1,797 of them, 8 x 8 pixels.
 
-# %% tags=["remove-stderr"]
+# %%
 import logging
 import shutil
 import tempfile

@@ -5,7 +5,7 @@
 # linear model tell from its words which library a docstring comes from: NumPy, SciPy, pandas or
 # scikit-learn? Nothing is downloaded; the texts are read from the installed packages.
 
-# %% tags=["remove-stderr"]
+# %%
 import ast
 import importlib.util
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from pyspark.ml import Pipeline
+from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.feature import IDF, CountVectorizer, HashingTF, RegexTokenizer, StopWordsRemover
 from pyspark.sql import SparkSession
@@ -86,7 +86,12 @@ print(texts["text"].iloc[100][:400])
 # decides.
 
 # %%
-frame = spark.createDataFrame(texts).repartition(2).cache()
+words = [
+    RegexTokenizer(inputCol="text", outputCol="all", pattern="[^A-Za-z_]+"),
+    StopWordsRemover(inputCol="all", outputCol="words"),
+]
+rows = spark.createDataFrame(texts).repartition(2)
+frame = PipelineModel(stages=words).transform(rows).select("label", "file", "words").cache()
 by_file = F.abs(F.xxhash64("file")) % 4
 training, held_out = frame.where(by_file > 0).cache(), frame.where(by_file == 0).cache()
 print(
@@ -101,14 +106,9 @@ print(
 # sparse all the way.
 
 # %%
-words = [
-    RegexTokenizer(inputCol="text", outputCol="all", pattern="[^A-Za-z_]+"),
-    StopWordsRemover(inputCol="all", outputCol="words"),
-]
 svm = OneVsRest(classifier=LinearSVC(regParam=0.01, maxIter=50, standardization=False))
 pipeline = Pipeline(
     stages=[
-        *words,
         CountVectorizer(
             inputCol="words", outputCol="counts", vocabSize=20_000, minDF=3, binary=True
         ),
@@ -144,7 +144,7 @@ figure.tight_layout()
 # A linear model can be read. These are the words with the largest coefficients of each machine:
 
 # %%
-vocabulary = np.array(model.stages[2].vocabulary)
+vocabulary = np.array(model.stages[0].vocabulary)
 figure, axes = plt.subplots(1, 4, figsize=(12, 4.2))
 for axis, library, machine in zip(axes, LIBRARIES, model.stages[-1].models, strict=True):
     coefficients = machine.coefficients.toArray()
@@ -160,12 +160,11 @@ figure.tight_layout()
 # column is its hash. Columns that words share cost accuracy where there are too few of them.
 
 # %%
-sizes = [2**bits for bits in (6, 8, 10, 12, 14, 18)]
+sizes = [2**bits for bits in (6, 8, 10, 12, 14)]
 found = []
 for size in sizes:
     hashed = Pipeline(
         stages=[
-            *words,
             HashingTF(inputCol="words", outputCol="counts", numFeatures=size, binary=True),
             IDF(inputCol="counts", outputCol="features"),
             svm,

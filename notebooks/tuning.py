@@ -6,7 +6,7 @@
 # tells how much to believe. The data are scikit-learn's: 442 patients with diabetes (`diabetes`)
 # and 569 tumours (`breast_cancer`).
 
-# %% tags=["remove-stderr"]
+# %%
 import matplotlib.pyplot as plt
 import numpy as np
 from pyspark.ml.evaluation import BinaryClassificationEvaluator, RegressionEvaluator

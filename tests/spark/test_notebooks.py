@@ -32,11 +32,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws(
 ) -> None:
     monkeypatch.setattr("dev.notebooks.BUILT", tmp_path)
     notebook = execute(script)
-    # Spark's greetings as it starts are left out of the documentation
-    cells = [
-        cell for cell in notebook.cells if "remove-stderr" not in cell.metadata.get("tags", [])
-    ]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) >= 2
     assert not any(told(output) for output in outputs)
