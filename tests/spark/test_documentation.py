@@ -35,12 +35,15 @@ def as_before(spark: SparkSession) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def frames(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def frames(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
     """What the first page of the guide defines, its frames in memory."""
     names: dict[str, Any] = {"__name__": "__main__", "spark": spark}
     for block in python_blocks(FRAMES):
         run(block, names, tmp_path_factory.mktemp("guide"))
-    return names
+    yield names
+    spark.catalog.clearCache()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -22,7 +22,7 @@ from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.session import most_partitions, parallelism, slots
-from tests.faults import assert_same, estimator, left_behind, made_up_rows
+from tests.faults import assert_same, coefficients, estimator, left_behind, made_up_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,7 +146,13 @@ def test_case_34_partitions_skewed_a_hundred_to_one(spark: SparkSession, fit: An
     assert skewed.rdd.glom().map(len).collect() == [2000, 20]
     found, expected = fit.fit(skewed), fit.fit(skewed.repartition(2))
     assert found.summary.partitions == expected.summary.partitions == 2
-    assert_same(found, expected)
+    # both stop within the tolerance of the minimum, and not at the same digit
+    np.testing.assert_allclose(
+        coefficients(found),
+        coefficients(expected),
+        rtol=0.0,
+        atol=1e-8 * found.coefficients.norm(2),
+    )
 
 
 # ---------------------------------------------------- executors that come when tasks wait for them

@@ -260,7 +260,7 @@ def test_on_shows_a_line_where_no_terminal_is_found(
     screen.write(written.getvalue())
     done, failed = screen.text()
     assert done.startswith("LogisticRegression: max_iter at iteration 3, ")
-    assert failed.startswith("LinearSVC: ended by DataError after ")
+    assert failed.startswith("LinearSVC: ended by NoRowsError after ")
     assert room._showing.acquire(blocking=False)
     room._showing.release()
 

@@ -388,7 +388,9 @@ def test_folds_that_cannot_be_used(spark: SparkSession, cancer: DataFrame) -> No
                 foldCol="fold",
             ).fit(rows)
 
-    with pytest.raises(DataError, match="rows whose fold is null or not one of the folds"):
+    with pytest.raises(
+        DataError, match="rows whose fold, or validation indicator, is null or not one"
+    ):
         search(F.when(F.col("label") > 0.0, 0).otherwise(2))
     with pytest.raises(DataError, match="fold 0 has no rows to train on"):
         search(F.lit(0))
