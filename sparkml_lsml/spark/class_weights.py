@@ -43,7 +43,7 @@ def _accepts(value: Any) -> bool:
     if not isinstance(value, dict):
         return value in ("", BALANCED)
     return len(value) > 0 and all(
-        label >= 0 and label.is_integer() and math.isfinite(weight) and weight > 0
+        label >= 0 and float(label).is_integer() and math.isfinite(weight) and weight > 0
         for label, weight in value.items()
     )
 

@@ -37,9 +37,14 @@ _lock = threading.Lock()
 def _reduce(loss: CustomLoss) -> tuple[Any, ...]:
     """How a user's loss is pickled: by value, since executors may not have its module."""
     fields = (loss.name, loss.smooth, loss.curvature)
-    modules = [module for module in _modules(loss.inner) if _is_local(module)]
     # who else pickles meanwhile would do so by value too, which does no harm
     with _lock:
+        known = cloudpickle.cloudpickle.list_registry_pickle_by_value()
+        modules = [
+            module
+            for module in _modules(loss.inner)
+            if _is_local(module) and module.__name__ not in known
+        ]
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
