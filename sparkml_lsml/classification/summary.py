@@ -343,7 +343,7 @@ class LogisticRegressionSummary(ClassificationSummary):
     >>> from sparkml_lsml.classification import LogisticRegression
     >>> rows = [(float(x > 1), Vectors.dense(float(x * x))) for x in (0, 1, 1, 2, 3)]
     >>> df = spark.createDataFrame(rows, ["label", "features"])
-    >>> model = LogisticRegression(regParam=0.1).fit(df)
+    >>> model = LogisticRegression(regParam=0.01).fit(df)
     >>> model.evaluate(df.limit(3)).accuracy
     1.0
     >>> model.summary.confusionMatrix.to_numpy().tolist()
