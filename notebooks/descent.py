@@ -167,6 +167,7 @@ spark = (
     .config("spark.ui.enabled", "false")
     .config("spark.ui.showConsoleProgress", "false")
     .config("spark.log.level", "OFF")
+    .config("spark.sparkml_lsml.progress", "off")
     .getOrCreate()
 )
 

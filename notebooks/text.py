@@ -31,6 +31,7 @@ spark = (
     .config("spark.ui.enabled", "false")
     .config("spark.ui.showConsoleProgress", "false")
     .config("spark.log.level", "OFF")
+    .config("spark.sparkml_lsml.progress", "off")
     .getOrCreate()
 )
 plt.style.use("tableau-colorblind10")

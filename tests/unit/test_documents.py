@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparkml_lsml.jobs import EvaluateConfig, ScoreConfig, TrainConfig, load_config
+from sparkml_lsml.jobs import EvaluateConfig, ScoreConfig, TrainConfig, TuneConfig, load_config
 from tests.documents import ROOT, Block, blocks, pages
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
@@ -44,7 +44,9 @@ def test_yaml_is_what_it_is_for(block: Block, tmp_path: Path) -> None:
         return  # not a job file
     path = tmp_path / "job.yaml"
     path.write_text(block.text)
-    if "pipeline" in content:
+    if "search" in content:
+        load_config(TuneConfig, str(path))
+    elif "pipeline" in content:
         load_config(TrainConfig, str(path))
     elif "task" in content:
         load_config(EvaluateConfig, str(path))
