@@ -114,7 +114,8 @@ def doctor(
                 raise typer.BadParameter(f"--conf {setting}: expected key=value")
             options += ["--conf", setting]
         launch = Launch(options, timeout)
-    with Console(stderr=True).status("Starting Spark, and a job in it ..."):
+    doing = "Looking around" if launch is None else "Starting Spark, and a job in it"
+    with Console(stderr=True).status(f"{doing} ..."):
         findings = doctoring.examine(launch)
     _print(doctoring.to_dict(findings)) if as_json else doctoring.render(findings, Console())
     return FAILED if worst(findings) is Status.PROBLEM else OK
