@@ -1,6 +1,6 @@
 """From scores of a binary classifier to probabilities, by the labels that came with the scores.
 
-Scores of any number of rows are first counted (`ScoreCounts`), so that no row has to be kept.
+Scores of any number of rows are first counted (`CalibrationCounts`), so that no row has to be kept.
 """
 
 from dataclasses import dataclass, field
@@ -28,11 +28,12 @@ DECREMENT = 1e-14
 
 
 @dataclass
-class ScoreCounts:
+class CalibrationCounts:
     """Weights of the rows of both classes at each score; merges, and needs no sort of the rows.
 
     With more than `EXACT_SCORES` different scores, those that differ by less than 1 in 4,096 are
-    one, at their mean. Whether that is so does not depend on how the rows are partitioned.
+    one, at their mean: a calibration is fitted to scores, where the areas of
+    `~sparkml_lsml.tallies.ScoreCounts` ask for their order alone. Whether that is so does not depend on how the rows are partitioned.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class ScoreCounts:
     Examples
     --------
     >>> import numpy as np
-    >>> found = ScoreCounts()
+    >>> found = CalibrationCounts()
     >>> raw = np.array([0.5, -1.0, 0.5])
     >>> found.add(np.array([1.0, 0.0, 0.0]), np.ones(3), {"raw": np.stack([-raw, raw], axis=1)})
     >>> found.scores.tolist(), found.counts.tolist()
@@ -63,7 +64,7 @@ class ScoreCounts:
         found, positive, weight = scores["raw"][used, 1], y[used] == 1.0, weight[used]
         self._add(found, np.stack([weight * ~positive, weight * positive], axis=1))
 
-    def merge(self, other: "ScoreCounts") -> "ScoreCounts":
+    def merge(self, other: "CalibrationCounts") -> "CalibrationCounts":
         """Both together, in place."""
         self.bits = max(self.bits, other.bits)
         self._add(other.scores, other.counts)
@@ -185,13 +186,13 @@ METHODS: dict[str, type[SigmoidCalibration] | type[IsotonicCalibration]] = {
 }
 
 
-def calibrate(method: str, found: ScoreCounts) -> Calibration:
+def calibrate(method: str, found: CalibrationCounts) -> Calibration:
     """The calibration of a method for these scores.
 
     Parameters
     ----------
     method : {"sigmoid", "isotonic"}
-    found : ScoreCounts
+    found : CalibrationCounts
         With rows of both classes.
     """
     if method == "sigmoid":

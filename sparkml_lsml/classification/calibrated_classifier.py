@@ -15,7 +15,7 @@ from pyspark.ml.param.shared import HasProbabilityCol, HasSeed, HasThreshold, Ha
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.blocks.folds import without
-from sparkml_lsml.calibration import METHODS, Calibration, ScoreCounts, calibrate
+from sparkml_lsml.calibration import METHODS, Calibration, CalibrationCounts, calibrate
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, ParamError
@@ -212,12 +212,12 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
             found = measures(
                 models[:-1],
                 HeldOut(tuple(range(folds))),
-                ScoreCounts,
+                CalibrationCounts,
                 training.blocks,
                 weighted=True,
                 factors=training.factors,
             )
-        counts = ScoreCounts()
+        counts = CalibrationCounts()
         for each in found:
             counts.merge(each)
         last = models[-1]

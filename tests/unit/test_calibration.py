@@ -12,8 +12,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from sparkml_lsml import calibration
 from sparkml_lsml.calibration import (
+    CalibrationCounts,
     IsotonicCalibration,
-    ScoreCounts,
     SigmoidCalibration,
     calibrate,
     isotonic,
@@ -30,10 +30,10 @@ WEIGHT = RNG.integers(1, 6, size=ROWS).astype(float)
 GRID = np.linspace(-5.0, 5.0, 501)
 
 
-def counted(score: Array, y: Array, weight: Array, parts: int = 1) -> ScoreCounts:
-    total = ScoreCounts()
+def counted(score: Array, y: Array, weight: Array, parts: int = 1) -> CalibrationCounts:
+    total = CalibrationCounts()
     for rows in np.array_split(np.arange(len(y)), parts):
-        part = ScoreCounts()
+        part = CalibrationCounts()
         raw = np.stack([-score[rows], score[rows]], axis=1)
         part.add(y[rows], weight[rows], {"raw": raw})
         total.merge(part)
@@ -50,7 +50,7 @@ def test_sigmoid_is_scikit_learns(scale: float) -> None:
     assert ours.intercept == pytest.approx(theirs.b_, rel=1e-4)
 
 
-def _parts(found: ScoreCounts) -> tuple[Array, Array]:
+def _parts(found: CalibrationCounts) -> tuple[Array, Array]:
     return found.scores, found.counts
 
 
@@ -132,7 +132,7 @@ def test_many_scores_are_counted_in_bins(monkeypatch: pytest.MonkeyPatch, method
     found = calibrate(method, binned)
     monkeypatch.undo()
     # bins that are few stay bins
-    assert ScoreCounts().merge(binned).bits == binned.bits
+    assert CalibrationCounts().merge(binned).bits == binned.bits
     # a bin is 1 in 4,096 wide, and so is what a step of the isotonic function moves
     off = np.abs(found(SCORE) - exact(SCORE))
     assert np.mean(off) < 2e-3
