@@ -33,7 +33,8 @@ class CalibrationCounts:
 
     With more than `EXACT_SCORES` different scores, those that differ by less than 1 in 4,096 are
     one, at their mean: a calibration is fitted to scores, where the areas of
-    `~sparkml_lsml.tallies.ScoreCounts` ask for their order alone. Whether that is so does not depend on how the rows are partitioned.
+    `~sparkml_lsml.tallies.ScoreCounts` ask for their order alone. Whether that is so does not
+    depend on how the rows are partitioned.
 
     Attributes
     ----------
