@@ -84,12 +84,12 @@ PARAMS = {
 }
 MODULES = {"MLlib": mllib, "sparkml_lsml": ours}
 
+logging.getLogger("sparkml_lsml").setLevel(logging.ERROR)  # it would warn that maxIter is 2
 for module in MODULES.values():
     for name in PARAMS:
         fitted(module, name, training, maxIter=2)
 
 models, lines = {}, []
-logging.getLogger("sparkml_lsml").setLevel(logging.ERROR)  # maxIter is enough here
 for name, params in PARAMS.items():
     for source, module in MODULES.items():
         model, seconds = fitted(module, name, training, **params)
