@@ -155,3 +155,18 @@ def refused(spark: SparkSession, *parts: str) -> Iterator[None]:
         message = str(caught.value)
         for part in parts:
             assert part in message
+
+
+@contextlib.contextmanager
+def mlflow_store(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """MLflow, with a tracking store in a folder."""
+    # databases need packages that mlflow-skinny leaves out
+    patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow = pytest.importorskip("mlflow")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri((folder / "runs").as_uri())
+    try:
+        yield mlflow
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -23,7 +23,14 @@ from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.solvers import Iteration
 from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.tuning import CrossValidator
-from tests.spark.helpers import EXECUTIONS, binary_rows, frame, nothing_left, numbers
+from tests.spark.helpers import (
+    EXECUTIONS,
+    binary_rows,
+    frame,
+    mlflow_store,
+    nothing_left,
+    numbers,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 4
@@ -253,19 +260,10 @@ def test_a_model_that_diverges_has_no_summary(rows: DataFrame) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A tracking store in a folder of its own."""
-    # databases need packages that mlflow-skinny leaves out
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     monkeypatch.chdir(tmp_path)
-    mlflow = pytest.importorskip("mlflow")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
-    mlflow.set_experiment("tests")
-    try:
+    with mlflow_store(tmp_path, monkeypatch) as mlflow:
+        mlflow.set_experiment("tests")
         yield mlflow
-    finally:
-        mlflow.set_tracking_uri(before)
 
 
 def test_mlflow_has_metrics_params_reason_and_summary(

@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.documents import ROOT, Block, blocks, pages, run
+from tests.spark.helpers import mlflow_store
 
 FRAMES = ROOT / "docs" / "guide" / "index.md"
 
@@ -54,8 +55,9 @@ def test_the_blocks_of_a_page_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = dict(frames)
-    for block in python_blocks(page):
-        run(block, names, tmp_path)
+    with mlflow_store(tmp_path, monkeypatch):
+        for block in python_blocks(page):
+            run(block, names, tmp_path)
 
 
 def test_a_wrong_output_fails(tmp_path: Path) -> None:
