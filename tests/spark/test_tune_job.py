@@ -161,7 +161,7 @@ def test_submitted_search(place: Path) -> None:
     search = {"grid": {"regParam": [0.01, 0.1]}, "metric": "areaUnderPR", "folds": 2}
     done = submit("tune", tree(place, search), place)
     assert done.returncode == 0, done.stderr
-    assert "areaUnderPR, mean and spread of 2 folds" in done.stdout
+    assert "areaUnderPR, mean and spread of 2 folds" in " ".join(done.stdout.split())
     done = submit("tune", tree(place, {"grid": {"regparam": [1]}, "metric": "f1"}), place)
     assert done.returncode == 2
     assert "search.grid.regparam" in last_line(done)
