@@ -227,8 +227,7 @@ def both(
     """MLlib's search with its estimator, and ours with ours."""
     found = []
     for search, cls in zip(searches, ESTIMATORS[kind], strict=True):
-        # MLlib takes minutes for more iterations of the hinge loss
-        estimator = cls(tol=1e-9, maxIter=100 if kind == "svc" else 300)
+        estimator = cls(tol=1e-9, maxIter=300)
         grid = ParamGridBuilder().addGrid(estimator.regParam, [0.01, 0.3, 10.0]).build()
         found.append(
             search(
