@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml import tuning as mllib
-from pyspark.ml.evaluation import BinaryClassificationEvaluator
+from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 from sklearn.datasets import load_breast_cancer
@@ -65,8 +65,8 @@ def config_of(*arguments: Any, **changes: Any) -> TuneConfig:
 def test_a_grid_is_searched_as_by_mllib(
     spark: SparkSession, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grid = {"regParam": [10.0, 0.01], "elasticNetParam": [0.0, 1.0]}
-    search = {"grid": grid, "metric": "areaUnderROC", "folds": 2, "seed": 5}
+    grid = {"regParam": [10.0, 0.01], "elasticNetParam": [0.5]}
+    search = {"grid": grid, "metric": "logLoss", "folds": 2, "seed": 5}
     said: list[str] = []
     report = tune(config_of(place, search, split={"fraction": 0.3, "by": "id"}), spark, said.append)
 
@@ -80,7 +80,7 @@ def test_a_grid_is_searched_as_by_mllib(
             stages=[VectorAssembler(inputCols=FEATURES, outputCol="features"), last]
         ),
         estimatorParamMaps=builder.addGrid(last.elasticNetParam, grid["elasticNetParam"]).build(),
-        evaluator=BinaryClassificationEvaluator(labelCol="target"),
+        evaluator=MulticlassClassificationEvaluator(labelCol="target", metricName="logLoss"),
         numFolds=2,
         seed=5,
     ).fit(training)
@@ -97,13 +97,13 @@ def test_a_grid_is_searched_as_by_mllib(
         strict=True,
     ):
         key = (params[last.regParam], params[last.elasticNetParam])
-        assert means[key] == pytest.approx(mean, abs=1e-9)
-        assert spreads[key] == pytest.approx(spread, abs=1e-9)
-    chosen = reference.getEstimatorParamMaps()[int(np.argmax(reference.avgMetrics))]
+        assert means[key] == pytest.approx(mean, rel=1e-5)
+        assert spreads[key] == pytest.approx(spread, rel=1e-3)
+    chosen = reference.getEstimatorParamMaps()[int(np.argmin(reference.avgMetrics))]
     best = {param.name: value for param, value in chosen.items()}
     assert best["regParam"] == 0.01
     assert found["candidates"][found["best"]]["params"] == best
-    assert f"best of 4: regParam=0.01, elasticNetParam={best['elasticNetParam']:g}" in said
+    assert f"best of 2: regParam=0.01, elasticNetParam={best['elasticNetParam']:g}" in said
 
     # what is saved is the best model, trained on all rows of the training
     saved = PipelineModel.load(str(place / "out" / "model")).stages[-1]
