@@ -1,46 +1,33 @@
 """Adam: mini-batch gradients, with a step for each coefficient."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason
 from sparkml_lsml.solvers.sgd import Schedule
-from sparkml_lsml.solvers.steps import GROWTH_LIMIT, scheduled
+from sparkml_lsml.solvers.steps import scheduled
+from sparkml_lsml.solvers.stochastic import StochasticState
 
 UNIT = 0.1
 """The step of a ``step_size`` of 1. Coefficients of standardised features are of the order of 1,
 and a step moves each by about this."""
 
-PATIENCE = 20
-
 
 @dataclass(frozen=True)
-class AdamState(State):
+class AdamState(StochasticState):
     """State of `Adam`.
 
     Attributes
     ----------
-    point : array of shape (size,)
-        The last iterate. ``coef`` is the average of the later iterates.
     mean, square : arrays of shape (size,)
         Moving averages of the gradient and of its square, not corrected for their start at 0.
-    smoothed, best : float
-        Moving average of the estimated objective, and its lowest value.
     """
 
-    point: Array = field(default_factory=lambda: np.zeros(0))
     mean: Array = field(default_factory=lambda: np.zeros(0))
     square: Array = field(default_factory=lambda: np.zeros(0))
-    rate: float = 1.0
-    start: float = float("inf")
-    smoothed: float = float("inf")
-    best: float = float("inf")
-    waited: int = 0
-    moved: float = float("inf")
-    reason: str = ""
 
     @property
     def candidates(self) -> Array:
@@ -124,7 +111,6 @@ class Adam:
     def step(self, state: AdamState, answer: Answer, penalty: ElasticNet) -> AdamState:
         """One step of the paper's algorithm 1."""
         value = answer.value + penalty.value(state.point)
-        start = state.start if np.isfinite(state.start) else value
         gradient = answer.result + penalty.smooth_value_and_gradient(state.point)[1]
         t = state.iteration + 1
         mean = self.beta1 * state.mean + (1.0 - self.beta1) * gradient
@@ -133,38 +119,17 @@ class Adam:
         rate = scheduled(state.rate, self.schedule, self.power, state.iteration, penalty)
         goal = state.point - rate * (mean / (1.0 - self.beta1**t)) / root
         point = penalty.prox(goal, rate / root)
-        # weights proportional to t, as in MiniBatchSGD
-        share = 2.0 / (t + 1.0) if self.average else 1.0
-        coef = state.coef + share * (point - state.coef)
-        grown = not np.isfinite(value) or value > GROWTH_LIMIT * max(abs(start), 1.0)
-        if grown or not np.isfinite(point).all():
-            return replace(state, iteration=t, objective=value, start=start, reason="diverged")
-        smoothed = value if state.iteration == 0 else 0.8 * state.smoothed + 0.2 * value
-        waited = 0 if smoothed < state.best else state.waited + 1
-        shrink = self.schedule == "adaptive" and waited >= PATIENCE
-        moved = float(np.linalg.norm(point - state.point))
-        return replace(
-            state,
-            coef=coef,
-            objective=value,
-            iteration=t,
-            gradient_norm=float(np.linalg.norm(gradient)),
-            step_size=rate,
-            point=point,
+        return state.stepped(
+            point,
+            value,
+            gradient,
+            rate,
+            average=self.average,
+            adaptive=self.schedule == "adaptive",
             mean=mean,
             square=square,
-            rate=state.rate / 3.0 if shrink else state.rate,
-            start=start,
-            smoothed=smoothed,
-            best=min(state.best, smoothed),
-            waited=0 if shrink else waited,
-            moved=moved / max(float(np.linalg.norm(point)), 1.0),
         )
 
     def terminate(self, state: AdamState) -> Reason | None:
         """Stop when the coefficients stand still, or on divergence."""
-        if state.reason:
-            return Reason(state.reason, state.iteration)
-        if state.moved <= self.tol:
-            return Reason("converged", state.iteration)
-        return None
+        return state.ended(self.tol)

@@ -1,40 +1,31 @@
 """Stochastic gradient descent by gradient aggregation: one step a pass."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason
 from sparkml_lsml.solvers.sgd import Schedule
-from sparkml_lsml.solvers.steps import GROWTH_LIMIT, safe_step, scheduled
-
-PATIENCE = 20
+from sparkml_lsml.solvers.steps import safe_step, scheduled
+from sparkml_lsml.solvers.stochastic import StochasticState
 
 
 @dataclass(frozen=True)
-class MiniBatchState(State):
+class MiniBatchState(StochasticState):
     """State of `MiniBatchSGD`.
 
     Attributes
     ----------
-    point, velocity : arrays of shape (size,)
-        The last iterate, and its momentum. ``coef`` is the average of the later iterates.
-    smoothed, best : float
-        Moving average of the estimated objective, and its lowest value.
+    velocity : array of shape (size,)
+        The momentum of the last iterate.
+    unit : float
+        A step that is safe.
     """
 
-    point: Array = field(default_factory=lambda: np.zeros(0))
     velocity: Array = field(default_factory=lambda: np.zeros(0))
-    rate: float = 1.0
     unit: float = 1.0
-    start: float = float("inf")
-    smoothed: float = float("inf")
-    best: float = float("inf")
-    waited: int = 0
-    moved: float = float("inf")
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class MiniBatchSGD:
     step_size : float
         First step, in units of the inverse curvature bound (see `GradientDescent`).
     schedule : {"adaptive", "constant", "invscaling", "optimal"}
-        ``adaptive`` divides the step by 3 when the smoothed objective has not fallen for 5 steps;
+        ``adaptive`` divides the step by 3 when the smoothed objective has not fallen for 20 steps;
         ``invscaling`` divides by ``(1 + t) ** power``; ``optimal`` is
         :math:`1 / (\lambda (t_0 + t))`.
     power : float
@@ -110,49 +101,21 @@ class MiniBatchSGD:
         at = self.query(state, penalty).coef
         slope = penalty.smooth_value_and_gradient(at)[1]
         value = answer.value + penalty.value(at)
-        start = state.start if np.isfinite(state.start) else value
         rate = state.rate * state.unit
         rate = scheduled(rate, self.schedule, self.power, state.iteration, penalty)
         gradient = answer.result + slope
         velocity = self.momentum * state.velocity - rate * gradient
         point = penalty.prox(state.point + velocity, rate)
-        # weights proportional to t: the average is that of the later half, without a start
-        share = 2.0 / (state.iteration + 2.0) if self.average else 1.0
-        coef = state.coef + share * (point - state.coef)
-        grown = not np.isfinite(value) or value > GROWTH_LIMIT * max(abs(start), 1.0)
-        if grown or not np.isfinite(coef).all():
-            return replace(
-                state,
-                iteration=state.iteration + 1,
-                objective=value,
-                start=start,
-                reason="diverged",
-            )
-        smoothed = value if state.iteration == 0 else 0.8 * state.smoothed + 0.2 * value
-        waited = 0 if smoothed < state.best else state.waited + 1
-        shrink = self.schedule == "adaptive" and waited >= PATIENCE
-        moved = float(np.linalg.norm(point - state.point))
-        return replace(
-            state,
-            coef=coef,
-            objective=value,
-            iteration=state.iteration + 1,
-            gradient_norm=float(np.linalg.norm(gradient)),
-            step_size=rate,
-            point=point,
+        return state.stepped(
+            point,
+            value,
+            gradient,
+            rate,
+            average=self.average,
+            adaptive=self.schedule == "adaptive",
             velocity=point - state.point if self.momentum else velocity,
-            rate=state.rate / 3.0 if shrink else state.rate,
-            start=start,
-            smoothed=smoothed,
-            best=min(state.best, smoothed),
-            waited=0 if shrink else waited,
-            moved=moved / max(float(np.linalg.norm(point)), 1.0),
         )
 
     def terminate(self, state: MiniBatchState) -> Reason | None:
         """Stop when the coefficients stand still, or on divergence."""
-        if state.reason:
-            return Reason(state.reason, state.iteration)
-        if state.moved <= self.tol:
-            return Reason("converged", state.iteration)
-        return None
+        return state.ended(self.tol)
