@@ -159,13 +159,15 @@ def refused(spark: SparkSession, *parts: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mlflow_store(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """MLflow, with a tracking store in a folder."""
+    """MLflow, with a tracking store in a folder and an experiment there, ``tests``."""
     # databases need packages that mlflow-skinny leaves out
     patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow = pytest.importorskip("mlflow")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri((folder / "runs").as_uri())
+    # MLflow keeps the experiment of a store that is gone, where none is named
+    mlflow.set_experiment("tests")
     try:
         yield mlflow
     finally:

@@ -262,7 +262,6 @@ def test_a_model_that_diverges_has_no_summary(rows: DataFrame) -> None:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.chdir(tmp_path)
     with mlflow_store(tmp_path, monkeypatch) as mlflow:
-        mlflow.set_experiment("tests")
         yield mlflow
 
 

@@ -844,7 +844,9 @@ def test_case_68_submitted_job_that_fails(place: Path) -> None:
     assert last_line(done).startswith("error: ")
     assert "Traceback" not in last_line(done)
     assert len(last_line(done)) > len("error: ") + 10
-    assert 'File "' not in done.stderr
+    # PySpark's own daemon may print that its pipe broke, when its executor ends first
+    frames = [line for line in done.stderr.splitlines() if line.lstrip().startswith('File "')]
+    assert [line for line in frames if "/pyspark/daemon.py" not in line] == []
     assert [*place.rglob("_SUCCESS"), *place.rglob("report.json"), *left_behind(place)] == []
     assert not (place / "out" / "model").exists()
 
