@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.dual import DualPass, DualSum
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.kernels.sdca import SdcaRound, SdcaTotals
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
 from sparkml_lsml.layout import Layout
@@ -35,6 +36,9 @@ from sparkml_lsml.standardization import Standardization, stored_coefficients
 from sparkml_lsml.validation import ValidationPass, ValidationSum
 
 Array = npt.NDArray[np.float64]
+
+DRAWS = 100
+"""Samples that are drawn, at most, until one has rows: an empty one says nothing of the loss."""
 
 
 class Objective(Protocol):
@@ -232,12 +236,21 @@ class BlockObjective:
         stored = stored_coefficients(units, coef)
         loss = self._loss(len(coef), models, smoothing)
         weights = self._weights(len(coef), models)
-        task = GradientPass(loss, self.layout, stored, fraction, seed, weights)
-        total: LossSum = self._run(task)
+        for attempt in range(DRAWS):
+            drawn = (attempt, *seed) if attempt else seed
+            task = GradientPass(loss, self.layout, stored, fraction, drawn, weights)
+            total: LossSum = self._run(task)
+            weight = np.asarray(total.weight)
+            if fraction == 1.0 or (weight > 0.0).all():
+                break
+        else:
+            raise ParamError(
+                f"a sample of {fraction:g} of {self.blocks.rows:,} rows had no row in {DRAWS} "
+                "draws: expected a miniBatchFraction that takes some rows of each partition"
+            )
         assert total.value is not None
         assert total.gradient is not None
-        weight = np.asarray(total.weight)
-        # a sample without rows: no step, rather than a division by zero
+        # a model that sees no row stays where it is
         weight = np.where(weight > 0.0, weight, np.inf)
         gradient = total.whole_gradient(self.layout.size) / weight[:, None]
         rows = [one.gradient(row[None, :])[0] for one, row in zip(units, gradient, strict=True)]

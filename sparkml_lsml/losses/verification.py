@@ -1,6 +1,7 @@
 """What a user's loss says of itself, tried out on labels and random predictions."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +25,27 @@ HALVINGS = 45
 
 SLACK = 1e-4
 """Relative error of a derivative that central differences cannot tell from rounding."""
+
+
+FAR = 100.0
+"""Widths, times the largest slope, that a smoothed loss may be away from the loss."""
+
+NARROW = 1e-6
+"""Width, in spreads of the labels, at which a smoothed loss must be close to the loss itself."""
+
+
+@dataclass(frozen=True)
+class _Smoothed:
+    """The smoothed form of a loss, with the same width for any number of models."""
+
+    of: Any
+    width: float
+    smooth: ClassVar[bool] = True
+    curvature: ClassVar[float] = float("inf")
+
+    def value_and_derivative(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        softer: Loss = self.of.smoothed(np.full(raw.shape[1], self.width))
+        return softer.value_and_derivative(y, raw)
 
 
 def faults(loss: CustomLoss, labels: Array) -> list[str]:
@@ -62,9 +84,12 @@ def faults(loss: CustomLoss, labels: Array) -> list[str]:
             or _lines(loss, labels, spread)
         )
         if not fault and hasattr(loss, "smoothed"):
-            widths = np.full(DRAWS, spread / 10.0)
-            softer = loss.smoothed(widths)
-            fault = _derivative(softer, labels, raw)
+            softer = _Smoothed(loss, spread / 10.0)
+            fault = (
+                _derivative(softer, labels, raw)
+                or _lines(softer, labels, spread)
+                or _distance(loss, labels, raw, NARROW * spread)
+            )
             fault = fault and f"its smoothed form is wrong: {fault}"
     except ParamError as error:
         fault = str(error)
@@ -106,7 +131,7 @@ def _mixing(loss: CustomLoss, labels: Array, raw: Array) -> str:
     return ""
 
 
-def _derivative(loss: CustomLoss, labels: Array, raw: Array) -> str:
+def _derivative(loss: CustomLoss | _Smoothed, labels: Array, raw: Array) -> str:
     step = 1e-5 * np.maximum(1.0, np.abs(raw))
     points = [loss.value_and_derivative(labels, raw + move) for move in (-step, 0.0 * step, step)]
     values = [value for value, _ in points]
@@ -129,7 +154,7 @@ def _derivative(loss: CustomLoss, labels: Array, raw: Array) -> str:
     )
 
 
-def _lines(loss: CustomLoss, labels: Array, spread: float) -> str:
+def _lines(loss: CustomLoss | _Smoothed, labels: Array, spread: float) -> str:
     """What ``smooth`` and ``curvature`` claim, along lines of predictions."""
     y = np.unique(labels)
     y = y[np.linspace(0, len(y) - 1, min(LINES, len(y))).astype(int)]
@@ -173,8 +198,31 @@ def _lines(loss: CustomLoss, labels: Array, spread: float) -> str:
     if not jumps.any():
         return ""
     line, k = np.argwhere(jumps)[0]
+    claim = (
+        "although it has no kinks by definition: kinks(y) must name all kinks of the loss"
+        if isinstance(loss, _Smoothed)
+        else "but it claims smooth=True: set smooth=False, and say where its kinks are"
+    )
     return (
         f"its derivative for label {y[line]:g} jumps from {at_left[line, k]:.6g} to "
-        f"{at_right[line, k]:.6g} at the prediction {left[line, k]:.6g}, but it claims "
-        "smooth=True: set smooth=False, and say where its kinks are"
+        f"{at_right[line, k]:.6g} at the prediction {left[line, k]:.6g}, {claim}"
+    )
+
+
+def _distance(loss: Any, labels: Array, raw: Array, width: float) -> str:
+    """Whether the smoothed form approaches the loss."""
+    value, slope = loss.value_and_derivative(labels, raw)
+    softer = _Smoothed(loss, width).value_and_derivative(labels, raw)[0]
+    with np.errstate(all="ignore"):
+        apart = np.abs(softer - value)
+        size = np.abs(slope[:, :, 0])
+        most = FAR * width * float(size[np.isfinite(size)].max(initial=1.0))
+        far = np.isfinite(value) & ~(apart <= most + 1e-9 * np.abs(value))
+    if not far.any():
+        return ""
+    row, draw = np.argwhere(far)[0]
+    return (
+        f"of width {width:.3g} it is {softer[row, draw]:.6g} for label {labels[row]:g} and "
+        f"prediction {raw[row, draw, 0]:.6g}, where the loss is {value[row, draw]:.6g}: expected "
+        "that it approaches the loss as the width goes to 0"
     )

@@ -166,12 +166,13 @@ class SmoothedLBFGS:
     ) -> SmoothedState:
         """Stay where the smooth loss is close to the loss itself, and solve it to the tolerance.
 
-        Its minimum is above that of the loss by about as much as it is above the loss here.
+        Its minimum is as far from that of the loss, about, as it is from the loss here: above it
+        for our own losses, and above or below for those of users.
         """
         loss = answer.value + penalty.value(state.coef)
-        above = state.inner.objective - loss
+        apart = abs(state.inner.objective - loss)
         state = replace(state, measuring=False, objective=loss)
-        if above <= self.tol * abs(loss) or state.width <= NARROWEST * self.unit:
+        if apart <= self.tol * abs(loss) or state.width <= NARROWEST * self.unit:
             if state.inner.failed and not state.inner.direction.size:
                 # no direction led down from where this width began: that is the minimum
                 return replace(state, reason="converged")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.linear_model import QuantileRegressor
 
 from sparkml_lsml import losses
 from sparkml_lsml.blocks import Block
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Hinge, KinkedLoss, Loss, SmoothedHinge, custom
-from sparkml_lsml.losses.custom import CustomLoss, find, is_registered, samples
+from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss, find, is_registered, samples
 from sparkml_lsml.losses.verification import faults
 from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import ElasticNet
+from sparkml_lsml.penalties import L2, ElasticNet
 from sparkml_lsml.solvers import ProximalLBFGS, SmoothedLBFGS, minimize
 from sparkml_lsml.standardization import Standardization
 
@@ -193,6 +195,69 @@ def test_two_kinks_of_the_insensitive_loss() -> None:
     np.testing.assert_allclose(value[:, 0], expected * 2, atol=1e-9)
     slopes = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
     np.testing.assert_allclose(slope[:, 0, 0], np.concatenate([slopes, -slopes]), atol=1e-7)
+
+
+def test_kinks_that_are_not_all_named() -> None:
+    loss = made(
+        lambda y, f: np.maximum(np.abs(f - y) - 0.5, 0.0),
+        lambda y, f: np.where(np.abs(f - y) > 0.5, np.sign(f - y), 0.0),
+        smooth=False,
+        kinks=lambda y: y + 0.5,
+    )
+    [fault] = faults(loss, LABELS["reals"])
+    assert fault.startswith("its smoothed form is wrong: its derivative")
+    assert "kinks(y) must name all kinks" in fault
+
+
+@dataclass(frozen=True)
+class Absolute:
+    """The absolute error, with its Moreau envelope: from below, unlike parabolas at kinks."""
+
+    shift: float = 0.0
+    width: Any = None
+    name: str = "absolute"
+    smooth: bool = False
+    curvature: float = float("inf")
+    constants: tuple[str, ...] = ()
+
+    def value_and_derivative(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        apart = raw[:, :, 0] - y[:, None]
+        if self.width is None:
+            return np.abs(apart), np.sign(apart)[:, :, None]
+        width = np.maximum(self.width, 1e-300)
+        inside = np.abs(apart) <= width
+        value = np.where(inside, apart**2 / (2.0 * width), np.abs(apart) - width / 2.0)
+        slope = np.where(inside, apart / width, np.sign(apart))
+        return value + self.shift, slope[:, :, None]
+
+    def smoothed(self, width: Array) -> Absolute:
+        return replace(self, width=width, smooth=True)
+
+
+def test_a_smoothed_form_that_lies_below() -> None:
+    """The median regression of scikit-learn, whose linear program knows no widths."""
+    X = RNG.normal(size=(300, 3))
+    y = X @ [1.0, -2.0, 0.5] + RNG.standard_t(2, size=300)
+    loss = CustomKinkedLoss(Absolute(), "absolute", False, float("inf"))
+    assert faults(loss, y) == []
+    layout = Layout(3)
+    objective = BlockObjective(
+        LocalBlocks([Block(X, y)]), loss, layout, Standardization.identity(layout)
+    )
+    solver = SmoothedLBFGS(tol=1e-7)
+    [found] = minimize(objective, L2(0.0), solver, np.zeros((1, 4)), max_iter=500)
+    least = QuantileRegressor(quantile=0.5, alpha=0.0).fit(X, y)
+    least_value = np.abs(y - least.predict(X)).mean()
+    value = np.abs(y - X @ found.coef[:3] - found.coef[3]).mean()
+    assert value == pytest.approx(least_value, rel=1e-5)
+    assert found.objective == pytest.approx(value, rel=1e-12)
+
+
+def test_a_smoothed_form_of_another_loss() -> None:
+    loss = CustomKinkedLoss(Absolute(shift=0.5), "absolute", False, float("inf"))
+    [fault] = faults(loss, LABELS["reals"])
+    assert fault.startswith("its smoothed form is wrong: of width")
+    assert "approaches the loss" in fault
 
 
 def test_names() -> None:

@@ -15,10 +15,11 @@ import pytest
 from sparkml_lsml import passes
 from sparkml_lsml.blocks import Block
 from sparkml_lsml.blocks.block import as_csr
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.kernels import SgdEpochs, sgd_epochs
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Huber, Logistic, Loss, Multinomial, Squared
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.objective import DRAWS, BlockObjective, LocalBlocks
 from sparkml_lsml.passes import (
     GradientPass,
     GramPass,
@@ -243,14 +244,32 @@ def test_the_mean_of_a_sample_is_that_of_its_rows() -> None:
 
 
 @pytest.mark.parametrize("weight", [None, np.zeros(ROWS)], ids=["no rows drawn", "no weight"])
-def test_a_sample_of_no_weight_asks_for_no_step(weight: Array | None) -> None:
+def test_samples_without_rows_are_an_error(weight: Array | None) -> None:
+    """Rather than a gradient of 0, which a solver would take for the minimum."""
     formula = FORMULAS["squared"]
     X, y, _ = draw(formula)
     objective = make_objective(formula, [Block(X, y, weight)])
     fraction = 1e-12 if weight is None else 0.5
-    value, gradient = objective.value_and_gradient(start(formula), fraction, (0,))
-    np.testing.assert_array_equal(value, np.zeros(2))
-    np.testing.assert_array_equal(gradient, np.zeros((2, objective.layout.size)))
+    with pytest.raises(ParamError, match=rf"had no row in {DRAWS} draws: .*miniBatchFraction"):
+        objective.value_and_gradient(start(formula), fraction, (0,))
+
+
+def test_a_sample_without_rows_is_drawn_again() -> None:
+    formula = FORMULAS["squared"]
+    X, y, _ = draw(formula)
+    objective = make_objective(formula, [Block(X, y)])
+    one_by_one = [
+        make_objective(formula, [Block(X[k : k + 1], y[k : k + 1])]).value_and_gradient(
+            start(formula)
+        )[0]
+        for k in range(len(y))
+    ]
+    singles = 0
+    for seed in range(40):
+        value, _ = objective.value_and_gradient(start(formula), 0.2 / len(y), (seed,))
+        singles += any(np.allclose(value, single, rtol=1e-12) for single in one_by_one)
+    # of samples with rows, 0.903 have one: exp(-0.2) * 0.2 / (1 - exp(-0.2))
+    assert 28 <= singles <= 40
 
 
 def loss_sum(seed: int) -> LossSum:
