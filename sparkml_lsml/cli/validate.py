@@ -90,10 +90,14 @@ def render(found: Sequence[tuple[str, str | None, list[Problem]]], console: Cons
     for source, job, problems in found:
         kind = f" ({job})" if job else ""
         if not problems:
-            console.print(Text.assemble((source, "bold"), kind, ": ", ("ok", "green")))
+            console.print(
+                Text.assemble((source, "bold"), kind, ": ", ("ok", "green")), soft_wrap=True
+            )
             continue
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-        console.print(Text.assemble((source, "bold"), kind, ": ", (count, "bold red")))
+        console.print(
+            Text.assemble((source, "bold"), kind, ": ", (count, "bold red")), soft_wrap=True
+        )
         for problem in problems:
             place = f"{source}:{problem.line}" if problem.line else source
             console.print(

@@ -10,7 +10,7 @@ from sparkml_lsml.jobs import pipeline, search, yamlfile
 from sparkml_lsml.jobs.base import Section
 from sparkml_lsml.jobs.config import LabelConfig, TrainConfig, TuneConfig
 from sparkml_lsml.jobs.errors import ConfigError, Problem
-from sparkml_lsml.jobs.loading import check, keys_of, section_in
+from sparkml_lsml.jobs.loading import check, import_problems, keys_of, section_in
 from sparkml_lsml.jobs.redaction import Redactor
 
 C = TypeVar("C", bound=Section)
@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Section)
 def check_all(kind: type[C], document: yamlfile.Document) -> C:
     """Check keys and values as `loading.check`, and also classes, Params and what is searched.
 
-    Imports PySpark, and starts no JVM.
+    Imports PySpark and the modules that the configuration names, and starts no JVM.
 
     Raises
     ------
@@ -34,6 +34,8 @@ def check_all(kind: type[C], document: yamlfile.Document) -> C:
     except ConfigError as error:
         problems += error.problems
         part = _right_sections(kind, document.tree)
+    if config is not None:
+        problems += import_problems(config)
     if isinstance(part, TrainConfig):
         redact = Redactor(document.tree)
         found = pipeline.check_pipeline(part)

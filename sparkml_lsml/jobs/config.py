@@ -191,6 +191,11 @@ class ColumnsConfig(Section):
 
 
 _LABEL = Field(default_factory=LabelConfig, description="The label column and its values.")
+_IMPORTS = Field(
+    default=(),
+    description="Python modules to import first, such as one that registers a loss; files of yours "
+    "go to spark-submit with --py-files.",
+)
 _WEIGHT = "Column with the weight of each row; by default every row has weight 1."
 
 
@@ -213,6 +218,7 @@ class TrainConfig(Section):
     app_name: Text = Field(
         default="sparkml_lsml train", description="Name of the Spark application."
     )
+    imports: Names = _IMPORTS
     input: InputConfig = Field(description="The rows to train on.")
     split: SplitConfig | None = Field(
         default=None, description="Rows of the input to hold out for the evaluation."
@@ -362,6 +368,7 @@ class ScoreConfig(Section):
     app_name: Text = Field(
         default="sparkml_lsml score", description="Name of the Spark application."
     )
+    imports: Names = _IMPORTS
     input: InputConfig = Field(description="The rows to score; they need no label.")
     split: SplitConfig | None = Field(
         default=None,
@@ -389,6 +396,7 @@ class EvaluateConfig(Section):
     app_name: Text = Field(
         default="sparkml_lsml evaluate", description="Name of the Spark application."
     )
+    imports: Names = _IMPORTS
     task: Literal["binary", "multiclass", "regression"] = Field(description="Which metrics.")
     input: InputConfig = Field(description="Labelled rows, with predictions unless model is given.")
     split: SplitConfig | None = Field(

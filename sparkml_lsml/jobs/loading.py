@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from sparkml_lsml.jobs import redaction, yamlfile
 from sparkml_lsml.jobs.base import Section
-from sparkml_lsml.jobs.errors import Path, Problem
+from sparkml_lsml.jobs.errors import Path, Problem, one_line
 
 C = TypeVar("C", bound=Section)
 
@@ -99,6 +100,22 @@ def environment_problems(config: Section) -> list[Problem]:
         if "options" not in path and redaction.has_password(value):
             message = f"resolved, '{text}' holds a password; give it to Spark's Hadoop settings"
             problems.append(Problem(path, message))
+    return problems
+
+
+def import_problems(config: Any) -> list[Problem]:
+    """Import the modules that a configuration of a job names, and list those that cannot be."""
+    problems = []
+    for number, name in enumerate(config.imports):
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            # a script without a guard ends the process, and with it the job, as if all were well
+            message = (
+                f"cannot import '{name}' ({one_line(error)}): expected a module that Python finds. "
+                "Install it, or give its file to spark-submit with --py-files"
+            )
+            problems.append(Problem(("imports", number), message))
     return problems
 
 

@@ -18,7 +18,8 @@ from sparkml_lsml.jobs.config import StageConfig, TrainConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_line
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark import saved
-from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.persistence import read_metadata, reading
 
 _OUR_MODULES = (classification, regression)

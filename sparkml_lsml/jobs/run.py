@@ -21,7 +21,7 @@ from sparkml_lsml.jobs.config import (
     TuneConfig,
 )
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Problem, one_line
-from sparkml_lsml.jobs.loading import environment_problems
+from sparkml_lsml.jobs.loading import environment_problems, import_problems
 from sparkml_lsml.jobs.redaction import Redactor, resolve
 from sparkml_lsml.jobs.report import Report, training_summary
 from sparkml_lsml.jobs.storage import Outputs
@@ -42,7 +42,7 @@ def _guarded(
 
     @functools.wraps(job)
     def guarded(config: S, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        problems = environment_problems(config)
+        problems = environment_problems(config) or import_problems(config)
         if problems:
             raise ConfigError(problems)
         redact = Redactor(config.model_dump(by_alias=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pyspark.sql import functions as F
 from sklearn import metrics as reference
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
+from sparkml_lsml import losses
 from sparkml_lsml.jobs import (
     ConfigError,
     EvaluateConfig,
@@ -31,7 +33,9 @@ from sparkml_lsml.jobs import (
     metrics,
     pipeline,
     storage,
+    yamlfile,
 )
+from sparkml_lsml.jobs.checking import check_all
 from sparkml_lsml.jobs.cli import main
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig, SplitConfig
 from sparkml_lsml.jobs.report import SCHEMA_VERSION
@@ -638,6 +642,50 @@ def test_regression(spark: SparkSession, tmp_path: Path) -> None:
         reference.r2_score(local["target"], local["prediction"])
     )
     assert report["metrics"]["r2"] > 0.3
+
+
+MY_LOSS = """
+import numpy as np
+from sparkml_lsml import losses
+
+losses.loss(
+    "half-square",
+    value=lambda y, raw: (raw - y) ** 2 / 2,
+    derivative=lambda y, raw: raw - y,
+    curvature=1.0,
+)
+"""
+
+
+def test_a_loss_of_a_module_that_the_file_imports(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_diabetes(as_frame=True).frame.to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "losses_of_a_test.py").write_text(MY_LOSS, encoding="utf-8")
+    tree = train_tree(tmp_path, split={"fraction": 0.25}, imports="losses_of_a_test")
+    tree["pipeline"]["stages"][0]["params"]["inputCols"] = ["age", "bmi", "bp", "s5"]
+    params = {"loss": "half-square", "solver": "l-bfgs", "tol": 1e-9, "maxIter": 300}
+    tree["pipeline"]["estimator"] = {"class": "LinearRegression", "params": params}
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"line \d+: imports\[0\]: cannot import .* No module .* --py-files"
+    ):
+        check_all(TrainConfig, yamlfile.read(str(file)))
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        report = train(check_all(TrainConfig, yamlfile.read(str(file))), spark)
+    finally:
+        losses.unregister("half-square")
+        sys.modules.pop("losses_of_a_test")
+    # the least squares of the same rows
+    usual = train_tree(tmp_path, split={"fraction": 0.25})
+    usual["pipeline"]["stages"] = tree["pipeline"]["stages"]
+    usual["pipeline"]["estimator"] = {"class": "LinearRegression"}
+    usual["output"]["overwrite"] = True
+    assert report["metrics"]["r2"] == pytest.approx(
+        train(config_of(usual), spark)["metrics"]["r2"], abs=1e-6
+    )
 
 
 def test_no_held_out_rows_no_metrics(spark: SparkSession, place: Path) -> None:

@@ -55,7 +55,7 @@ def test_all_problems_with_their_lines(tmp_path: Path, capsys: pytest.CaptureFix
         assert f"did you mean {guess}" in problem["message"]
     assert main(["validate", str(file)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("job.yaml (train): 4 problems") or "4 problems" in "".join(lines[:3])
+    assert lines[0] == f"{file} (train): 4 problems"
     places = [line.split() for line in lines if line.startswith("  ") and ".yaml:" in line]
     assert places[0] == [f"{file}:2", "splitt"]
 
