@@ -19,6 +19,9 @@ from sparkml_lsml.errors import DiskError
 Array = npt.NDArray[np.float64]
 Task = Literal["binary", "multiclass", "regression"]
 
+SPREAD_VALUES = 2**14
+"""Values of dense rows that are hashed at a time: they stay in the cache."""
+
 MAX_LABELS_COUNTED = 100_000
 """Distinct labels that are counted; more of them means that these are not classes."""
 
@@ -423,13 +426,17 @@ def _checksum(block: Block) -> int:
     X = block.X
     if isinstance(X, CsrRows):
         ends = np.zeros(len(X.data) + 1, dtype=np.uint64)
-        np.cumsum(_bits(X.data) * (2 * X.indices.astype(np.uint64) + 1), out=ends[1:])
+        np.cumsum(_spread(X.data) * _odd(X.indices), out=ends[1:])
         rows = ends[X.indptr[1:]] - ends[X.indptr[:-1]]
     else:
-        rows = _bits(X) @ (2 * np.arange(block.features, dtype=np.uint64) + 1)
-    rows += _bits(block.y) * np.uint64(0x9E3779B97F4A7C15)
+        odd = _odd(np.arange(block.features))
+        rows = np.empty(block.rows, dtype=np.uint64)
+        step = max(1, SPREAD_VALUES // max(1, block.features))
+        for start in range(0, block.rows, step):
+            rows[start : start + step] = _spread(X[start : start + step]) @ odd
+    rows += _spread(block.y) * np.uint64(0x9E3779B97F4A7C15)
     if block.weight is not None:
-        rows += _bits(block.weight) * np.uint64(0xC2B2AE3D27D4EB4F)
+        rows += _spread(block.weight) * np.uint64(0xC2B2AE3D27D4EB4F)
     if block.fold is not None:
         rows += block.fold.astype(np.uint64) * np.uint64(0x94D049BB133111EB)
     # without it the sum over the rows would be a sum over the columns
@@ -439,9 +446,20 @@ def _checksum(block: Block) -> int:
     return int(rows.sum(dtype=np.uint64))
 
 
-def _bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    unsigned = np.ascontiguousarray(values).view(np.dtype(f"u{values.itemsize}"))
-    return unsigned.astype(np.uint64, copy=False)
+def _spread(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """The bits of numbers, also low ones: those of small whole numbers are all among the first."""
+    bits = np.ascontiguousarray(values).view(np.dtype(f"u{values.itemsize}"))
+    spread = bits.astype(np.uint64, copy=False) >> np.uint64(32)
+    spread ^= bits
+    return spread
+
+
+def _odd(columns: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """A random odd factor for each column: neighbours of a simple sequence add up to each other."""
+    mixed = (columns.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    return (mixed ^ (mixed >> np.uint64(27))) | np.uint64(1)
 
 
 def fit_folder(root: Path, fit: str) -> Path:

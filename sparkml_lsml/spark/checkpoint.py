@@ -1,9 +1,10 @@
 """Checkpoints: where a fit stands, on any Hadoop file system, for a later process to go on from.
 
 ``checkpointDir`` holds a folder for each batch of models that is being trained, and each of these
-``fingerprint.json``, which tells of what, and one ``pass-N.zip`` (see `solvers.checkpoint`).
-Files are written under another name and renamed; the one before goes when the next is there, and
-the folder with the end of the fit.
+``fingerprint.json``, which tells of what, and ``pass-N-MARK.zip`` (see `solvers.checkpoint`), whose
+mark is another for each driver. Files are written under another name and renamed; the one before
+goes when the next is there, and the folder with the end of the fit. Two drivers that do the same
+never touch each other's files.
 """
 
 import contextlib
@@ -173,7 +174,9 @@ class Checkpoint:
         self.path = path
         self._last: Run | None = None
         self._waited = 0
+        self._mark = uuid.uuid4().hex[:8]
         self._mine = ""
+        self._found: list[str] = []
 
     def __call__(self, run: Run) -> None:
         """Write the run if it is time to; the fit goes on if that fails."""
@@ -189,13 +192,12 @@ class Checkpoint:
             return
         self._waited = 0
         try:
-            name = f"pass-{run.passes}.zip"
+            name = f"pass-{run.passes}-{self._mark}.zip"
             if not exists(self._spark, f"{self.path}/fingerprint.json"):
                 text = self._fingerprint.to_json().encode()
                 _write(self._spark, f"{self.path}/fingerprint.json", text)
             with _written_by(lambda file: write_run(run, file)) as local:
                 _put(self._spark, local, f"{self.path}/{name}")
-            # files of another driver that does the same are its own
             before, self._mine = self._mine, name
             if before not in ("", name):
                 files, hadoop = file_system(self._spark, f"{self.path}/{before}")
@@ -241,20 +243,19 @@ class Checkpoint:
                 f"{self._name}: the checkpoint {path} cannot be resumed from: {_reason(error)}. "
                 f"Remove {self.path} to begin anew"
             ) from error
-        self._mine = found[-1]
-        for name in found[:-1]:  # the driver died before it removed them
-            files, hadoop = file_system(self._spark, f"{self.path}/{name}")
-            files.delete(hadoop, False)
+        # they go with the end of this fit: the driver that wrote them may be alive
+        self._found = found
         log.warning("%s: resumed at iteration %d from %s", self._name, run.iteration, path)
         return run
 
     def remove(self) -> None:
         """Remove the folder; a fit that has ended well does not fail here."""
         try:
-            others = set(self._files()) - {self._mine}
-            gone = f"{self.path}/{self._mine}" if others else self.path
-            if not others or self._mine:
-                files, hadoop = file_system(self._spark, gone)
+            there = self._files()
+            mine = [name for name in there if name in (self._mine, *self._found)]
+            gone = [self.path] if mine == there else [f"{self.path}/{name}" for name in mine]
+            for path in gone:
+                files, hadoop = file_system(self._spark, path)
                 files.delete(hadoop, True)
         except Exception as error:
             log.warning(
@@ -269,7 +270,7 @@ class Checkpoint:
         numbered = [
             (int(match[1]), name)
             for name in names(self._spark, self.path)
-            if (match := re.fullmatch(r"pass-(\d+)\.zip", name))
+            if (match := re.fullmatch(r"pass-(\d+)(?:-[0-9a-f]{8})?\.zip", name))
         ]
         return [name for _, name in sorted(numbered)]
 
@@ -283,6 +284,8 @@ def _read_fingerprint(spark: SparkSession, folder: str) -> Fingerprint | None:
         with _fetched(spark, path) as file:
             return Fingerprint.from_json(file.read().decode())
     except Exception as error:
+        if not exists(spark, path):
+            return None  # its fit has just ended, in another driver
         raise PersistenceError(
             f"{path} cannot be read: {_reason(error)}. Remove {folder} to begin anew"
         ) from error

@@ -112,9 +112,11 @@ class Progress:
             after = _duration(time.monotonic() - self._started)
             self._end = f"ended by {type(error).__name__} after {after}"
         facts = {"fit": self._name, "event": "end", "error": error and type(error).__name__}
-        self._show(lambda display: display.stop(facts))
-        self._display = None
-        self._close()
+        try:
+            self._show(lambda display: display.stop(facts))
+        finally:
+            self._display = None
+            self._close()
 
     def text(self, width: int = 200) -> str:
         """The line, of at most so many characters where that can be."""

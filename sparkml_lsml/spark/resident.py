@@ -211,9 +211,11 @@ class ResidentBlocks:
 
     def release(self) -> None:
         """End the jobs of the fit and remove its files, broadcasts and cached handles."""
-        self._jobs.cancel()
-        self._local = None
-        self._release_rdd()
+        try:
+            self._jobs.cancel()
+        finally:  # also where somebody interrupts a second time, while the last tasks end
+            self._local = None
+            self._release_rdd()
 
     def _ingest(self) -> Report:
         """Pack all rows: one job, one read of the source."""

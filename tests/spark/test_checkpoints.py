@@ -24,6 +24,7 @@ import sparkml_lsml.spark.checkpoint as checkpoint_room
 from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
 from sparkml_lsml.errors import DataError, DivergedError, ParamError, PersistenceError
 from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.fingerprint import Fingerprint, differences
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 from tests.faults import hook_passes, wait_for
@@ -108,7 +109,7 @@ def test_case_46_a_fit_goes_on_where_it_was(
     dies_in_pass(monkeypatch, 8, lambda: estimator.fit(rows))
     [fingerprint, file] = kept(folder)
     assert fingerprint == "fingerprint.json"
-    assert re.fullmatch(r"pass-[4-8]\.zip", file)
+    assert re.fullmatch(r"pass-[4-8]-[0-9a-f]{8}\.zip", file)
     # another estimator with the same Params, as in another process: its uid is new
     caplog.clear()
     model = make(name, folder, execution=execution).fit(rows)
@@ -220,7 +221,7 @@ def test_case_46_a_driver_that_was_killed(rows: DataFrame, tmp_path: Path) -> No
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
     # the first pass is at the start
-    assert "pass-11.zip" in kept(tmp_path / "checkpoints")
+    assert any(name.startswith("pass-11-") for name in kept(tmp_path / "checkpoints"))
     driver = start()
     try:
         assert driver.wait(120.0) == 0, (tmp_path / "errors").read_text()
@@ -247,7 +248,7 @@ def left_by_a_dead_fit(rows: DataFrame, folder: Path, patch: Patch) -> tuple[Pat
 def test_case_47_truncated(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:
     path, content = left_by_a_dead_fit(rows, folder, monkeypatch)
     path.write_bytes(content[:-30])
-    with pytest.raises(PersistenceError, match=r"pass-7\.zip cannot be resumed from.*damaged"):
+    with pytest.raises(PersistenceError, match=r"pass-7-\w+\.zip cannot be resumed from.*damaged"):
         make("elastic net", folder).fit(rows)
     # what is refused is kept: it may be of use to whoever looks at it
     assert path.read_bytes() == content[:-30]
@@ -377,18 +378,59 @@ def test_a_checkpoint_of_the_second_of_two_fits_at_once_is_found(
     assert kept(folder) == []
 
 
-def test_files_of_another_driver_stay(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:
-    """Two drivers do the same by mistake: the one that ends first leaves the other its file."""
+def test_a_second_interrupt_while_the_last_tasks_end(
+    spark: SparkSession, rows: DataFrame, folder: Path, monkeypatch: Patch
+) -> None:
+    """Who presses Ctrl-C twice leaves nothing behind either, and resumes in the same session."""
+
+    def cancel(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def interrupt(_: Any, number: int) -> None:
+        if number == 8:
+            raise KeyboardInterrupt
+
+    estimator = make("elastic net", folder, execution="distributed")
+    with nothing_left(spark), monkeypatch.context() as patch:
+        patch.setattr(JobGroup, "cancel", cancel)
+        hook_passes(patch, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(rows)
+    model = estimator.fit(rows)
+    assert "resumed at iteration 6 from a checkpoint" in model.summary.notes
+    assert kept(folder) == []
+
+
+@pytest.mark.parametrize("started", ["before", "after"])
+def test_files_of_another_driver_stay(
+    rows: DataFrame, folder: Path, monkeypatch: Patch, started: str
+) -> None:
+    """Two drivers do the same by mistake, in the same passes: each leaves the other its files."""
+    theirs = "pass-7-0000beef.zip"
+    seen: list[list[str]] = []
+    if started == "before":
+        # ours goes on from where the other one stood
+        path, _ = left_by_a_dead_fit(rows, folder, monkeypatch)
+        path.rename(path.with_name("pass-5-0000beef.zip"))
 
     def hook(_: Any, number: int) -> None:
-        if number == 6:
+        if number == (3 if started == "before" else 6):
             [own] = folder.iterdir()
-            (own / "pass-99.zip").write_text("of the other")
+            (own / theirs).write_text("of the other")
+        seen.append(kept(folder))
 
     with monkeypatch.context() as context:
         hook_passes(context, hook)
         make("elastic net", folder).fit(rows)
-    assert kept(folder) == ["fingerprint.json", "pass-99.zip"]
+    after = seen[seen.index(next(names for names in seen if theirs in names)) :]
+    assert all(theirs in names for names in after)
+    ours = {name for names in after for name in names if "beef" not in name} - {"fingerprint.json"}
+    if started == "after":
+        assert any(name.startswith("pass-7-") for name in ours)
+    else:
+        assert ours
+        assert all("pass-5-0000beef.zip" in names for names in seen)
+    assert kept(folder) == ["fingerprint.json", theirs]
 
 
 def test_what_a_dead_driver_did_not_remove_is_removed(
@@ -463,14 +505,17 @@ def test_case_48_not_writable_later(
         if number == 6:
             # a folder in place of the file that is to come
             [own] = folder.iterdir()
-            (own / "pass-7.zip" / "in the way").mkdir(parents=True)
+            [before] = own.glob("pass-*.zip")
+            come = before.name.replace("pass-5", "pass-7")
+            (own / come / "in the way").mkdir(parents=True)
         if number == 8:
             seen.append(kept(folder))
 
     with monkeypatch.context() as context:
         hook_passes(context, hook)
         model = make("elastic net", folder).fit(rows)
-    assert seen == [["fingerprint.json", "pass-5.zip"]]
+    [[fingerprint, file]] = seen
+    assert (fingerprint, file.partition("-")[2][:2]) == ("fingerprint.json", "5-")
     assert "checkpoint of iteration 6 could not be written" in caplog.text
     whole = make("elastic net").fit(rows)
     assert np.array_equal(numbers(model), numbers(whole))

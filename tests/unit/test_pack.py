@@ -405,6 +405,28 @@ def test_identity_tells_other_rows(form: str, change: str) -> None:
     assert after.identity != before.identity
 
 
+@pytest.mark.parametrize("form", ["list", "sparse"])
+def test_identity_tells_rows_of_ones_and_zeros_apart(form: str) -> None:
+    """Whose values have all but a few bits in common."""
+    size = 2_100
+    hot = np.random.default_rng(0).integers(0, 6, size=(40, 2))
+
+    def identity(columns: Array) -> Any:
+        X = np.zeros((len(columns), size))
+        np.put_along_axis(X, columns, 1.0, axis=1)
+        return pack(cut(X, np.zeros(len(X)), None, [], form), plan())[0].identity
+
+    beside = np.array([0, 6])
+    found = [
+        identity(hot + beside),
+        identity(hot[:, ::-1] + beside),  # two blocks of columns in each other's place
+        identity(hot + np.array([0, 6 + 2048])),
+        identity((hot + 1) % 6 + beside),
+        identity(hot + 6 + beside),
+    ]
+    assert len(set(found)) == len(found)
+
+
 def test_identity_tells_labels_from_weights_and_more_rows_from_fewer() -> None:
     X = np.zeros((3, 2))
     ones, twos = np.ones(3), np.full(3, 2.0)
