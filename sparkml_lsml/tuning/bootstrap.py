@@ -16,7 +16,7 @@ from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
 from sparkml_lsml.spark.validating import refuse_validation
-from sparkml_lsml.tuning.search import measure_of
+from sparkml_lsml.tuning.search import is_weighted, measure_of
 
 Array = npt.NDArray[np.float64]
 
@@ -94,7 +94,9 @@ def bootstrap(
         Replicates, at least 2: some 50 for standard errors, 1,000 for intervals.
     seed : int
     evaluator : Evaluator, optional
-        Of the kinds that `CrossValidator` measures in shared passes.
+        Of the kinds that `CrossValidator` measures in shared passes. Each replicate is measured on
+        the rows that it did not draw, by their weights if the evaluator has the estimator's
+        ``weightCol``.
 
     Raises
     ------
@@ -133,6 +135,12 @@ def bootstrap(
             f"{evaluator} is not measured here: expected areas under curves, metrics of the "
             "confusion matrix, rmse, mse, mae or r2 of the columns that the model writes"
         )
+    weighted = False if evaluator is None else is_weighted(evaluator, member)
+    if weighted is None:
+        raise ParamError(
+            f"{evaluator} has another weightCol than the estimator, whose is "
+            f"'{member.value('weightCol') or ''}': expected the same, or none"
+        )
     pose = member._pose(dataset)
     with Training(member, dataset, member._task()) as training:
         report = training.report
@@ -145,7 +153,14 @@ def bootstrap(
         metrics = np.zeros(0)
         if measure is not None:
             unseen = Poisson(seed, tuple(range(n)))
-            metrics = measured(models, unseen, measure, training.blocks, weighted=False)
+            metrics = measured(
+                models,
+                unseen,
+                measure,
+                training.blocks,
+                weighted=weighted,
+                factors=training.factors,
+            )
     return Bootstrap(
         model,
         np.stack([each._coefficients for each in models]),

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pyspark.ml.tuning
 import pyspark.sql.functions as F
-from pyspark import keyword_only
 from pyspark.ml import Estimator
 from pyspark.ml.evaluation import Evaluator
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -15,6 +14,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.tuning.groups import group_numbers
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Search, best
@@ -92,7 +92,7 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         typeConverter=TypeConverters.toString,
     )
 
-    @keyword_only
+    @keywords
     def __init__(
         self,
         *,
@@ -111,7 +111,7 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         self._setDefault(groupCol="")
         self._set(**given)
 
-    @keyword_only
+    @keywords
     def setParams(
         self,
         *,

@@ -1,7 +1,7 @@
 """What the searches share: when models can be trained together, and how they are measured."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,8 +43,9 @@ class Search:
 
     Attributes
     ----------
-    stages : list
-        Stages of a pipeline before the estimator, which are fitted once a fold.
+    stages : list or None
+        Stages of a pipeline before the estimator, which are fitted once a fold; None without a
+        pipeline.
     members : list of LinearEstimator
         One for each param map.
     measure : callable
@@ -52,7 +53,7 @@ class Search:
     weighted : bool
     """
 
-    stages: list[Any]
+    stages: list[Any] | None
     members: list[LinearEstimator]
     measure: Callable[[], Measure]
     weighted: bool
@@ -60,7 +61,7 @@ class Search:
     @staticmethod
     def of(estimator: Estimator[Any], maps: Sequence[Any], evaluator: Evaluator) -> "Search | None":
         """The search, or None where models have to be trained and measured one by one."""
-        stages: list[Any] = []
+        stages: list[Any] | None = None
         last: Any = estimator
         if isinstance(estimator, Pipeline) and type(estimator) is Pipeline:
             *stages, last = estimator.getStages()
@@ -79,10 +80,10 @@ class Search:
         measure = measure_of(evaluator, members)
         if measure is None:
             return None
-        weight = _param(evaluator, "weightCol")
-        if weight and weight != members[0].value("weightCol"):
+        weighted = is_weighted(evaluator, members[0])
+        if weighted is None:
             return None
-        return Search(stages, members, measure, bool(weight))
+        return Search(stages, members, measure, weighted)
 
     def run(
         self,
@@ -105,7 +106,8 @@ class Search:
             weighted=self.weighted,
         )
         if not self.stages:
-            return fit(dataset, choose=choose, held_out=held_out)
+            found = fit(dataset, choose=choose, held_out=held_out)
+            return found if self.stages is None else _in_pipelines(found)
         metrics, models = [], []
         for number in range(folds) if held_out is None else held_out:
             before = Pipeline(stages=self.stages).fit(dataset.where(fold != number))
@@ -113,6 +115,15 @@ class Search:
             metrics.append(part.metrics[0])
             models.append([PipelineModel([*before.stages, model]) for model in part.models[0]])
         return CrossFit(np.array(metrics), models, None)
+
+
+def _in_pipelines(found: CrossFit) -> CrossFit:
+    """The models as a pipeline of one stage gives them."""
+    return replace(
+        found,
+        models=[[PipelineModel([model]) for model in part] for part in found.models],
+        best_model=found.best_model and PipelineModel([found.best_model]),
+    )
 
 
 def measure_of(
@@ -149,6 +160,14 @@ def measure_of(
             return None
         return partial(Residuals, metric) if same("predictionCol", "predictionCol") else None
     return None
+
+
+def is_weighted(evaluator: Evaluator, member: LinearEstimator) -> bool | None:
+    """Whether a metric counts rows by their weights; None if it does by those of another column."""
+    weight = _param(evaluator, "weightCol")
+    if weight and weight != member.value("weightCol"):
+        return None
+    return bool(weight)
 
 
 def _param(owner: Params, name: str) -> Any:

@@ -20,6 +20,7 @@ from pyspark.ml.evaluation import (
     RegressionEvaluator,
 )
 from pyspark.ml.feature import StandardScaler
+from pyspark.ml.functions import vector_to_array
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from scipy.special import expit
@@ -334,6 +335,38 @@ def test_stages_before_are_fitted_once_a_fold(
     )
 
 
+@pytest.mark.parametrize(
+    "searches",
+    [
+        (mllib.CrossValidator, CrossValidator),
+        (mllib.TrainValidationSplit, TrainValidationSplit),
+    ],
+    ids=["folds", "split"],
+)
+def test_a_pipeline_of_one_stage_stays_a_pipeline(
+    diabetes: DataFrame, ingests: list[str], searches: tuple[Any, Any]
+) -> None:
+    found = []
+    for search, cls in zip(searches, ESTIMATORS["linear"], strict=True):
+        linear = cls(solver="l-bfgs", tol=1e-9)
+        model = search(
+            estimator=Pipeline(stages=[linear]),
+            estimatorParamMaps=ParamGridBuilder().addGrid(linear.regParam, [0.1, 100.0]).build(),
+            evaluator=RegressionEvaluator(),
+            seed=2,
+            collectSubModels=True,
+        ).fit(diabetes)
+        found.append(model)
+    assert len(ingests) == 1
+    theirs, ours = found
+    for model in (ours.bestModel, np.ravel(ours.subModels)[0]):
+        assert isinstance(model, PipelineModel)
+        assert len(model.stages) == 1
+    np.testing.assert_allclose(
+        numbers(ours.bestModel.stages[0]), numbers(theirs.bestModel.stages[0]), rtol=1e-4
+    )
+
+
 def test_other_searches_take_mllibs_road(cancer: DataFrame) -> None:
     foreign = mllib_classification.LogisticRegression(maxIter=5)
     scaler = StandardScaler(inputCol="features", outputCol="scaled")
@@ -453,6 +486,28 @@ def test_replicates_of_a_classifier(cancer: DataFrame, ingests: list[str], execu
         )
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_weighted_metric_of_replicates(cancer: DataFrame, balanced: bool) -> None:
+    """It counts rows by their own weights, whatever the training multiplies those by."""
+    large = vector_to_array("features")[0] > 0.0
+    rows = cancer.withColumn("times", F.when(large, 5.0).otherwise(1.0))
+    estimator = LogisticRegression(regParam=10.0, weightCol="times", execution="local")
+    if balanced:
+        estimator.setClassWeight("balanced")
+    area = BinaryClassificationEvaluator(weightCol="times")
+    found = bootstrap(estimator, rows, n=2, seed=2, evaluator=area)
+    local = rows.collect()
+    X = np.array([row.features.toArray() for row in local])
+    y, weight = np.array([(row.label, row.times) for row in local]).T
+    drawn = Poisson(2, (0, 1)).factors(Block(X, y, weight), 0, 0, len(y))
+    for k in range(2):
+        unseen = drawn[:, k] == 0.0
+        margins = X[unseen] @ found.coefficients[k, 0]
+        expected = roc_auc_score(y[unseen], margins, sample_weight=weight[unseen])
+        assert found.metrics[k] == pytest.approx(expected, abs=1e-4)
+        assert abs(roc_auc_score(y[unseen], margins) - expected) > 1e-3
+
+
 def test_a_bootstrap_that_cannot_be(cancer: DataFrame) -> None:
     with pytest.raises(ParamError, match="at least 2 replicates"):
         bootstrap(LogisticRegression(), cancer, n=1)
@@ -460,3 +515,6 @@ def test_a_bootstrap_that_cannot_be(cancer: DataFrame) -> None:
         bootstrap(LogisticRegression(solver="sgd"), cancer)
     with pytest.raises(ParamError, match="is not measured here"):
         bootstrap(LogisticRegression(), cancer, evaluator=RegressionEvaluator(metricName="var"))
+    weighted = BinaryClassificationEvaluator(weightCol="weight")
+    with pytest.raises(ParamError, match="another weightCol than the estimator"):
+        bootstrap(LogisticRegression(), cancer, evaluator=weighted)
