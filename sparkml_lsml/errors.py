@@ -18,7 +18,7 @@ def without_secrets(text: str) -> str:
 
 
 class SparkMLError(Exception):
-    """Base class of the errors that are neither a wrong value nor a wrong type."""
+    """Base class of the errors of this package; most are also the built-in error that fits."""
 
 
 class DataError(SparkMLError, ValueError):
@@ -31,6 +31,10 @@ class NoRowsError(DataError):
 
 class ParamError(SparkMLError, ValueError):
     """A Param has a value outside its range, or one that this combination does not support."""
+
+
+class UnknownParamError(ParamError, TypeError):
+    """A name that no Param has."""
 
 
 class ColumnError(SparkMLError, ValueError):

@@ -1,6 +1,7 @@
-"""Callbacks of a fit: the base class, what it is told, and one that logs to MLflow."""
+"""What watches a fit: the base class of callbacks, one that logs to MLflow, and a JSON log."""
 
 from sparkml_lsml.callbacks.mlflow_logger import MLflowLogger
 from sparkml_lsml.spark.callbacks import Fit, FitCallback, ModelOfFit
+from sparkml_lsml.spark.logs import JsonFormatter
 
-__all__ = ["Fit", "FitCallback", "MLflowLogger", "ModelOfFit"]
+__all__ = ["Fit", "FitCallback", "JsonFormatter", "MLflowLogger", "ModelOfFit"]

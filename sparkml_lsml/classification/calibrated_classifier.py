@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import pyspark.sql.functions as F
-from pyspark import keyword_only
 from pyspark.ml.classification import ClassificationModel, Classifier
 from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -21,8 +20,9 @@ from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
-from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.ingest import check_numeric, quoted
+from sparkml_lsml.spark.keywords import keywords
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import (
     OPTIONAL_NAME,
     SAMPLING_SOLVERS,
@@ -146,7 +146,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
     (0.0, True)
     """
 
-    @keyword_only
+    @keywords
     def __init__(
         self,
         *,

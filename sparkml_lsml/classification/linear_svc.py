@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pyspark import keyword_only
 from pyspark.ml.classification import ClassificationModel, Classifier, _LinearSVCParams
 from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -20,8 +19,10 @@ from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.losses.custom import find
 from sparkml_lsml.spark.class_weights import BINARY_CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
-from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.evaluation import Evaluation
+from sparkml_lsml.spark.keywords import keywords
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import (
     ANY_NUMBER,
     BINARY_SOLVERS,
@@ -153,7 +154,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     [1.0, 0.0]
     """
 
-    @keyword_only
+    @keywords
     def __init__(
         self,
         *,

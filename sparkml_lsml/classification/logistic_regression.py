@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pyspark import keyword_only
 from pyspark.ml.classification import (
     ProbabilisticClassificationModel,
     ProbabilisticClassifier,
@@ -21,19 +20,27 @@ from scipy.special import expit, softmax
 
 from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.classification import bounds
+from sparkml_lsml.classification.classes import (
+    MAX_COEFFICIENTS,
+    certain_class,
+    count_classes,
+    declared_classes,
+    frequencies_start,
+)
 from sparkml_lsml.classification.summary import (
     BinaryLogisticRegressionSummary,
     BinaryLogisticRegressionTrainingSummary,
     LogisticRegressionSummary,
     LogisticRegressionTrainingSummary,
 )
-from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
-from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.class_weights import CLASS_WEIGHT, HasClassWeight
-from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.evaluation import Evaluation
+from sparkml_lsml.spark.keywords import keywords
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import (
     BINARY_SOLVERS,
     SHARE,
@@ -45,9 +52,6 @@ from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.spark.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]
-
-MAX_COEFFICIENTS = 2**28
-"""Coefficients of a multinomial model, at most (2 GB a vector); beyond it labels are no classes."""
 
 TINY = 1e-300
 
@@ -79,6 +83,33 @@ class _Params(HasClassWeight, _LogisticRegressionParams, HasSolver):
         self._set(threshold=value)
         self.clear(self.thresholds)
         return self
+
+    def getThreshold(self) -> float:
+        """Probability of class 1 above which it is predicted, also where ``thresholds`` say it."""
+        self._checkThresholdConsistency()
+        if not self.isSet(self.thresholds):
+            return float(self.getOrDefault(self.threshold))
+        return self._of_thresholds()
+
+    def _of_thresholds(self) -> float:
+        both = self.getOrDefault(self.thresholds)
+        if len(both) != 2:
+            raise ParamError(
+                f"thresholds has {len(both)} entries, where one threshold is asked for: expected "
+                "one for each of two classes"
+            )
+        # MLlib's 1 / (1 + t0 / t1), which Python cannot divide where class 1 is always predicted
+        return float(both[1] / (both[0] + both[1]))
+
+    def _checkThresholdConsistency(self) -> None:
+        if not (self.isSet(self.threshold) and self.isSet(self.thresholds)):
+            return
+        found, expected = self.getOrDefault(self.threshold), self._of_thresholds()
+        if abs(found - expected) >= 1e-5:
+            raise ParamError(
+                f"threshold={found:g} and thresholds={self.getOrDefault(self.thresholds)}, which "
+                f"mean {expected:g}: expected one of the two, or the same"
+            )
 
     def setThresholds(self, value: list[float]) -> Any:
         """Set a threshold for each class; clears ``threshold``."""
@@ -171,7 +202,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     [0.764, 0.236]
     """
 
-    @keyword_only
+    @keywords
     def __init__(
         self,
         *,
@@ -231,11 +262,11 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _pose(self, dataset: DataFrame) -> Pose:
         self._checkThresholdConsistency()
         family = self.value("family")
-        declared = _declared_classes(dataset, self.value("labelCol"))
+        declared = declared_classes(dataset, self.value("labelCol"))
         bounded = bounds.has_bounds(self)
 
         def pose(report: Report) -> Problem:
-            classes = _classes(report, declared, family)
+            classes = count_classes(report, declared, family)
             self._check_thresholds(classes)
             multinomial = family == "multinomial" or (family == "auto" and classes > 2)
             strength, share = self.value("regParam"), self.value("elasticNetParam")
@@ -257,10 +288,10 @@ miniBatchFraction, batchSize, localEpochs, seed
             for label, (_, weight) in report.labels.items():
                 counts[int(label)] = weight
             if multinomial:
-                start = _start(np.log1p(counts) - np.log1p(counts).mean())
+                start = frequencies_start(np.log1p(counts) - np.log1p(counts).mean())
             else:
                 ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
-                start = _start(ratio)
+                start = frequencies_start(ratio)
             loss = Multinomial() if multinomial else Logistic()
             return Problem(loss, outputs, l1, l2, solver, reason, build, start=start, bounds=box)
 
@@ -271,7 +302,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     ) -> "LogisticRegressionModel":
         coefficients, intercepts = fit.coefficients, fit.intercepts
         if certain is not None:
-            coefficients, intercepts = _certain(certain, coefficients.shape)
+            coefficients, intercepts = certain_class(certain, coefficients.shape)
         elif len(intercepts) > 1 and not bounded:
             if self.value("fitIntercept"):
                 intercepts = intercepts - intercepts.mean()
@@ -288,60 +319,6 @@ miniBatchFraction, batchSize, localEpochs, seed
                 f"thresholds has {len(thresholds)} entries, expected one for each of the "
                 f"{max(classes, 2)} classes"
             )
-
-
-def _certain(label: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Coefficients and intercepts that give all probability to one class, as MLlib does."""
-    intercepts = np.zeros(shape[0])
-    if shape[0] == 1:
-        intercepts[0] = np.inf if label == 1 else -np.inf
-    else:
-        intercepts[label] = np.inf
-    return np.zeros(shape), intercepts
-
-
-def _start(intercepts: Array) -> Callable[[Layout], Array]:
-    """Zeros, and intercepts that predict the frequencies of the classes."""
-
-    def start(layout: Layout) -> Array:
-        coef = np.zeros(layout.size)
-        if layout.fit_intercept:
-            coef[layout.intercepts] = intercepts
-        return coef
-
-    return start
-
-
-def _declared_classes(dataset: DataFrame, label: str) -> int:
-    """Number of classes that a StringIndexer or its like wrote into the column's metadata."""
-    [metadata] = [f.metadata for f in dataset.schema.fields if f.name.lower() == label.lower()]
-    attribute = (metadata or {}).get("ml_attr", {})
-    return len(attribute.get("vals", ())) or int(attribute.get("num_vals", 0))
-
-
-def _classes(report: Report, declared: int, family: str) -> int:
-    """Number of classes: one more than the largest label, or as many as are declared."""
-    largest = max(report.labels)
-    features = max(report.longest, 1)
-    if (largest + 1) * features > MAX_COEFFICIENTS:
-        raise DataError(
-            f"the largest label is {largest:,.0f}, which would mean "
-            f"{(largest + 1) * features:,.0f} coefficients: expected classes 0, 1, 2, ... without "
-            f"gaps. Found {len(report.labels):,} different labels: index them with "
-            "pyspark.ml.feature.StringIndexer"
-        )
-    classes = int(largest) + 1
-    if 0 < declared < classes:
-        raise DataError(
-            f"the label column declares {declared} classes, found a label {int(largest)}: expected "
-            f"labels below {declared}"
-        )
-    if family == "binomial" and max(classes, declared) > 2:
-        raise DataError(
-            f"family='binomial' takes labels 0 and 1, found {max(classes, declared)} classes: "
-            "use family='auto'"
-        )
-    return max(classes, declared)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,17 +11,15 @@ from pyspark.ml.util import DefaultParamsReader, MLReader
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.classification.classes import MAX_COEFFICIENTS
 from sparkml_lsml.classification.linear_svc import LinearSVC
-from sparkml_lsml.classification.logistic_regression import (
-    MAX_COEFFICIENTS,
-    LogisticRegression,
-)
+from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.composite import check_classes, source_of
-from sparkml_lsml.spark.estimator import LinearModel
 from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
 from sparkml_lsml.spark.persistence import reading
 from sparkml_lsml.spark.problem import Member

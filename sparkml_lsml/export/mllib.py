@@ -4,12 +4,14 @@ from typing import Any
 
 import pyspark.ml.classification as classification
 import pyspark.ml.regression as regression
+import pyspark.ml.tuning as tuning
 from pyspark.errors import IllegalArgumentException
 from pyspark.ml import PipelineModel
 from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.ml.wrapper import JavaParams
 from pyspark.sql import SparkSession
 
+from sparkml_lsml.errors import ExportError
 from sparkml_lsml.export.form import Exportable, Form
 from sparkml_lsml.spark.session import classic
 
@@ -23,7 +25,7 @@ def to_mllib(model: Any) -> Any:
     ----------
     model : pyspark.ml.Model
         A model of this package, or a ``PipelineModel``, whose stages are converted one by one;
-        stages of other packages are left as they are.
+        stages of other packages are left as they are. Of a search the best model is taken.
 
     Returns
     -------
@@ -31,6 +33,8 @@ def to_mllib(model: Any) -> Any:
 
     Raises
     ------
+    ExportError
+        If MLlib has no such model, for example of a `CalibratedClassifierModel`.
     BackendError
         If the session is one of Spark Connect, which has no JVM to make the model in.
 
@@ -52,7 +56,14 @@ def to_mllib(model: Any) -> Any:
         # MLlib's class may hold models of this package: those that were fitted one by one
         ours = any(isinstance(part, Exportable) for part in model.models)
         return _one_vs_rest(model) if ours else model
+    if isinstance(model, tuning.CrossValidatorModel | tuning.TrainValidationSplitModel):
+        return to_mllib(model.bestModel)
     if not isinstance(model, Exportable):
+        if type(model).__module__.startswith("sparkml_lsml."):
+            raise ExportError(
+                f"{type(model).__name__} has no counterpart in MLlib: expected a linear model, a "
+                "one-vs-rest model, or a pipeline or search of them"
+            )
         return model
     classic(SparkSession._getActiveSessionOrCreate())
     return _with_params(_linear(model, model._form()), model)

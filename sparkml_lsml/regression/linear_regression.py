@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.regression import RegressionModel, Regressor, _LinearRegressionParams
@@ -25,8 +24,10 @@ from sparkml_lsml.regression.summary import (
 )
 from sparkml_lsml.solvers.normal import MAX_FEATURES
 from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
-from sparkml_lsml.spark.estimator import LinearEstimator, LinearModel
+from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.evaluation import Evaluation
+from sparkml_lsml.spark.keywords import keywords
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import (
     ITERATIVE_SOLVERS,
     CheckedParams,
@@ -144,7 +145,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     (3.0, 1.0)
     """
 
-    @keyword_only
+    @keywords
     def __init__(
         self,
         *,

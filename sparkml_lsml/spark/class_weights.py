@@ -105,6 +105,9 @@ def class_factors(params: CheckedParams, dataset: DataFrame, name: str) -> Facto
         return value
     if value != BALANCED:
         return None
+    held = params.value("validationIndicatorCol")
+    if held:
+        dataset = dataset.where(~quoted(held))  # nothing is learned from these rows
     weight = params.value("weightCol")
     label = quoted(params.value("labelCol")).cast("double")
     mass = quoted(weight).cast("double") if weight else F.lit(1.0)
@@ -135,8 +138,8 @@ def class_factors(params: CheckedParams, dataset: DataFrame, name: str) -> Facto
     return {label: total / (len(masses) * mass) for label, mass in sorted(masses.items())}
 
 
-def check_class_weight(params: CheckedParams, report: Report) -> None:
-    """Compare a map of weights with the labels that were found.
+def check_class_weight(params: CheckedParams, report: Report, known: int = 0) -> None:
+    """Compare a map of weights with the labels that were found, and with the classes known before.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def check_class_weight(params: CheckedParams, report: Report) -> None:
             f"{sum(missing.values()):,} rows: expected a weight for each of the "
             f"{len(report.labels)} labels, or 'balanced'"
         )
-    classes = max(2, int(max(report.labels)) + 1)
+    classes = max(2, known, int(max(report.labels)) + 1)
     unknown = [label for label in value if label >= classes]
     if unknown:
         raise DataError(

@@ -146,7 +146,8 @@ def partial_fit(
     pose = own._pose(dataset)
     started = time.perf_counter()
     try:
-        training = Training(own, dataset, own._task())
+        known = classes if isinstance(classes, int) else int(getattr(model, "numClasses", 0))
+        training = Training(own, dataset, own._task(), classes=known)
     except NoRowsError:
         if model is None:
             raise

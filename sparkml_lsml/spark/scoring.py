@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyspark.sql.functions as F
+from pyspark import SparkContext
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
@@ -25,6 +26,7 @@ from sparkml_lsml.blocks.arrow import to_features
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.spark.ingest import check_features, feature_column, quoted
+from sparkml_lsml.spark.session import check_executors, is_local
 
 Array = npt.NDArray[np.float64]
 
@@ -127,7 +129,12 @@ def add_scores(
     ------
     ColumnError
         If an output column is already there, or the features are not.
+    BackendError
+        If the executors of a cluster lack packages.
     """
+    sc = getattr(dataset.sparkSession, "_sc", None)
+    if isinstance(sc, SparkContext) and not is_local(sc):
+        check_executors(sc)  # a cluster that only scores has the package to be shipped, too
     wanted = {kind: outputs[kind] for kind in KINDS if outputs.get(kind)}
     have = {name.lower() for name in dataset.columns}
     clash = [name for name in wanted.values() if name.lower() in have]

@@ -20,6 +20,13 @@ UNLIMITED = 1_000
 """Partitions that rows are joined to where there may be any number of executors: each is a task of
 every pass, of which the driver starts some thousand a second."""
 
+ASKED = 64
+"""Tasks, at most, that are asked which packages there are; executors are of one kind as a rule."""
+
+_OURS = "sparkml_lsml"
+_NEEDED = ("numpy", "pandas", "pyarrow", "scipy", _OURS)
+_NO_WORKER = ("PYTHON_VERSION_MISMATCH", "Cannot run program")
+
 _checked: "WeakKeyDictionary[SparkContext, bool]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -111,48 +118,57 @@ def check_executors(sc: SparkContext) -> None:
     BackendError
         If NumPy, pandas or PyArrow are absent, or versions differ.
     """
-    if is_local(sc):
-        return  # workers are forked from this very interpreter
+    # workers of this very interpreter have what it has installed, but not what was put on sys.path
+    names = (_OURS,) if is_local(sc) and shutil.which(sc.pythonExec) == sys.executable else _NEEDED
     with _lock:
         if sc in _checked:
             return
-        found = _probe(sc)
-        if found["sparkml_lsml"] == "":
+        found = _probe(sc, names)
+        if any(report[_OURS] == "" for report in found):
             sc.addPyFile(str(_package_zip(sc)))
-            found = _probe(sc)
-        _compare(found)
+            found = _probe(sc, names)
+        for report in found:
+            _compare(report, _remedy(sc))
         _checked[sc] = True
 
 
-def _compare(found: dict[str, str]) -> None:
+def _remedy(sc: SparkContext) -> str:
+    if is_local(sc):
+        return (
+            f"workers run {sc.pythonExec}, the driver {sys.executable}. Set PYSPARK_PYTHON to the "
+            "driver's before the session starts"
+        )
+    return (
+        "install the same packages there as on the driver, or ship an environment with "
+        "spark.archives (venv-pack, conda-pack)"
+    )
+
+
+def _compare(found: dict[str, str], remedy: str) -> None:
     expected = {
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "numpy": np.__version__,
-        "sparkml_lsml": sparkml_lsml.__version__,
+        _OURS: sparkml_lsml.__version__,
     }
-    missing = [name for name in ("numpy", "pandas", "pyarrow", "scipy") if not found[name]]
+    missing = [name for name in found if name != _OURS and not found[name]]
     if missing:
-        raise BackendError(
-            f"the executors' Python lacks {', '.join(missing)}: install the same packages there "
-            "as on the driver, or ship an environment with spark.archives (venv-pack, conda-pack)"
-        )
-    for name, version in expected.items():
-        ours, theirs = version.split(".")[:2], found[name].split(".")[:2]
+        raise BackendError(f"the executors' Python lacks {', '.join(missing)}: {remedy}")
+    for name in expected.keys() & found.keys():
+        ours, theirs = expected[name].split(".")[:2], found[name].split(".")[:2]
         if ours != theirs:
             raise BackendError(
-                f"{name} is {version} on the driver and {found[name] or 'absent'} on the "
-                "executors: install the same version on both"
+                f"{name} is {expected[name]} on the driver and {found[name] or 'absent'} on the "
+                f"executors: {remedy}"
             )
 
 
-def _probe(sc: SparkContext) -> dict[str, str]:
-    """Versions of the packages on an executor, '' where one is absent."""
+def _probe(sc: SparkContext, names: tuple[str, ...]) -> list[dict[str, str]]:
+    """Versions of packages on executors, '' where one is absent; each that is found, once."""
 
     def versions(_: Any) -> Any:
         import importlib
         import sys
 
-        names = ("numpy", "pandas", "pyarrow", "scipy", "sparkml_lsml")
         found = {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
         importlib.invalidate_caches()
         for name in names:
@@ -163,10 +179,21 @@ def _probe(sc: SparkContext) -> dict[str, str]:
         return [found]
 
     # cloudpickle sends functions of __main__ by value: a module the executors lack cannot be asked
-    by_value = types.FunctionType(versions.__code__, {"__builtins__": __builtins__}, "versions")
+    by_value = types.FunctionType(
+        versions.__code__, {"__builtins__": __builtins__}, "versions", None, versions.__closure__
+    )
     by_value.__module__ = "__main__"
-    reports = sc.parallelize(range(2), 2).mapPartitions(by_value).collect()
-    return {name: min(report[name] for report in reports) for name in reports[0]}
+    tasks = max(2, min(2 * slots(sc), ASKED))
+    try:
+        reports = sc.parallelize(range(tasks), tasks).mapPartitions(by_value).collect()
+    except Exception as error:
+        if not any(sign in str(error) for sign in _NO_WORKER):
+            raise
+        raise BackendError(
+            f"Python workers cannot be started with {sc.pythonExec}, or are of another version "
+            f"than the driver's {sys.version.split()[0]}: {_remedy(sc)}"
+        ) from error
+    return [dict(report) for report in {tuple(report.items()) for report in reports}]
 
 
 def _package_zip(sc: SparkContext) -> Path:

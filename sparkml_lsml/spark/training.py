@@ -1,5 +1,6 @@
 """One training from rows to models: what the linear estimators and the searches share."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -68,6 +69,8 @@ class Training:
         Says which columns to pack, how, and where checkpoints are kept.
     dataset : DataFrame
     task : {"binary", "multiclass", "regression"}
+    classes : int
+        Number of classes that are known before the rows are read.
     **plan
         Fields of the `IngestPlan` that are not the estimator's.
 
@@ -86,7 +89,13 @@ class Training:
     """
 
     def __init__(
-        self, params: HasSolverSettings, dataset: DataFrame, task: Task, **plan: Any
+        self,
+        params: HasSolverSettings,
+        dataset: DataFrame,
+        task: Task,
+        *,
+        classes: int = 0,
+        **plan: Any,
     ) -> None:
         self._started = time.perf_counter()
         self._plan = replace(ingest_plan(params, task), **plan)
@@ -104,7 +113,7 @@ class Training:
         try:
             self.blocks = ResidentBlocks(dataset, self._plan)
             try:
-                check_class_weight(params, self.report)
+                check_class_weight(params, self.report, classes)
             except BaseException:
                 self.blocks.release()
                 raise
@@ -126,9 +135,11 @@ class Training:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.close(error)
-        self.blocks.release()
-        self._checkpoints.__exit__(kind, error, trace)
+        # the last first, and each of them whatever becomes of the others
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._checkpoints.__exit__, kind, error, trace)
+            stack.callback(self.blocks.release)
+            stack.callback(self._progress.close, error)
 
     @property
     def report(self) -> Report:

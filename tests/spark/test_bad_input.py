@@ -701,7 +701,7 @@ def test_case_28_the_message_names_the_range(cls: type[Any]) -> None:
         cls().setElasticNetParam(2.0)
     with pytest.raises(ValueError, match="did you mean 'regParam'"):
         cls().setParams(regparam=1.0)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="no Param 'regparam': did you mean 'regParam'"):
         cls(regparam=1.0)
 
 

@@ -21,7 +21,7 @@ from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
 from sparkml_lsml.errors import BackendError, DivergedError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.solvers import Iteration
-from sparkml_lsml.spark.estimator import LinearModel
+from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.tuning import CrossValidator
 from tests.spark.helpers import (
     EXECUTIONS,

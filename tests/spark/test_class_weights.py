@@ -14,6 +14,7 @@ import pyspark.sql.functions as F
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
+from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
@@ -243,6 +244,19 @@ def test_labels_and_weights_must_fit(spark: SparkSession, multiclass: DataFrame)
         LogisticRegression(classWeight={0: 1.0, 1: 2.0, 2: 1.0, 7: 1.0}).fit(multiclass)
     with pytest.raises(ParamError, match="both labels 0 and 1"):
         LinearSVC(classWeight={0: 1.0, 1: 1.0, 2: 1.0})
+
+
+def test_rows_of_a_validation_have_no_say_in_the_balance(spark: SparkSession) -> None:
+    held = (np.arange(150) % 3 == 0) & (BINARY == 1.0)
+    rows = spark.createDataFrame(
+        [(float(y), Vectors.dense(x), bool(h)) for x, y, h in zip(X, BINARY, held, strict=True)],
+        ["label", "features", "held"],
+    )
+    settings: Any = {"regParam": 0.05, "validationIndicatorCol": "held", "patience": 1000}
+    found = LogisticRegression(classWeight="balanced", **settings).fit(rows)
+    factors = balanced(BINARY[~held], np.ones(150)[~held])
+    expected = LogisticRegression(classWeight=factors, **settings).fit(rows)
+    np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-9)
 
 
 def test_rows_that_cannot_be_used_are_told_as_without(spark: SparkSession) -> None:

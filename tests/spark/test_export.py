@@ -18,11 +18,14 @@ from pyspark.ml import classification as mllib
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.linalg import VectorUDT
 from pyspark.ml.regression import LinearRegressionModel as TheirLinearRegressionModel
+from pyspark.ml.tuning import CrossValidatorModel, TrainValidationSplitModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType, DoubleType
 
 import sparkml_lsml
+from sparkml_lsml.calibration import SigmoidCalibration
 from sparkml_lsml.classification import (
+    CalibratedClassifierModel,
     LinearSVC,
     LinearSVCModel,
     LogisticRegression,
@@ -349,3 +352,17 @@ def test_mllibs_own_models_stay_as_they_are(spark: SparkSession) -> None:
     theirs = mllib.OneVsRestModel([_svc().toMLlib(), _svc().toMLlib()])
     assert to_mllib(theirs) is theirs
     assert to_mllib(theirs.models[0]) is theirs.models[0]
+
+
+def test_what_mllib_has_no_model_for() -> None:
+    calibrated = CalibratedClassifierModel(*_numbers(1, 1), SigmoidCalibration(-1.0, 0.0))
+    for model in (calibrated, PipelineModel([calibrated])):
+        with pytest.raises(ExportError, match="CalibratedClassifierModel has no counterpart"):
+            to_mllib(model)
+
+
+def test_of_a_search_the_best_model_is_taken(spark: SparkSession) -> None:
+    for search in (CrossValidatorModel(_svc()), TrainValidationSplitModel(_svc())):
+        made = to_mllib(PipelineModel([search])).stages[0]
+        assert isinstance(made, mllib.LinearSVCModel)
+        assert made.coefficients.toArray().tolist() == _svc().coefficients.toArray().tolist()

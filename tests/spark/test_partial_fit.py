@@ -185,6 +185,19 @@ def test_classes_that_come_later(spark: SparkSession) -> None:
     assert (one.numClasses, np.isfinite(numbers(one)).all()) == (2, True)
 
 
+def test_class_weights_of_classes_that_come_later(spark: SparkSession) -> None:
+    X, y = rows("classes")
+    weighted = LogisticRegression(regParam=0.01, classWeight={0: 1.0, 1: 2.0, 2: 3.0})
+    column = LogisticRegression(regParam=0.01, weightCol="weight")
+    few, all_ = y[:100] < 2.0, slice(100, 200)
+    one, other = None, None
+    for part in (np.flatnonzero(few), np.arange(100)[~few], np.arange(200)[all_]):
+        piece = frame(spark, X[part], y[part], weight=1.0 + y[part])
+        one = weighted.partialFit(piece, one, classes=3 if one is None else None)
+        other = column.partialFit(piece, other, classes=3 if other is None else None)
+    np.testing.assert_allclose(numbers(one), numbers(other), rtol=1e-12)
+
+
 def test_a_column_that_is_constant_in_a_piece_keeps_its_coefficient(spark: SparkSession) -> None:
     """A model of a fit knows of the column; its part of the margins is a constant here."""
     X, y = rows("binary")

@@ -152,13 +152,14 @@ def test_threshold_of_logistic_regression(
     )
 
 
-@pytest.mark.parametrize("thresholds", [[0.3, 0.7], [0.8, 0.4], [0.0, 1.0]])
+@pytest.mark.parametrize("thresholds", [[0.3, 0.7], [0.8, 0.4], [0.0, 1.0], [0.5, 0.0]])
 def test_thresholds_of_two_classes(
     rows: DataFrame, pairs: dict[str, tuple[Any, Any]], thresholds: list[float]
 ) -> None:
     theirs, ours = (model.copy().setThresholds(thresholds) for model in pairs["binomial"])
     expected, found = collected(theirs, rows), collected(ours, rows)
     assert found["prediction"].tolist() == expected["prediction"].tolist()
+    assert ours.getThreshold() == pytest.approx(thresholds[1] / sum(thresholds))
 
 
 @pytest.mark.parametrize("thresholds", [[0.6, 0.1, 0.3], [0.2, 0.0, 0.9], [0.1, 0.5, 0.4]])

@@ -1,0 +1,53 @@
+"""What is found out about a session before the first rows are read."""
+
+from __future__ import annotations
+
+import sys
+import venv
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import pytest
+from pyspark.ml.linalg import Vectors
+from pyspark.sql import SparkSession
+
+import sparkml_lsml
+from sparkml_lsml.errors import BackendError
+from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark import session
+from tests.spark.helpers import nothing_left
+
+
+@pytest.mark.parametrize("execution", ["local", "distributed"])
+def test_workers_of_a_python_without_the_packages(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, execution: str
+) -> None:
+    """Where PYSPARK_PYTHON names none, Spark takes the python3 of PATH, which need not be ours."""
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    python = str(tmp_path / "bare" / "bin" / "python")
+    rows = spark.createDataFrame([(1.0, Vectors.dense(1.0)), (2.0, Vectors.dense(3.0))])
+    rows = rows.toDF("label", "features")
+    monkeypatch.setattr(spark.sparkContext, "pythonExec", python)
+    monkeypatch.setattr(session, "_checked", WeakKeyDictionary())
+    with nothing_left(spark), pytest.raises(BackendError) as caught:
+        LinearRegression(execution=execution).fit(rows)
+    message = str(caught.value)
+    assert "lacks numpy, pandas, pyarrow, scipy" in message
+    assert f"workers run {python}, the driver {sys.executable}" in message
+    assert "Set PYSPARK_PYTHON" in message
+
+
+def test_a_package_that_workers_do_not_find_is_shipped(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook may have put it on its own sys.path, which workers do not know of."""
+    added: list[str] = []
+    [there] = session._probe(spark.sparkContext, ("sparkml_lsml",))
+    assert there["sparkml_lsml"] == sparkml_lsml.__version__
+    answers = iter([[{**there, "sparkml_lsml": ""}], [there]])
+    monkeypatch.setattr(session, "_checked", WeakKeyDictionary())
+    monkeypatch.setattr(session, "_probe", lambda sc, names: next(answers))
+    monkeypatch.setattr(spark.sparkContext, "addPyFile", added.append)
+    session.check_executors(spark.sparkContext)
+    [archive] = added
+    assert Path(archive).name == "sparkml_lsml.zip"
