@@ -29,7 +29,7 @@ def points(rows: int) -> list[Point]:
     """Sizes to measure growth at, up to a number of rows."""
     found = [Point("rows", n, dense(n)) for n in (rows // 4, rows // 2, rows)]
     found += [Point("features", d, dense(rows // 4, d)) for d in (100, 200, 400)]
-    found += [Point("non-zeros a row", n, power_law(rows // 4, n)) for n in (20, 40, 80)]
+    found += [Point("non-zeros per row", n, power_law(rows // 4, n)) for n in (20, 40, 80)]
     found += [Point("partitions", p, dense(rows // 2), partitions=p) for p in (2, 4, 8)]
     found += [Point("cores", c, dense(rows // 2), cores=c, partitions=c) for c in (1, CORES)]
     return found

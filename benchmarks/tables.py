@@ -96,7 +96,7 @@ def where(results: Results) -> Table:
             )
         )
     columns = (
-        *("Fit", "Solver", "Seconds to read", "Seconds to solve", "Passes", "Seconds a pass"),
+        *("Fit", "Solver", "Seconds to read", "Seconds to solve", "Passes", "Seconds per pass"),
         "Level with MLlib at",
     )
     return Table("where", columns, rows)
@@ -174,7 +174,7 @@ def wide(results: Results) -> Table:
         for point in results.get("wide", [])
     ]
     columns = (
-        *("Features", "A vector MB", "Ingest s", "Passes", "Pass s", "Sent a pass MB"),
+        *("Features", "A vector MB", "Ingest s", "Passes", "Pass s", "Sent per pass MB"),
         *("Driver's Python MB", "All JVMs MB"),
     )
     return Table("wide", columns, rows)
@@ -229,6 +229,7 @@ def machine(results: Results) -> Table:
         (what, str(value))
         for group in ("machine", "versions", "settings")
         for what, value in results.get(group, {}).items()
+        if what != "run"  # of several files the last one's: a name that says nothing here
     ]
     return Table("machine", ("What", "Value"), rows)
 

@@ -89,6 +89,14 @@ copybutton_prompt_is_regexp = True
 
 ACCESSOR = re.compile(r"(set|get)[A-Z]\w*")
 
+INTERNAL = {
+    "CheckedParams.value",
+    "LinearEstimator.adopt",
+    "LinearEstimator.ingest_key",
+    "LinearEstimator.warn_about_one_class",
+}
+"""Members that only other modules of the package call."""
+
 PAGES_OF_FILES = {
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
@@ -101,6 +109,8 @@ def keep_out(_app: Sphinx, _what: str, name: str, obj: Any, skip: bool, _options
     """Whether the reference leaves out a member: what PySpark and Python document themselves."""
     if isinstance(obj, property):
         obj = obj.fget
+    if callable(obj) and getattr(inspect.unwrap(obj), "__qualname__", "") in INTERNAL:
+        return True
     module = getattr(inspect.unwrap(obj), "__module__", None) if callable(obj) else ""
     foreign = module is None or module.split(".")[0] not in ("", "sparkml_lsml")
     # a setter and a getter for each Param say nothing that the Param does not
@@ -132,6 +142,8 @@ def rewrite_links(app: Sphinx, docname: str, source: list[str]) -> None:
     up = "../" * docname.count("/")
     for file, page in PAGES_OF_FILES.items():
         source[0] = re.sub(rf"\]\((?:\.\./)+{re.escape(file)}", f"]({up}{page}", source[0])
+    # the copies that show what the notebooks printed
+    source[0] = re.sub(r"\]\((?:\.\./)+(?=notebooks/\w+\.ipynb)", f"]({up}", source[0])
 
 
 def fetch_notebooks(app: Sphinx) -> None:

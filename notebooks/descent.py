@@ -37,7 +37,7 @@ logging.getLogger("sparkml_lsml").setLevel(logging.ERROR)  # many fits stop at m
 # narrow valley. Along the valley the two coefficients trade places at little cost, and across it
 # every step hurts.
 #
-# The rooms below Spark are plain NumPy, so that no session is needed here: an objective over
+# The subpackages below Spark are plain NumPy, so that no session is needed here: an objective over
 # blocks of this process, a penalty, and solvers.
 
 # %%

@@ -52,7 +52,7 @@ PROMPT = re.compile(r"^\s*(>>>|\.\.\.).*$", re.MULTILINE)
 
 
 def docstrings(library):
-    """Rows of (library, file, text), one a public function or class that says something."""
+    """Rows of (library, file, text), one per public function or class that says something."""
     root = Path(importlib.util.find_spec(library).origin).parent
     for path in sorted(root.rglob("*.py")):
         if {"tests", "testing", "_lib", "externals", "vendored"} & set(path.parts):

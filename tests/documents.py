@@ -104,9 +104,10 @@ def run(block: Block, names: dict[str, Any], storage: Path) -> None:
     names : dict
         The namespace of the page, which the block adds to.
     storage : Path
-        Stands for the file systems of a cluster: ``hdfs:///models`` is a folder of it.
+        Stands for the file systems of a cluster: ``hdfs:///models`` is a folder of it, and so is
+        ``/Volumes``.
     """
-    text = re.sub(r"(?:hdfs|s3a|dbfs)://(?=/)", f"file://{storage}", block.text)
+    text = re.sub(r'(?:hdfs|s3a|dbfs)://(?=/)|(?<=")(?=/Volumes/)', f"file://{storage}", block.text)
     shown = block.output or ""
     expected = RAISES.match(shown)
     printed = io.StringIO()

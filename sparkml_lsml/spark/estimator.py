@@ -264,7 +264,7 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         """Models for several param maps, trained together; safe for several threads.
 
         Nothing is done before the first model is asked for. Then the rows are read once, and all
-        models whose ingest is the same (`INGEST_PARAMS`) share the passes over them.
+        models that read them in the same way share the passes over them.
         """
         estimator = self.copy()
         jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +19,8 @@ BLOCKS = [block for page in pages() for block in blocks(page)]
 OURS = re.compile(r"(?<![\w/.~-])(?:\./)?((?:dev|jobs|conf|tests|notebooks|docs)/[\w./-]*\w)")
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 COMMANDS = {"bash", "console", "sh"}
+PARAMS = ROOT / "docs" / "guide" / "params.md"
+PARAM = re.compile(r"^\| `(\w+)` \| (?:`([^`]+)`|not set) \|", re.MULTILINE)
 
 
 def of(*languages: str) -> list[Block]:
@@ -75,3 +79,29 @@ def test_every_language_is_known() -> None:
     assert {block.language for block in BLOCKS} <= known
     assert len(of("python")) > 10
     assert len(of(*COMMANDS)) > 5
+
+
+def test_params_that_mllib_lacks_are_listed_with_their_defaults() -> None:
+    pytest.importorskip("pyspark")
+    from pyspark.ml import classification as mllib
+    from pyspark.ml.regression import _LinearRegressionParams
+
+    from sparkml_lsml.classification import LinearSVC, LogisticRegression
+    from sparkml_lsml.regression import LinearRegression
+
+    classes: list[tuple[Any, Any]] = [
+        (LinearSVC(), mllib._LinearSVCParams()),
+        (LogisticRegression(), mllib._LogisticRegressionParams()),
+        (LinearRegression(), _LinearRegressionParams()),
+    ]
+    expected = {"solver": '"auto"'}  # MLlib's LinearRegression has it, with fewer values
+    for ours, theirs in classes:
+        known = {param.name for param in theirs.params}
+        for param in ours.params:
+            if param.name not in known:
+                value = ours.getOrDefault(param) if ours.isDefined(param) else None
+                shown = json.dumps(value) if isinstance(value, str) else repr(value)
+                expected[param.name] = "" if value is None else shown
+    listed = PARAM.findall(PARAMS.read_text())
+    assert len(listed) == len(dict(listed))
+    assert dict(listed) == expected
