@@ -8,7 +8,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.errors import PersistenceError, without_secrets
 from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.paths import exists, first_bytes, names, only_file, rename
+from sparkml_lsml.spark.paths import (
+    exists,
+    file_system,
+    first_bytes,
+    names,
+    only_file,
+    rename,
+)
 from sparkml_lsml.spark.persistence import SafeWriter, reading
 
 log = logging.getLogger("sparkml_lsml")
@@ -139,8 +146,10 @@ class StreamingTrainer:
 
         It is the one before the last batch, which Spark is going to hand over again.
         """
-        folder, _, name = self._path.rpartition("/")
-        left = [each for each in names(spark, folder or ".") if each.startswith(f"{name}.old-")]
+        # Hadoop knows the folder of "/model" and of "hdfs://host/model"
+        _, hadoop = file_system(spark, self._path)
+        name, folder = str(hadoop.getName()), str(hadoop.getParent())
+        left = [each for each in names(spark, folder) if each.startswith(f"{name}.old-")]
         if not left:
             return False
         if len(left) > 1:
@@ -148,7 +157,7 @@ class StreamingTrainer:
                 f"{without_secrets(self._path)} is missing, and {len(left)} former models are "
                 f"beside it ({', '.join(left)}): rename the one to go on with to {name}"
             )
-        rename(spark, f"{folder}/{left[0]}" if folder else left[0], self._path)
+        rename(spark, self._path + left[0].removeprefix(name), self._path)
         log.warning("%s: a save was interrupted; the model before it was put back", name)
         return True
 

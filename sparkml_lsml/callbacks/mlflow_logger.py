@@ -21,6 +21,9 @@ MOST_METRICS, MOST_PARAMS = 1_000, 100
 MOST_CHARACTERS = 6_000
 """Of the value of a Param, in MLflow."""
 
+FITS = "sparkml_lsml.fits"
+"""Tag of a run: how many fits were logged to it."""
+
 
 class MLflowLogger(FitCallback):
     """Log metrics an iteration, Params, the reason why the fit stopped, and its summary.
@@ -30,16 +33,17 @@ class MLflowLogger(FitCallback):
     the tag ``reason``, and the summary as ``summary.txt``. Where several models are trained
     together, names begin with the number of the model, as in ``model_3/objective``, and Params
     that all of them have in common are logged once. A second fit to the same run, such as that of
-    the best model after a search, begins with ``fit_2/``.
+    the best model after a search, begins with ``fit_2/``, whichever logger logged the first: the
+    tag ``sparkml_lsml.fits`` of the run counts them.
 
     It needs the extra ``mlflow``. A logger serves one fit at a time: give each of those that run
-    in threads at the same time its own.
+    in threads at the same time its own, and a run of its own.
 
     Parameters
     ----------
     run_id : str, optional
         The run to log to; by default the one that is active when the fit begins. Give it where
-        fits run in threads, since a run is active in its own thread only.
+        fits run in threads, as those of a stream do, since a run is active in its own thread only.
 
     Raises
     ------
@@ -56,14 +60,13 @@ class MLflowLogger(FitCallback):
 
     def __init__(self, run_id: str | None = None) -> None:
         self._given = run_id
-        self._run = ""
-        self._fits: dict[str, int] = {}
-        self._prefix = ""
+        self._run = self._prefix = ""
         self._waiting: list[Any] = []
         self._flushed = 0.0
 
     def on_fit_begin(self, fit: Fit) -> None:
         """Log the Params."""
+        self._run = ""  # if this fit does not begin, its end is not that of the one before
         mlflow = _mlflow()
         active = mlflow.active_run()
         if self._given is None and active is None:
@@ -71,14 +74,15 @@ class MLflowLogger(FitCallback):
                 "no MLflow run is active in this thread: expected one to log the fit to. Put the "
                 "fit into 'with mlflow.start_run():', or give MLflowLogger a run_id"
             )
-        self._run = self._given or active.info.run_id
-        number = self._fits[self._run] = self._fits.get(self._run, 0) + 1
-        self._prefix = f"fit_{number}/" if number > 1 else ""
+        run = self._given or active.info.run_id
+        self._client = mlflow.MlflowClient()
+        number = int(self._client.get_run(run).data.tags.get(FITS, 0)) + 1
+        self._client.set_tag(run, FITS, number)
+        self._run, self._prefix = run, f"fit_{number}/" if number > 1 else ""
         params = [
             mlflow.entities.Param(name, value[:MOST_CHARACTERS])
             for name, value in _params(fit.models, self._prefix).items()
         ]
-        self._client = mlflow.MlflowClient()
         self._metric = mlflow.entities.Metric
         self._waiting, self._flushed = [], time.monotonic()
         for first in range(0, len(params), MOST_PARAMS):

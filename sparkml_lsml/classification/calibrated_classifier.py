@@ -221,7 +221,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         for each in found:
             counts.merge(each)
         last = models[-1]
-        classifier.adopt(last, rows)
+        classifier.adopt(last, dataset)
         model = CalibratedClassifierModel(
             last._coefficients,
             last._intercepts,

@@ -355,6 +355,14 @@ class _MultinomialFinish:
 
     thresholds: Array | None
 
+    @property
+    def threshold(self) -> float:
+        """Of two classes: the probability of class 1 above which it is predicted."""
+        if self.thresholds is None:
+            return 0.5
+        # p / t1 > (1 - p) / t0
+        return float(self.thresholds[1] / self.thresholds.sum())
+
     def __call__(self, margins: Array) -> dict[str, Array]:
         probability = _softmax(margins)
         scaled = probability

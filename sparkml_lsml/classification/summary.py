@@ -316,7 +316,8 @@ class BinaryClassificationSummary(ClassificationSummary):
         ax : matplotlib Axes, optional
             A new figure by default.
         """
-        now = self._evaluation().model.getOrDefault("threshold") if self.evaluation else None
+        # not the Param: thresholds win over it, and multinomial models do not know it
+        now = self._evaluation().model._finish().threshold if self.evaluation else None
         return plots.thresholds(self._curve, now, self._score_name(), ax=ax)
 
     def _score_name(self) -> str:

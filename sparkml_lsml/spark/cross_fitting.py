@@ -55,6 +55,7 @@ def cross_fit(
     weighted: bool,
     choose: Callable[[Array], int] | None,
     held_out: Sequence[int] | None = None,
+    whole: DataFrame,
 ) -> CrossFit:
     """Train and measure all models in shared passes, choose, and train the best on all rows.
 
@@ -74,6 +75,9 @@ def cross_fit(
         Takes the metrics and returns the number of the best param map, to be trained on all rows.
     held_out : sequence of int, optional
         The folds that models are trained without, and measured on; all by default.
+    whole : DataFrame
+        The rows as the user has them, for the summary of the best: ``dataset``, but for a column
+        of folds that a search has added.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def cross_fit(
         if choose is not None:
             best = choose(metrics)
             last = Member(members[best], poses[best](blocks.report), blocks.report)
-            [best_model] = checked(training.solve([last]), [members[best]], dataset)
+            [best_model] = checked(training.solve([last]), [members[best]], whole)
     rows = iter(models)
     by_fold = [[next(rows) for _ in members] for _ in tested]
     return CrossFit(metrics, by_fold, best_model)

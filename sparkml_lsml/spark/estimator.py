@@ -121,7 +121,8 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         changes; ``invscaling``, which divides by ``(1 + t) ** powerT``, t in epochs; ``optimal``;
         and ``adaptive``, by default, which divides by the root of 1 + t, and by 3 whenever a
         piece's own objective would rise, which is then tried again. ``maxIter``, ``tol`` and
-        checkpoints are without effect.
+        checkpoints are without effect. To callbacks a piece is a fit of one iteration, which they
+        cannot stop, other than by raising.
 
         Parameters
         ----------

@@ -141,7 +141,8 @@ def partial_fit(
             f"{type(own).__name__}: partialFit does not know the classes of pieces to come, found "
             "classWeight='balanced': give a map of labels to weights"
         )
-    own._set(solver="sgd", checkpointDir="")
+    # a piece is one iteration, also to those who watch
+    own._set(solver="sgd", checkpointDir="", maxIter=1)
     own._check_columns(dataset)
     pose = own._pose(dataset)
     started = time.perf_counter()
@@ -160,28 +161,32 @@ def partial_fit(
         before = None if model is None else model._pieces
         seen = _merged(piece, before, own, model, classes)
         member = Member(own, pose(seen), seen)
-        check_losses([member.problem.loss], training.blocks, type(own).__name__)
-        update = _Update(own, member, training, before, model)
-        solution, after = update.run(piece)
-        blocks = training.blocks
-        summary = TrainingSummary(
-            history=solution.history,
-            objective=solution.objective,
-            reason=solution.reason,
-            solver="sgd",
-            solver_reason="partialFit",
-            execution="local" if blocks.local else "distributed",
-            execution_reason=f"{blocks.nbytes / 2**20:.1f} MB",
-            rows=blocks.rows,
-            features=member.layout.features,
-            partitions=blocks.partitions,
-            nbytes=blocks.nbytes,
-            ingest_seconds=blocks.seconds,
-            seconds=time.perf_counter() - started,
-            passes=update.objective.passes,
-            sent=blocks.sent,
-            notes=(f"piece {after.number}; {after.features.rows:,} rows so far",),
-        )
+        with training.watch([member]) as watch:
+            check_losses([member.problem.loss], training.blocks, type(own).__name__)
+            update = _Update(own, member, training, before, model)
+            solution, after = update.run(piece)
+            blocks = training.blocks
+            summary = TrainingSummary(
+                history=solution.history,
+                objective=solution.objective,
+                reason=solution.reason,
+                solver="sgd",
+                solver_reason="partialFit",
+                execution="local" if blocks.local else "distributed",
+                execution_reason=f"{blocks.nbytes / 2**20:.1f} MB",
+                rows=blocks.rows,
+                features=member.layout.features,
+                partitions=blocks.partitions,
+                nbytes=blocks.nbytes,
+                ingest_seconds=blocks.seconds,
+                seconds=time.perf_counter() - started,
+                passes=update.objective.passes,
+                sent=blocks.sent,
+                notes=(f"piece {after.number}; {after.features.rows:,} rows so far",),
+            )
+            watch.summaries[0] = summary
+            for line in solution.history:
+                watch.iteration(0, line)
         found = member.problem.build(linear_fit(member.layout, solution.coef, summary, solution))
         found._pieces = after
         return found

@@ -40,6 +40,9 @@ GRACE = 1.0
 TICK = 0.2
 """Seconds between two looks at Spark; its own bar appears half a second after the last job."""
 
+Goals = list[tuple[int, float]]
+"""``maxIter`` and ``tol`` of each model."""
+
 _showing = threading.Lock()
 """Held by the fit whose line is shown; others of this process, at the same time, are logged."""
 
@@ -63,18 +66,17 @@ class Progress:
     ) -> None:
         self._name, self._display, self._close = name, display, close
         self._started = self._heard = time.monotonic()
-        self._lines: dict[int, deque[Iteration]] = {}
-        self._goals: list[tuple[int, float]] = []
+        # one attribute, since a display looks at both from its thread at any time
+        self._told: tuple[Goals, dict[int, deque[Iteration]]] = [], {}
         self.tasks = ""
         self._end = ""
         self._show(lambda display: display.start(self.text, {"fit": name, "event": "reading"}))
 
     def on_fit_begin(self, fit: Fit) -> None:
         """See `FitCallback`."""
-        self._lines = {}
-        self._goals = [(m.params["maxIter"], m.params["tol"]) for m in fit.models]
-        self._end = ""
-        limit = max(limit for limit, _ in self._goals)
+        goals = [(m.params["maxIter"], m.params["tol"]) for m in fit.models]
+        self._told, self._end = (goals, {}), ""
+        limit = max(limit for limit, _ in goals)
         self._show(lambda display: display.begin(limit))
 
     def on_iteration(self, fit: Fit, model: int, iteration: Iteration) -> None:
@@ -82,7 +84,8 @@ class Progress:
         if self._display is None:
             return
         self._heard = time.monotonic()
-        self._lines.setdefault(model, deque(maxlen=WINDOW)).append(iteration)
+        _, told = self._told
+        told.setdefault(model, deque(maxlen=WINDOW)).append(iteration)
         facts = {"fit": self._name, "event": "iteration", "model": model} | vars(iteration)
         self._show(lambda display: display.update(iteration.iteration, facts))
 
@@ -121,16 +124,17 @@ class Progress:
     def text(self, width: int = 200) -> str:
         """The line, of at most so many characters where that can be."""
         head = f"{self._name}: "
-        if self._end:
-            return head + self._end
-        if not self._lines:
+        if end := self._end:
+            return head + end
+        goals, told = self._told
+        known = {k: found for k, lines in list(told.items()) if (found := list(lines))}
+        if not known:
             elapsed = _duration(time.monotonic() - self._started)
-            what = "first pass" if self._goals else "reading rows"
+            what = "first pass" if goals else "reading rows"
             return head + ", ".join(part for part in (what, self.tasks, elapsed) if part)
-        lines = {k: lines[-1] for k, lines in list(self._lines.items())}
-        ahead = max(lines.values(), key=lambda line: line.passes)
-        limit = max(limit for limit, _ in self._goals)
-        many = f"{len(self._goals)} models, " if len(self._goals) > 1 else ""
+        ahead = max((lines[-1] for lines in known.values()), key=lambda line: line.passes)
+        limit = max(limit for limit, _ in goals)
+        many = f"{len(goals)} models, " if len(goals) > 1 else ""
         parts = {
             "iteration": f"{many}iteration {ahead.iteration}/{limit}",
             "passes": _count(ahead.passes, "pass"),
@@ -139,7 +143,7 @@ class Progress:
             "gap": f"gap {ahead.gap:.1e}",
             "validation": f"validation {ahead.validation:.6g}",
             "tasks": self.tasks,
-            "time": self._time_left(),
+            "time": self._time_left(goals, known),
         }
         for name in ("gradient_norm", "gap", "validation"):
             if not math.isfinite(getattr(ahead, name)):
@@ -154,13 +158,12 @@ class Progress:
                 break
         return line
 
-    def _time_left(self) -> str:
+    def _time_left(self, goals: Goals, known: dict[int, list[Iteration]]) -> str:
         elapsed = _duration(time.monotonic() - self._started)
-        known = {k: list(lines) for k, lines in list(self._lines.items())}
         newest = max(lines[-1].passes for lines in known.values())
         # a model of which nothing was heard for a while has come to its end
         found = [
-            time_left(lines, *self._goals[k])
+            time_left(lines, *goals[k])
             for k, lines in known.items()
             if len(lines) > 1 and lines[-1].passes > newest - SILENT
         ]

@@ -169,11 +169,15 @@ class Training:
         list of models, without Params
             A `DivergedError`, which names the iteration, in place of one that diverged.
         """
+        with self.watch(members) as watch:
+            return self._solve(members, watch)
+
+    def watch(self, members: Sequence[Member]) -> Watch:
+        """What tells callbacks, and the line of progress, how the models get on."""
         where, _ = _execution(self._plan, self.blocks)
         models = tuple(map(ModelOfFit.of, members))
         fit = Fit(self._plan.name, models, self._rows, self.report.longest, where)
-        with Watch((*members[0].params.callbacks, self._progress), fit) as watch:
-            return self._solve(members, watch)
+        return Watch((*members[0].params.callbacks, self._progress), fit)
 
     def _solve(self, members: Sequence[Member], watch: Watch) -> list[Any]:
         results: list[Any] = [None] * len(members)

@@ -10,7 +10,7 @@ from pyspark.ml.evaluation import Evaluator
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.tuning import CrossValidatorModel, CrossValidatorWriter
 from pyspark.ml.util import MLWriter
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.ingest import quoted
@@ -29,10 +29,11 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     over the rows, and the metrics come from one pass more. Stages before the estimator are fitted
     once a fold, and their rows read once a fold.
 
-    Other estimators, grids over Params of other stages or of the ingest, the solvers ``sgd``,
-    ``minibatch-sgd`` and ``adam``, and evaluators of other metrics than areas under curves, those
-    of the confusion matrix, ``rmse``, ``mse``, ``mae`` and ``r2`` take MLlib's road, model by
-    model; ``parallelism`` matters only there.
+    Other estimators, grids over Params of other stages or of the ingest, stages that keep no column
+    but those they name (``SELECT label, features``), the solvers ``sgd``, ``minibatch-sgd`` and
+    ``adam``, and evaluators of other metrics than areas under curves, those of the confusion
+    matrix, ``rmse``, ``mse``, ``mae`` and ``r2`` take MLlib's road, model by model; ``parallelism``
+    matters only there.
 
     Parameters
     ----------
@@ -83,6 +84,9 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     >>> len(search.fit(df).avgMetrics)
     2
     """
+
+    _group: Column | None = None
+    """The number of each row's group, in the copy that a search for groups works with."""
 
     groupCol: Param[str] = Param(
         Params._dummy(),
@@ -155,32 +159,46 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
                 "them. Clear foldCol to hold out each group once, or groupCol for numFolds folds"
             )
         number, groups = group_numbers(dataset, group)
-        name = f"{self.uid}_fold"
-        search: Any = self.copy({self.foldCol: name, self.numFolds: groups, self.groupCol: ""})
-        found: CrossValidatorModel = search._fit_folds(dataset.select("*", number.alias(name)))
-        found.clear(found.foldCol)
-        return self._copyValues(found, {self.numFolds: groups})
+        search: Any = self.copy({self.numFolds: groups})
+        search._group = number
+        found: CrossValidatorModel = search._fit_folds(dataset)
+        return found
+
+    def _kFold(self, dataset: DataFrame) -> list[tuple[DataFrame, DataFrame]]:
+        """The folds of MLlib's road; those of groups need no column."""
+        group = self._group
+        if group is None:
+            found: list[tuple[DataFrame, DataFrame]] = super()._kFold(dataset)
+            return found
+        return [
+            (dataset.where(group != number), dataset.where(group == number))
+            for number in range(self.getNumFolds())
+        ]
 
     def _fit_folds(self, dataset: DataFrame) -> CrossValidatorModel:
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
-        search = Search.of(self.getEstimator(), maps, evaluator)
-        if search is None:
-            return super()._fit(dataset)
         folds = self.getNumFolds()
-        own = self.getFoldCol()
+        own, name = self.getFoldCol(), f"{self.uid}_fold"
+        fold = quoted(own or name)
         if own:
-            rows, fold = dataset, quoted(own)
+            rows = dataset
+        elif self._group is not None:
+            rows = dataset.select("*", self._group.alias(name))
         else:
             # MLlib's folds: intervals of the same random numbers
-            random, name = f"{self.uid}_rand", f"{self.uid}_fold"
+            random = f"{self.uid}_rand"
             rows = dataset.select("*", F.rand(self.getSeed()).alias(random))
             share = 1.0 / folds
-            fold = F.lit(folds - 1)
+            drawn = F.lit(folds - 1)
             for number in reversed(range(folds - 1)):
-                fold = F.when(rows[random] < (number + 1) * share, number).otherwise(fold)
-            rows = rows.select("*", fold.alias(name)).drop(random)
-            fold = quoted(name)
-        found = search.run(rows, fold, folds, best(evaluator))
+                drawn = F.when(rows[random] < (number + 1) * share, number).otherwise(drawn)
+            rows = rows.select("*", drawn.alias(name)).drop(random)
+        search = Search.of(self.getEstimator(), maps, evaluator)
+        found = None
+        if search is not None:
+            found = search.run(rows, fold, folds, best(evaluator), whole=dataset)
+        if found is None:
+            return super()._fit(dataset)
         chosen = best(evaluator)(found.metrics)
         model = found.best_model
         if model is None:

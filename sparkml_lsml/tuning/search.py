@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pyspark.errors import AnalysisException
 from pyspark.ml import Estimator, Pipeline, PipelineModel
 from pyspark.ml.evaluation import (
     BinaryClassificationEvaluator,
@@ -92,10 +93,13 @@ class Search:
         folds: int,
         choose: Callable[[Array], int],
         held_out: Sequence[int] | None = None,
-    ) -> CrossFit:
+        *,
+        whole: DataFrame,
+    ) -> CrossFit | None:
         """Train and measure all models; the best is trained on all rows unless there are stages.
 
-        ``fold`` is a column of the dataset.
+        ``fold`` is a column of the dataset, which is ``whole``, but for a column of folds that the
+        search has added and stages are not to see. None where a stage drops the column ``fold``.
         """
         fit = partial(
             cross_fit,
@@ -104,14 +108,20 @@ class Search:
             folds=folds,
             measure=self.measure,
             weighted=self.weighted,
+            whole=whole,
         )
         if not self.stages:
             found = fit(dataset, choose=choose, held_out=held_out)
             return found if self.stages is None else _in_pipelines(found)
+        added = set(dataset.columns).difference(whole.columns)
         metrics, models = [], []
         for number in range(folds) if held_out is None else held_out:
-            before = Pipeline(stages=self.stages).fit(dataset.where(fold != number))
-            part = fit(before.transform(dataset), choose=None, held_out=[number])
+            seen = dataset.where(fold != number).drop(*added)
+            before = Pipeline(stages=self.stages).fit(seen)
+            rows = before.transform(dataset)
+            if not _has(rows, fold):
+                return None
+            part = fit(rows, choose=None, held_out=[number])
             metrics.append(part.metrics[0])
             models.append([PipelineModel([*before.stages, model]) for model in part.models[0]])
         return CrossFit(np.array(metrics), models, None)
@@ -124,6 +134,14 @@ def _in_pipelines(found: CrossFit) -> CrossFit:
         models=[[PipelineModel([model]) for model in part] for part in found.models],
         best_model=found.best_model and PipelineModel([found.best_model]),
     )
+
+
+def _has(rows: DataFrame, column: Column) -> bool:
+    try:
+        rows.select(column)  # names are compared as Spark does
+    except AnalysisException:
+        return False
+    return True
 
 
 def measure_of(

@@ -49,14 +49,18 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
 
     def _fit(self, dataset: DataFrame) -> TrainValidationSplitModel:
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
-        search = Search.of(self.getEstimator(), maps, evaluator)
-        if search is None:
-            return super()._fit(dataset)
         random, name = f"{self.uid}_rand", f"{self.uid}_fold"
         rows = dataset.select("*", F.rand(self.getSeed()).alias(random))
         part = F.when(rows[random] >= self.getTrainRatio(), VALIDATION).otherwise(TRAINING)
         rows = rows.select("*", part.alias(name)).drop(random)
-        found = search.run(rows, quoted(name), 2, best(evaluator), held_out=[VALIDATION])
+        search = Search.of(self.getEstimator(), maps, evaluator)
+        found = None
+        if search is not None:
+            found = search.run(
+                rows, quoted(name), 2, best(evaluator), held_out=[VALIDATION], whole=dataset
+            )
+        if found is None:
+            return super()._fit(dataset)
         metrics = [float(value) for value in found.metrics[0]]
         model = found.best_model
         if model is None:

@@ -255,6 +255,32 @@ def test_a_model_that_diverges_has_no_summary(rows: DataFrame) -> None:
     assert notes.ends == [((None,), None)]
 
 
+def test_a_piece_is_a_fit_of_one_iteration(rows: DataFrame) -> None:
+    notes = Notes(stop_at=0)
+    estimator = LinearSVC(maxIter=50).setCallbacks([notes])
+    model = estimator.partialFit(rows)
+    [fit] = notes.fits
+    assert (fit.name, fit.rows, fit.features) == ("LinearSVC", 80, 4)
+    [told] = fit.models
+    assert (told.estimator, told.solver, told.params["maxIter"]) == ("LinearSVC", "sgd", 1)
+    assert notes.of(0) == model.summary.history
+    [([summary], error)] = notes.ends
+    assert (summary.reason, error) == (model.summary.reason, None)
+    assert (model.summary.reason.name, model.getMaxIter()) == ("piece", 50)
+
+    class Fails(FitCallback):
+        def on_iteration(self, fit: Fit, model: int, iteration: Iteration) -> bool:
+            raise Failed
+
+    estimator.setCallbacks([notes, Fails()])
+    with pytest.raises(Failed) as caught:
+        estimator.partialFit(rows, model)
+    assert notes.ends[-1][1] is caught.value
+    # an empty piece is no fit
+    assert estimator.partialFit(rows.limit(0), model) is model
+    assert len(notes.fits) == len(notes.ends) == 2
+
+
 # ---------------------------------------------------- MLflow
 
 
@@ -304,6 +330,32 @@ def test_mlflow_tells_models_and_fits_apart(rows: DataFrame, store: Any) -> None
     assert "regParam" not in found.params
     assert found.params["fit_2/regParam"] == "0.01"
     assert found.metrics["fit_2/objective"] == again.summary.history[-1].objective
+
+
+def test_mlflow_counts_the_fits_of_a_run_whoever_logs_them(rows: DataFrame, store: Any) -> None:
+    with store.start_run() as run:
+        first = logistic().setCallbacks([MLflowLogger()]).fit(rows)
+        second = LinearSVC(maxIter=3).setCallbacks([MLflowLogger()]).fit(rows)
+    client, number = store.MlflowClient(), run.info.run_id
+    found = client.get_run(number).data
+    assert (found.params["estimator"], found.params["fit_2/estimator"]) == (
+        "LogisticRegression",
+        "LinearSVC",
+    )
+    for name, model in (("objective", first), ("fit_2/objective", second)):
+        logged = [metric.value for metric in client.get_metric_history(number, name)]
+        assert logged == model.summary.objectiveHistory
+    assert found.tags["sparkml_lsml.fits"] == "2"
+
+
+def test_a_fit_that_mlflow_did_not_begin_leaves_the_run_before(rows: DataFrame, store: Any) -> None:
+    estimator = logistic().setCallbacks([MLflowLogger()])
+    with store.start_run() as run:
+        model = estimator.fit(rows)
+    with pytest.raises(BackendError, match="no MLflow run is active"):
+        estimator.fit(rows)
+    found = store.MlflowClient().get_run(run.info.run_id).data
+    assert found.tags["reason"] == str(model.summary.reason)
 
 
 def test_mlflow_notes_that_a_fit_failed(rows: DataFrame, store: Any) -> None:

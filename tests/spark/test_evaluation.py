@@ -197,6 +197,30 @@ def test_all_metrics_take_one_job(spark: SparkSession, frames: dict[str, DataFra
     plt.close("all")
 
 
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"threshold": 0.3}, 0.3),
+        ({"thresholds": [0.3, 0.7]}, 0.7),
+        ({"family": "multinomial", "threshold": 0.3}, 0.5),
+        ({"family": "multinomial", "thresholds": [0.2, 0.6]}, 0.75),
+    ],
+    ids=str,
+)
+def test_the_threshold_that_is_drawn_predicts(
+    frames: dict[str, DataFrame], params: dict[str, Any], expected: float
+) -> None:
+    mpl.use("Agg")
+    rows = frames["binary"]
+    model = LogisticRegression(maxIter=5, **params).fit(rows)
+    ax = model.summary.plot_thresholds()
+    labels = [each.get_text() for each in ax.get_legend().get_texts()]
+    assert labels[-1] == f"threshold {expected:g}"
+    plt.close("all")
+    for row in model.transform(rows).collect():
+        assert row.prediction == float(row.probability[1] > expected)
+
+
 def test_what_is_set_later_is_of_later_rows(frames: dict[str, DataFrame]) -> None:
     model = LogisticRegression().fit(frames["binary"])
     expected = model.evaluate(frames["binary"])

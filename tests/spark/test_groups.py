@@ -12,10 +12,14 @@ import numpy.typing as npt
 import pyspark.ml.tuning as mllib
 import pyspark.sql.functions as F
 import pytest
-from pyspark.ml import Pipeline
+from pyspark.ml import Estimator, Model, Pipeline
 from pyspark.ml import classification as mllib_classification
-from pyspark.ml.evaluation import BinaryClassificationEvaluator, RegressionEvaluator
-from pyspark.ml.feature import StandardScaler
+from pyspark.ml.evaluation import (
+    BinaryClassificationEvaluator,
+    Evaluator,
+    RegressionEvaluator,
+)
+from pyspark.ml.feature import RFormula, StandardScaler
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import (
@@ -40,7 +44,15 @@ from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from sparkml_lsml.tuning import groups as groups_module
 from sparkml_lsml.tuning.groups import group_numbers
-from tests.spark.helpers import KINDS, cells, frame, frame_of, nothing_left, numbers
+from tests.spark.helpers import (
+    KINDS,
+    binary_rows,
+    cells,
+    frame,
+    frame_of,
+    nothing_left,
+    numbers,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -140,6 +152,77 @@ def test_other_searches_see_the_same_folds(with_stage: Any, around: str) -> None
     assert ours.getNumFolds() == 2
     assert ours.getFoldCol() == ""
     assert ours.transform(rows).columns[:4] == rows.columns
+
+
+@pytest.fixture(scope="module")
+def pairs(spark: SparkSession) -> DataFrame:
+    """Rows of two sites, with columns of numbers only."""
+    x, y = binary_rows(40, 2)
+    columns = {"label": y, "x": x[:, 0], "z": x[:, 1], "site": np.arange(40.0) % 2}
+    typed: dict[str, tuple[DataType, list[Any]]] = {
+        name: (DoubleType(), values.tolist()) for name, values in columns.items()
+    }
+    return frame_of(spark, typed, partitions=1)
+
+
+def test_the_number_of_a_group_is_no_feature(pairs: DataFrame) -> None:
+    """Nor does the best model ask for a column of it."""
+    estimator = LogisticRegression(maxIter=3)
+    found = CrossValidator(
+        estimator=Pipeline(stages=[RFormula(formula="label ~ . - site"), estimator]),
+        estimatorParamMaps=[{}],
+        evaluator=BinaryClassificationEvaluator(),
+        groupCol="site",
+        collectSubModels=True,
+    ).fit(pairs)
+    models = [found.bestModel, *(model for fold in found.subModels for model in fold)]
+    assert [model.stages[-1].numFeatures for model in models] == [2, 2, 2]
+    scored = found.bestModel.transform(pairs.select("x", "z"))
+    assert len(scored.select("prediction").take(3)) == 3
+
+
+class Seeing(Estimator[Any]):
+    """An estimator of the user's, which notes what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fits: list[tuple[list[str], list[Any]]] = []
+
+    def _fit(self, dataset: DataFrame) -> Any:
+        self.fits.append(seen(dataset))
+        return Same()
+
+
+class Same(Model):
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        return dataset
+
+
+class Judge(Evaluator):
+    """An evaluator that notes what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[tuple[list[str], list[Any]]] = []
+
+    def _evaluate(self, dataset: DataFrame) -> float:
+        self.frames.append(seen(dataset))
+        return 0.0
+
+
+def seen(rows: DataFrame) -> tuple[list[str], list[Any]]:
+    return rows.columns, sorted({row.site for row in rows.select("site").collect()})
+
+
+def test_groups_need_no_column_fit_by_fit(pairs: DataFrame) -> None:
+    estimator, judge = Seeing(), Judge()
+    search = CrossValidator(
+        estimator=estimator, estimatorParamMaps=[{}], evaluator=judge, groupCol="site"
+    )
+    found = search.fit(pairs)
+    assert (found.getNumFolds(), found.getFoldCol()) == (2, "")
+    assert estimator.fits == [(pairs.columns, sites) for sites in ([1.0], [0.0], [0.0, 1.0])]
+    assert judge.frames == [(pairs.columns, sites) for sites in ([0.0], [1.0])]
 
 
 @pytest.mark.parametrize(

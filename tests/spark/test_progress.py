@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,50 @@ def test_models_that_share_passes_have_one_line() -> None:
     assert progress.text().endswith("at most 42 s left")
 
 
+def interrupted(work: Callable[[], Any], act: Callable[[], Any], moment: int) -> bool:
+    """Do something at one step of the interpreter in this room; whether it came to that."""
+    left = moment
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != room.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left == 0 and event == "opcode":
+            act()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+@pytest.mark.parametrize("fit", [fit_of(20), fit_of(20, 30, 40)], ids=["fewer", "more"])
+@pytest.mark.parametrize("during", ["drawing", "telling"])
+def test_a_line_is_drawn_at_any_moment(fit: Fit, during: str) -> None:
+    """As by its own thread: while a fit begins, and a fit begins while it is drawn."""
+    for moment in itertools.count(1):
+        progress = Progress("LinearSVC", LogLines())
+        begun = fit_of(50, 80)
+        progress.on_fit_begin(begun)
+        for k, model in itertools.product(range(3), range(2)):
+            progress.on_iteration(begun, model, line(k))
+
+        def tell(progress: Progress = progress) -> None:
+            progress.on_fit_begin(fit)
+            progress.on_iteration(fit, len(fit.models) - 1, line(0))
+
+        both = (progress.text, tell)
+        if not interrupted(*(both if during == "drawing" else both[::-1]), moment):
+            break
+    assert moment > 30
+
+
 class Broken:
     """A terminal that was closed."""
 
@@ -244,6 +290,19 @@ def test_off_a_terminal_progress_goes_to_the_log(
     setting("off")
     fit.fit(rows)
     assert not caplog.records[1:]  # but for the warning of maxIter
+
+
+def test_a_piece_has_a_line_of_its_passes(
+    rows: DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sparkml_lsml.progress")
+    summary = LinearSVC().partialFit(rows).summary
+    mine = [record for record in caplog.records if record.name == "sparkml_lsml.progress"]
+    first, start, last = [record.getMessage() for record in mine]
+    assert first.startswith("LinearSVC: reading rows, ")
+    assert start.startswith("LinearSVC: iteration 0/1, 1 pass, objective ")
+    objective = f"{summary.objective:.6g}"
+    assert f"piece at iteration 1, {summary.passes} passes, objective {objective}, " in last
 
 
 def test_on_shows_a_line_where_no_terminal_is_found(

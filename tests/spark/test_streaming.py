@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,36 @@ def test_batches_by_hand(spark: SparkSession, tmp_path: Path) -> None:
     LinearSVC(regParam=0.05).fit(df).write().overwrite().save(str(path))
     StreamingTrainer(LinearSVC(regParam=0.05), str(path))(df, 0)
     assert LinearSVCModel.load(str(path))._pieces.number == 1
+
+
+@contextlib.contextmanager
+def root(spark: SparkSession, folder: Path) -> Iterator[None]:
+    """Let a folder be the root of the file system that paths without a scheme are on."""
+    name = folder.name.replace("_", "-")  # Hadoop keeps what it has made for a name
+    settings = {
+        "fs.defaultFS": f"viewfs://{name}/",
+        f"fs.viewfs.mounttable.{name}.linkFallback": folder.as_uri(),
+    }
+    conf = spark.sparkContext._jsc.hadoopConfiguration()
+    before = {key: conf.get(key) for key in settings}
+    for key, value in settings.items():
+        conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            conf.unset(key) if value is None else conf.set(key, value)
+
+
+def test_an_interrupted_save_at_the_root(spark: SparkSession, tmp_path: Path) -> None:
+    df, place = frame(spark, *binary_rows(rows=40)), tmp_path / "model"
+    StreamingTrainer(LinearSVC(regParam=0.05), str(place))(df, 1)
+    before = LinearSVCModel.load(str(place))._saved_arrays()
+    place.rename(tmp_path / "model.old-0123456789ab")
+    with root(spark, tmp_path):
+        StreamingTrainer(LinearSVC(regParam=0.05), "/model")(df, 1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+    assert_same(LinearSVCModel.load(str(place))._saved_arrays(), before)
 
 
 def test_what_a_trainer_refuses(spark: SparkSession, tmp_path: Path) -> None:

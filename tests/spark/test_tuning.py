@@ -19,7 +19,7 @@ from pyspark.ml.evaluation import (
     MulticlassClassificationEvaluator,
     RegressionEvaluator,
 )
-from pyspark.ml.feature import StandardScaler
+from pyspark.ml.feature import SQLTransformer, StandardScaler
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
@@ -28,7 +28,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.metrics import roc_auc_score
 
 from sparkml_lsml.blocks import Block
-from sparkml_lsml.classification import LinearSVC, LogisticRegression
+from sparkml_lsml.classification import CalibratedClassifier, LinearSVC, LogisticRegression
 from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.reweighting import Poisson
@@ -367,6 +367,47 @@ def test_a_pipeline_of_one_stage_stays_a_pipeline(
     np.testing.assert_allclose(
         numbers(ours.bestModel.stages[0]), numbers(theirs.bestModel.stages[0]), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("by", ["numFolds", "foldCol", "split"])
+def test_a_stage_that_drops_columns(cancer: DataFrame, ingests: list[str], by: str) -> None:
+    """MLlib splits the rows before the stages see them."""
+    rows = cancer.select("label", "features", F.expr("pmod(hash(features), 2) AS n"))
+    rows = rows.coalesce(1)
+    narrow = SQLTransformer(statement="SELECT label, features FROM __THIS__")
+    settings: dict[str, Any] = {
+        "estimator": Pipeline(stages=[narrow, LogisticRegression(maxIter=3)]),
+        "estimatorParamMaps": [{}],
+        "evaluator": BinaryClassificationEvaluator(),
+        "seed": 3,
+    }
+    if by == "split":
+        metrics = TrainValidationSplit(**settings).fit(rows).validationMetrics
+    else:
+        column = {"foldCol": "n"} if by == "foldCol" else {}
+        metrics = CrossValidator(**settings, numFolds=2, **column).fit(rows).avgMetrics
+    assert 0.98 < metrics[0] < 1.0
+    assert len(ingests) == (2 if by == "split" else 3)  # nothing is read twice
+
+
+@pytest.mark.parametrize("by", ["numFolds", "groupCol", "split", "calibrated"])
+def test_the_summary_of_the_best_is_of_the_rows_as_they_are(cancer: DataFrame, by: str) -> None:
+    rows = cancer.withColumn("n", F.expr("pmod(hash(features), 2)"))
+    estimator = LinearSVC(maxIter=3)
+    settings: dict[str, Any] = {
+        "estimator": estimator,
+        "estimatorParamMaps": [{}],
+        "evaluator": BinaryClassificationEvaluator(),
+    }
+    if by == "calibrated":
+        model = CalibratedClassifier(classifier=estimator, numFolds=2).fit(rows)
+    elif by == "split":
+        model = TrainValidationSplit(**settings).fit(rows).bestModel
+    else:
+        column = {"groupCol": "n"} if by == "groupCol" else {"numFolds": 2}
+        model = CrossValidator(**settings, **column).fit(rows).bestModel
+    found = model.summary.predictions.columns
+    assert found == [*rows.columns, "rawPrediction", "prediction"]
 
 
 def test_other_searches_take_mllibs_road(cancer: DataFrame) -> None:
