@@ -224,18 +224,23 @@ class BlockWriter:
             raise self._disk_error(wanted)
 
     def _disk_error(self, wanted: int) -> DiskError:
-        free = shutil.disk_usage(self._folder).free
-        return DiskError(
-            f"no room for training rows in {self._parent}: {wanted:,} more bytes are needed, "
-            f"{free:,} are free and {FREE_SPACE_KEPT:,} of them are kept for Spark. Free disk "
-            "space, name a larger folder in spark.local.dir, or use dtype='float32'"
-        )
+        return no_room("training rows", self._parent, wanted, "use dtype='float32'")
 
     def _close(self) -> None:
         with contextlib.ExitStack() as files:  # closes all of them, also when one fails
             for file in self._files.values():
                 files.callback(file.close)
             self._files.clear()
+
+
+def no_room(what: str, folder: Path, wanted: int, otherwise: str) -> DiskError:
+    """The error about a disk that cannot take so many bytes more, and what may be done."""
+    free = shutil.disk_usage(folder).free
+    return DiskError(
+        f"no room for {what} in {folder}: {wanted:,} more bytes are needed, {free:,} are free and "
+        f"{FREE_SPACE_KEPT:,} of them are kept for Spark. Free disk space, name a larger folder in "
+        f"spark.local.dir, or {otherwise}"
+    )
 
 
 def check_address_space(wanted: int) -> None:

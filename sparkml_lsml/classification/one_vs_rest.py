@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyspark.ml.classification as mllib
 import pyspark.sql.functions as F
-from pyspark.ml.util import DefaultParamsReader, MLReader
+from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report
@@ -21,7 +21,7 @@ from sparkml_lsml.spark.composite import check_classes, source_of
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
-from sparkml_lsml.spark.persistence import reading
+from sparkml_lsml.spark.persistence import WholeWriter, reading
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.scoring import Scorer, add_scores
 from sparkml_lsml.spark.training import Training
@@ -100,6 +100,10 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
         models = _fit_classes(classifier.copy(columns)._normalise(), dataset)
         return self._copyValues(OneVsRestModel(models)._resetUid(self.uid))
 
+    def write(self) -> MLWriter:
+        """A writer; call ``overwrite()`` on it to replace what is at the path."""
+        return WholeWriter(super().write())
+
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]
         """A reader of this class, and of what MLlib's has saved."""
@@ -144,6 +148,10 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
             np.concatenate([form.coefficients for form in forms]),
             np.concatenate([form.intercepts for form in forms]),
         )
+
+    def write(self) -> MLWriter:
+        """A writer; call ``overwrite()`` on it to replace what is at the path."""
+        return WholeWriter(super().write())
 
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]

@@ -22,6 +22,7 @@ from sparkml_lsml.cli.probe import MARK
 
 _END = None
 _JOIN_SECONDS = 5.0
+_STOP_SECONDS = 10.0
 _TELLING = re.compile(r"\b[\w.]*(Exception|Error)\b|^Error\b")
 
 
@@ -61,7 +62,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def run(self) -> Answer:
-        """Start a session, run a job in it, and end both; it never takes longer than allowed."""
+        """Start a session, run a job in it, and end both; what takes too long is killed."""
         answer = Answer()
         with tempfile.TemporaryFile() as errors:
             # this very Python
@@ -80,7 +81,9 @@ class Launch:
             reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
             reader.start()
             try:
-                self._listen(lines, answer)
+                if self._listen(lines, answer):
+                    # it ends by itself: Spark removes its folders and tells the cluster
+                    reader.join(_STOP_SECONDS)
             finally:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -94,21 +97,23 @@ class Launch:
         theirs = shlex.split(self.environment.get("PYSPARK_SUBMIT_ARGS", "")) or ["pyspark-shell"]
         return shlex.join([*theirs[:-1], *self.options, theirs[-1]])
 
-    def _listen(self, lines: queue.Queue[str | None], answer: Answer) -> None:
+    def _listen(self, lines: queue.Queue[str | None], answer: Answer) -> bool:
+        """Hear what the probe tells; False if it is late, True if it is about to end by itself."""
         for what in ("session", "job"):
             deadline = time.monotonic() + self.seconds
             told = _next(lines, deadline)
             if told is None:
                 late = time.monotonic() >= deadline
                 answer.fault = f"no {what} within {self.seconds:g} s" if late else ""
-                return
+                return not late
             if told["stage"] == "error":
                 answer.fault = told["message"]
-                return
+                return True
             if told["stage"] == "session":
                 answer.session = told
             else:
                 answer.workers = told
+        return True
 
 
 def _read(stream: IO[str], lines: queue.Queue[str | None]) -> None:

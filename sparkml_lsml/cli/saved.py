@@ -255,7 +255,7 @@ class LocalFolder:
         folder = self._root / place / name
         if not folder.is_dir():
             raise PersistenceError(f"has no folder {name}: it is damaged, or no saved model")
-        found = [path for path in folder.iterdir() if not path.name.startswith(("_", "."))]
+        found = [path for path in folder.iterdir() if not saved.hidden(path.name)]
         if len(found) != 1 or not found[0].is_file():
             raise PersistenceError(
                 f"holds {len(found)} files in {name}, expected one: the folder is damaged"

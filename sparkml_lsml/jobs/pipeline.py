@@ -20,6 +20,7 @@ from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark import saved
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.model import LinearModel
+from sparkml_lsml.spark.paths import check_read_alike
 from sparkml_lsml.spark.persistence import read_metadata, reading
 
 _OUR_MODULES = (classification, regression)
@@ -178,11 +179,14 @@ def load_model(spark: SparkSession, path: str) -> Any:
     ------
     JobError
         If the folder holds no model, or one with another class.
+    PersistenceError
+        If the path of a pipeline, or the session, would let MLlib's readers read other files.
     """
     metadata = _metadata(spark, path)
     name = metadata.get("class")
     allowed = _loadable()
     if name in _PIPELINE_MODELS:
+        check_read_alike(spark, path)
         uids = metadata.get("paramMap", {}).get("stageUids")
         if not isinstance(uids, list) or not all(_is_uid(uid) for uid in uids):
             raise JobError(f"{path}: its metadata list no stages; expected a PipelineModel's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -10,6 +11,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.jobs.errors import JobError
+
+log = logging.getLogger("sparkml_lsml")
 
 
 class Place:
@@ -82,7 +85,8 @@ class Place:
 
     def delete(self) -> None:
         """Delete the file or folder with all it holds, if it is there."""
-        self.files.delete(self.java, True)
+        if not self.files.delete(self.java, True) and self.exists():
+            raise JobError(f"{self.path}: could not be deleted")
 
     def write_text(self, text: str) -> None:
         """Write a new file in UTF-8."""
@@ -101,8 +105,9 @@ class Outputs:
     """The outputs of one job, which appear together or not at all.
 
     Everything is written to hidden siblings; `publish` moves the old outputs aside, the new ones
-    into place in the order in which they were named, and then deletes the old ones. A failure
-    anywhere leaves or restores the old ones. A rename is atomic on HDFS and on local disks; on an
+    into place in the order in which they were named, and then deletes the old ones. A failure or
+    an interrupt before leaves or restores the old ones; the log names one that could not be put
+    back, or not be deleted in the end. A rename is atomic on HDFS and on local disks; on an
     object store it is a copy, so there a reader should wait for the last output.
 
     Parameters
@@ -137,7 +142,7 @@ class Outputs:
         overwrite: bool = False,
         inputs: Iterable[str] = (),
     ) -> None:
-        run = uuid.uuid4().hex[:12]
+        run = self._run = uuid.uuid4().hex[:12]
         self._final = {key: Place(spark, path) for key, path in paths.items()}
         self._overwrite = overwrite
         self._inputs = [Place(spark, found) for path in inputs for found in _expand(spark, path)]
@@ -189,23 +194,50 @@ class Outputs:
         JobError
             If a rename fails; all outputs are then as they were before.
         """
-        undo: list[tuple[Place, Place]] = []
+        moves: list[tuple[str, Place, Place]] = []
+
+        def move(key: str, source: Place, target: Place) -> None:
+            # Noted first: an interrupt may come while the JVM goes on and makes the move.
+            moves.append((key, source, target))
+            source.move_to(target)
+
         try:
             # The old report goes first and the new one comes last: whoever sees a report sees the
             # model that it tells of.
             for key, place in reversed(self._final.items()):
                 if self._overwrite and place.exists():
-                    place.move_to(self._old[key])
-                    undo.append((self._old[key], place))
+                    move(key, place, self._old[key])
             for key, place in self._final.items():
-                self._new[key].move_to(place)
-                undo.append((place, self._new[key]))
+                move(key, self._new[key], place)
         except BaseException:
-            for source, target in reversed(undo):
-                source.move_to(target)
+            for key, source, target in reversed(moves):
+                self._undo(key, source, target)
             raise
-        for place in self._old.values():
-            place.delete()
+        self._new.clear()  # from here on nothing fails: all is in place
+        for key, place in self._old.items():
+            try:
+                place.delete()
+            except Exception as error:
+                self._tell(key, "was replaced, but what was there could not be deleted", error)
+
+    def _undo(self, key: str, source: Place, target: Place) -> None:
+        try:
+            not_made = source is self._new[key] and source.exists()
+            if target.exists() and not not_made:
+                target.move_to(source)
+        except Exception as error:
+            if target is self._old[key]:
+                self._tell(key, "could not be put back", error)
+
+    def _tell(self, key: str, what: str, error: Exception) -> None:
+        # Neither path nor message: they may hold what the environment keeps secret.
+        log.warning(
+            "%s %s (%s): it lies beside its place, under a hidden name that ends with %s.old",
+            key,
+            what,
+            type(error).__name__,
+            self._run,
+        )
 
     def _check_replaceable(self, key: str, place: Place) -> None:
         if not self._overwrite:

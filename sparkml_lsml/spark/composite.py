@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.spark import saved
-from sparkml_lsml.spark.paths import file_system
+from sparkml_lsml.spark.paths import check_read_alike, file_system
 from sparkml_lsml.spark.persistence import read_metadata, reading
 
 MAX_FOLDERS = 100_000
@@ -40,9 +40,10 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
     ------
     PersistenceError
         If the folder is of another class, holds one that may not be imported, or has metadata
-        that are damaged or lead out of the folder.
+        that are damaged, lead out of the folder, or might not be those that MLlib reads.
     """
     path = path.rstrip("/") or path
+    check_read_alike(spark, path)
     folders = 0
     for folder in folders_in(spark, path):
         folders += 1
@@ -72,15 +73,18 @@ def source_of(spark: SparkSession) -> Any:
 
 
 def folders_in(spark: SparkSession, path: str) -> Iterator[str]:
-    """Every folder at or below a path that has metadata."""
+    """Every folder at or below a path that has metadata, be they a folder or a file."""
     with reading(path):
         files, hadoop = file_system(spark, path)
+        start = str(files.makeQualified(hadoop).toString()).rstrip("/").count("/") + 1
         found = files.listFiles(hadoop, True)
         folders = set()
         while found.hasNext():
-            parent = found.next().getPath().getParent()
-            if parent.getName() == "metadata":
-                folders.add(str(parent.getParent().toString()))
+            parts = str(found.next().getPath().toString()).split("/")
+            # however deep the file is, and for file systems that do not tell cases apart
+            for number, part in enumerate(parts[start:], start):
+                if part.lower() == "metadata":
+                    folders.add("/".join(parts[:number]))
             if len(folders) > MAX_FOLDERS:
                 raise PersistenceError(f"holds more than {MAX_FOLDERS:,} saved folders")
     yield from sorted(folders)

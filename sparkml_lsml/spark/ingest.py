@@ -1,7 +1,9 @@
 """From a DataFrame to packed blocks: columns, the road into Arrow, and errors about rows."""
 
+import errno
 import os
 import pickle  # nosec B403
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from pyspark.sql.types import (
     NumericType,
 )
 
+from sparkml_lsml.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
 from sparkml_lsml.blocks.folds import fold_reports
 from sparkml_lsml.blocks.pack import PROBLEMS, Handle, PackSettings, Report, Task, pack
 from sparkml_lsml.errors import ColumnError, ColumnTypeError, DataError
@@ -158,7 +161,7 @@ def packer(
         saved = pickle.dumps(report)
         if handle.files is not None and len(saved) > SMALL_REPORT:
             # this row is cached and read in every pass: moments of wide rows stay out of it
-            write_report(handle.files.folder, saved)
+            write_report(handle.files, saved)
             saved = b""
         columns = [pa.array([value], pa.binary()) for value in (pickle.dumps(handle), saved)]
         yield pa.RecordBatch.from_arrays(columns, names=["handle", "report"])
@@ -166,10 +169,26 @@ def packer(
     return run
 
 
-def write_report(folder: str, saved: bytes) -> None:
-    """Leave the report of a block beside its rows."""
-    with os.fdopen(os.open(Path(folder) / "report", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-        file.write(saved)
+def write_report(files: BlockFiles, saved: bytes) -> None:
+    """Leave the report of a block beside its rows.
+
+    Raises
+    ------
+    DiskError
+        If the disk has no room for it; the block is then removed, which nobody knows of yet.
+    """
+    folder = Path(files.folder)
+    try:
+        if shutil.disk_usage(folder).free < len(saved) + FREE_SPACE_KEPT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flags = os.O_WRONLY | os.O_CREAT
+        with os.fdopen(os.open(folder / "report", flags, 0o600), "wb") as file:
+            file.write(saved)
+    except OSError as error:
+        otherwise = "use fewer partitions, or fewer folds where there are any"
+        full = no_room("the moments of the columns", folder, len(saved), otherwise)
+        files.delete()
+        raise full from error
 
 
 def read_report(handle: Handle, saved: bytes) -> Report:

@@ -4,13 +4,17 @@ import contextlib
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import PersistenceError, without_secrets
-from sparkml_lsml.spark.saved import StoredColumn
+from sparkml_lsml.spark.saved import StoredColumn, hidden
 from sparkml_lsml.spark.session import classic
+
+HIDES, HIDDEN = "spark.sql.files.ignoredPathSegmentRegex", "^[._]"
+"""The setting, since Spark 4.3, of which files are hidden, and its default; see `hidden`."""
 
 
 def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
@@ -68,13 +72,13 @@ def only_file(spark: SparkSession, folder: str) -> str:
     Raises
     ------
     PersistenceError
-        If there are several files, none, or a folder.
+        If there are several files, none, or a folder, or if it is a file itself.
     """
     files, hadoop = file_system(spark, folder)
+    if not files.getFileStatus(hadoop).isDirectory():
+        raise PersistenceError("is a file, expected a folder with one file: it is damaged")
     found = [
-        entry
-        for entry in files.listStatus(hadoop)
-        if not str(entry.getPath().getName()).startswith(("_", "."))
+        entry for entry in files.listStatus(hadoop) if not hidden(str(entry.getPath().getName()))
     ]
     if len(found) != 1 or not found[0].isFile():
         raise PersistenceError(
@@ -88,6 +92,29 @@ def only_file(spark: SparkSession, folder: str) -> str:
 def without_globs(path: str) -> str:
     """A path as Spark's readers take it, who read brackets, stars and the like as a pattern."""
     return re.sub(r"([{}\[\]*?\\])", r"\\\1", path)
+
+
+def check_read_alike(spark: SparkSession, path: str) -> None:
+    """Refuse what would let MLlib's readers see other metadata than those that are checked here.
+
+    Raises
+    ------
+    PersistenceError
+        If there are brackets, stars or the like in the path, which they take for a pattern, or if
+        the session shows them hidden files.
+    """
+    if (found := spark.conf.get(HIDES, HIDDEN)) != HIDDEN:
+        raise PersistenceError(
+            f"{HIDES} is '{found}', expected its default, '{HIDDEN}': MLlib's readers would take "
+            f"hidden files for metadata of {without_secrets(path)}. Unset it to load the folder"
+        )
+    plain = PurePath(path).as_posix()  # without the backslashes of Windows
+    if without_globs(plain) != plain:
+        raise PersistenceError(
+            f"{without_secrets(path)} is a pattern to MLlib's readers, which load the parts of "
+            "such a folder: expected a path without brackets, braces, stars, question marks and "
+            "backslashes. Rename the folder"
+        )
 
 
 def first_bytes(spark: SparkSession, path: str, most: int) -> bytes:

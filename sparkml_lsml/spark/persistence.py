@@ -34,18 +34,11 @@ from sparkml_lsml.spark.paths import (
 Owner = TypeVar("Owner", bound="SafeReadWrite")
 
 
-class SafeWriter(MLWriter):
-    """Writer of an estimator or a model.
+class _Whole(MLWriter):
+    """Writer whose folder appears whole or not at all.
 
-    Parameters
-    ----------
-    instance : Params
-        With ``_saved_arrays() -> dict`` and ``_saved_facts() -> dict`` where it has any.
+    MLlib's writers remove what they overwrite before they write, and metadata before the rest.
     """
-
-    def __init__(self, instance: Any) -> None:
-        super().__init__()
-        self._instance = instance
 
     def save(self, path: str) -> None:
         """Save to a path on any Hadoop file system.
@@ -62,6 +55,40 @@ class SafeWriter(MLWriter):
         """
         with _hiding(path), whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
             self.saveImpl(sibling)
+
+
+class WholeWriter(_Whole):
+    """Writer that lets one of MLlib's write the folder, and puts it in place.
+
+    Parameters
+    ----------
+    writer : MLWriter
+        Not told to overwrite: it never sees what is at the path.
+    """
+
+    def __init__(self, writer: MLWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def saveImpl(self, path: str) -> None:
+        """Write everything into an empty folder."""
+        for key, value in self.optionMap.items():
+            self._writer.option(key, value)
+        self._writer.session(self.sparkSession).save(path)
+
+
+class SafeWriter(_Whole):
+    """Writer of an estimator or a model.
+
+    Parameters
+    ----------
+    instance : Params
+        With ``_saved_arrays() -> dict`` and ``_saved_facts() -> dict`` where it has any.
+    """
+
+    def __init__(self, instance: Any) -> None:
+        super().__init__()
+        self._instance = instance
 
     def saveImpl(self, path: str) -> None:
         """Write arrays, then metadata, into an empty folder."""

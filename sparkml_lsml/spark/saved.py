@@ -59,6 +59,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}... ({len(text):,} characters)"
 
 
+def hidden(name: str) -> bool:
+    """Whether Spark passes over a file or folder of this name when it reads the one above it.
+
+    ``_x=1`` is not: a partition, whose files are then all that is read. Nor is ``_metadata``. What
+    is checked has to be what Spark reads.
+    """
+    seen = "=" in name or name.startswith(("_metadata", "_common_metadata"))
+    return name.startswith(".") or (name.startswith("_") and not seen)
+
+
 # ---------------------------------------------------- metadata
 
 

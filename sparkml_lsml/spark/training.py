@@ -27,7 +27,7 @@ from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.class_weights import check_class_weight, class_factors
 from sparkml_lsml.spark.custom_losses import check_losses
 from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
-from sparkml_lsml.spark.ingest import Factors, quoted
+from sparkml_lsml.spark.ingest import Factors, column_type, quoted
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import digest
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
@@ -244,7 +244,9 @@ class Training:
         plan, blocks = self._plan, self.blocks
         columns = (plan.features, plan.label, plan.weight, plan.validation)
         exact = {
-            "columns": {c: self._dataset.schema[c].dataType.simpleString() for c in columns if c},
+            "columns": {
+                c: column_type(self._dataset, c, "column").simpleString() for c in columns if c
+            },
             "rows": blocks.rows,
             "checksum of the rows": blocks.checksum,
             "features": self.report.longest,

@@ -15,6 +15,7 @@ from pyspark.sql import Column, DataFrame
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.keywords import keywords
+from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.groups import group_numbers
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Search, best
@@ -142,7 +143,7 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
 
     def write(self) -> MLWriter:
         """A writer in Python, since MLlib's in the JVM would lose ``groupCol``."""
-        return CrossValidatorWriter(self)
+        return WholeWriter(CrossValidatorWriter(self))
 
     @classmethod
     def read(cls) -> "SearchReader[CrossValidator]":  # type: ignore[override]

@@ -9,6 +9,7 @@ from pyspark.ml.util import MLWriter
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Search, best
 
@@ -40,7 +41,7 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
 
     def write(self) -> MLWriter:
         """A writer in Python, so that `load` gives this class again."""
-        return TrainValidationSplitWriter(self)
+        return WholeWriter(TrainValidationSplitWriter(self))
 
     @classmethod
     def read(cls) -> "SearchReader[TrainValidationSplit]":  # type: ignore[override]

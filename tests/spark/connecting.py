@@ -45,6 +45,8 @@ def main(path: str) -> None:
         "path": lambda: regularization_path(svc, rows, [1.0, 0.1]),
         "bootstrap": lambda: bootstrap(svc, rows),
         "save": lambda: model.save(f"{path}-new"),
+        "save search": lambda: search.save(f"{path}-new"),
+        "save one-vs-rest": lambda: OneVsRest(classifier=svc).save(f"{path}-new"),
         "load": lambda: LinearSVCModel.load(path),
         "load search": lambda: CrossValidator.load(path),
         "load one-vs-rest": lambda: OneVsRest.load(path),

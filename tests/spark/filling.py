@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -42,6 +43,16 @@ def wide_rows(spark: SparkSession, nbytes: int, partitions: int) -> DataFrame:
         F.transform(numbers, lambda i: F.hash("id", i) / F.lit(2.0**31)).alias("features"),
         (F.hash("id") % 2 == 0).cast("double").alias("label"),
     )
+
+
+def many_columns(spark: SparkSession) -> DataFrame:
+    """Rows that have room, but not with their moments: 12 and 32 bytes for each column."""
+    each = DISK // 96 // 8
+    rows = [
+        (float(i % 2), Vectors.sparse(8 * each, range(i * each, (i + 1) * each), [1.0] * each))
+        for i in range(8)
+    ]
+    return spark.createDataFrame(rows, ["label", "features"]).coalesce(1)
 
 
 def ending(spark: SparkSession, fit: Callable[[], Any]) -> dict[str, Any]:
@@ -83,6 +94,8 @@ def main(disk: Path) -> dict[str, Any]:
     too_much = wide_rows(spark, DISK, 2)
     found["disk"] = ending(spark, lambda: estimator(maxIter=2).fit(too_much))
     found["disk"]["next fit"] = next_fit(spark)
+    found["report"] = ending(spark, lambda: estimator(maxIter=2).fit(many_columns(spark)))
+    found["report"]["next fit"] = next_fit(spark)
     used, _ = address_space(spark)
     spark.stop()
 

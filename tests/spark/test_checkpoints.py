@@ -235,6 +235,17 @@ def test_case_46_a_driver_that_was_killed(rows: DataFrame, tmp_path: Path) -> No
     assert kept(tmp_path / "checkpoints") == []
 
 
+def test_case_46_columns_in_another_case(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:
+    """As Spark itself takes them, and fits without checkpoints do."""
+    names = {"featuresCol": "Features", "labelCol": "LABEL"}
+    whole = make("lbfgs").fit(rows)
+    estimator = make("lbfgs", folder, **names)
+    dies_in_pass(monkeypatch, 8, lambda: estimator.fit(rows))
+    model = estimator.fit(rows)
+    assert numbers(model).tolist() == numbers(whole).tolist()
+    assert any(note.startswith("resumed at iteration") for note in model.summary.notes)
+
+
 # ---------------------------------------------------- what is not resumed from
 
 

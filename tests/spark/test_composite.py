@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.ml import PipelineModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LinearSVC, OneVsRest, OneVsRestModel
+from sparkml_lsml.jobs import JobError
+from sparkml_lsml.jobs.pipeline import load_model
+from sparkml_lsml.spark.saved import hidden
 from sparkml_lsml.tuning import CrossValidator
 from tests.golden.make import estimators, models
 from tests.spark.helpers import refused
@@ -50,16 +55,18 @@ def originals(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     instances = {name: instance for name, (instance, _) in (models() | estimators()).items()}
     for name in GOLDEN:
         instances[name].save(str(folder / name))
+    PipelineModel([instances["linear-svc"]]).save(str(folder / "pipeline"))
     return folder
 
 
 @pytest.fixture
-def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A class that can be imported, and nobody has."""
     (tmp_path / "trap").mkdir()
     (tmp_path / "trap" / "case_62_stage.py").write_text("class Stage: pass\n")
     monkeypatch.syspath_prepend(str(tmp_path / "trap"))
-    return "case_62_stage.Stage"
+    yield "case_62_stage.Stage"
+    sys.modules.pop("case_62_stage", None)
 
 
 def change(folder: Path, entries: dict[str, Any]) -> None:
@@ -88,6 +95,105 @@ def test_case_62_a_part_of_a_foreign_class(
     with refused(spark, f"{folder}/{part}/metadata", repr(foreign), "refused"):
         GOLDEN[name].load(str(folder))
     assert "case_62_stage" not in sys.modules
+
+
+def load(spark: SparkSession, name: str, folder: Path) -> Any:
+    if name == "pipeline":
+        return load_model(spark, str(folder))
+    return GOLDEN[name].load(str(folder))
+
+
+def disguise(folder: Path, form: str, name: str) -> None:
+    """Name a class in metadata which Spark reads, in place of the one that is there or beside it.
+
+    A form is the path of the file below ``metadata``, after "only" if it is to be the only one.
+    """
+    only, path = form.startswith("only"), form.removeprefix("only").strip()
+    [part] = (folder / "metadata").glob("part-*")
+    text = json.dumps(json.loads(part.read_text()) | {"class": name})
+    if only:
+        shutil.rmtree(folder / "metadata")
+    target = folder / "metadata" / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+
+
+each_disguise = pytest.mark.parametrize(
+    "form", ["only", "_x=1/part-0", "only x=1/part-0", "_metadata/x=1/part-0", "only _metadata"]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("one-vs-rest", "model_1"), ("estimator-cross-validator", "estimator")]
+)
+@each_disguise
+def test_case_62_what_is_checked_is_what_spark_reads(
+    spark: SparkSession, originals: Path, tmp_path: Path, trap: str, name: str, part: str, form: str
+) -> None:
+    """Metadata that are a file, and partitions, of which Spark reads nothing but their files."""
+    folder = Path(shutil.copytree(originals / name, tmp_path / "m"))
+    disguise(folder / part, form, trap)
+    with refused(spark, f"{folder}/{part}/metadata"):
+        GOLDEN[name].load(str(folder))
+    assert "case_62_stage" not in sys.modules
+
+
+@pytest.mark.parametrize("part", [".", "stages/0_*"])
+@each_disguise
+def test_case_62_what_is_checked_of_a_pipeline(
+    spark: SparkSession, originals: Path, tmp_path: Path, trap: str, part: str, form: str
+) -> None:
+    folder = Path(shutil.copytree(originals / "pipeline", tmp_path / "m"))
+    assert len(load_model(spark, str(folder)).stages) == 1
+    [where] = [folder] if part == "." else folder.glob(part)
+    disguise(where, form, trap)
+    with pytest.raises(JobError, match=r"damaged|refused"):
+        load_model(spark, str(folder))
+    assert "case_62_stage" not in sys.modules
+
+
+@pytest.mark.parametrize(("name", "part"), [("one-vs-rest", "classifier"), ("pipeline", "stages")])
+def test_case_62_a_path_that_is_a_pattern(
+    spark: SparkSession, originals: Path, tmp_path: Path, trap: str, name: str, part: str
+) -> None:
+    """MLlib's readers would load the folder beside the one that was checked."""
+    shutil.copytree(originals / name, tmp_path / "m[1]")
+    beside = Path(shutil.copytree(originals / name, tmp_path / "m1"))
+    for path in (beside / part).rglob("metadata"):
+        change(path.parent, {"class": trap})
+    with refused(spark, "m[1]", "pattern", "Rename"):
+        load(spark, name, tmp_path / "m[1]")
+    assert "case_62_stage" not in sys.modules
+
+
+def test_case_62_what_is_hidden_is_hidden_from_spark(spark: SparkSession, tmp_path: Path) -> None:
+    names = ["_SUCCESS", "_started_1", ".part-0.crc", ".x=1", ".metadata"]
+    (tmp_path / "part-0").write_text("seen")
+    for name in names:
+        (tmp_path / name).write_text("hidden")
+        (tmp_path / f"{name}-folder").mkdir()
+        (tmp_path / f"{name}-folder" / "part-0").write_text("hidden")
+        assert hidden(name)
+    assert [row.value for row in spark.read.text(str(tmp_path)).collect()] == ["seen"]
+    for name in ("part-0", "x=1", "_x=1", "_metadata", "_common_metadata"):
+        assert not hidden(name)
+
+
+@pytest.mark.parametrize("name", ["one-vs-rest", "pipeline"])
+def test_case_62_a_session_that_shows_hidden_files(
+    spark: SparkSession, originals: Path, tmp_path: Path, trap: str, name: str
+) -> None:
+    folder = Path(shutil.copytree(originals / name, tmp_path / "m"))
+    part = folder / "model_1" if name == "one-vs-rest" else next((folder / "stages").iterdir())
+    disguise(part, "_part-0", trap)
+    spark.conf.set("spark.sql.files.ignoredPathSegmentRegex", "^[.]")
+    try:
+        with refused(spark, str(folder), "ignoredPathSegmentRegex is '^[.]'", "Unset it"):
+            load(spark, name, folder)
+    finally:
+        spark.conf.unset("spark.sql.files.ignoredPathSegmentRegex")
+    assert "case_62_stage" not in sys.modules
+    load(spark, name, folder)
 
 
 @pytest.mark.parametrize("name", GOLDEN)

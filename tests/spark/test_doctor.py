@@ -95,7 +95,9 @@ def test_workers_without_numpy(tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     python = tmp_path / "bare" / "bin" / "python"
     slow = ("--conf", "spark.python.worker.reuse=false")
-    status, found = doctor(*slow, PYSPARK_PYTHON=str(python))
+    local = tmp_path / "local"
+    status, found = doctor(*slow, PYSPARK_PYTHON=str(python), SPARK_LOCAL_DIRS=str(local))
+    assert list(local.iterdir()) == []
     assert status == 1
     missing = {("Workers", name) for name in ("numpy", "pandas", "pyarrow", "scipy")}
     assert problems(found) == missing

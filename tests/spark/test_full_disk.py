@@ -8,11 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockWriter
+from sparkml_lsml.errors import DiskError
+from sparkml_lsml.spark.ingest import write_report
 from tests.spark.filling import DISK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +81,51 @@ def test_case_45_address_space_names_setting_and_bytes(fits: dict[str, Any]) -> 
     assert f"its address space of {found['limit']:,} bytes" in found["message"]
     assert "spark.executor.pyspark.memory" in found["message"]
     assert_released(found, fits["expected"])
+
+
+@pytest.mark.slow
+def test_case_45_no_room_for_what_lies_beside_a_block(fits: dict[str, Any]) -> None:
+    message = fits["report"]["message"]
+    assert message.startswith(f"no room for the moments of the columns in {fits['folder']}")
+    assert "use fewer partitions" in message
+    assert_released(fits["report"], fits["expected"])
+
+
+def report_beside(folder: Path) -> tuple[BlockFiles, bytes]:
+    writer = BlockWriter(folder / "fit", "float64", False)
+    writer.append(Block(np.ones((3, 2)), np.ones(3)))
+    return writer.finish(), bytes(1000)
+
+
+def test_case_45_a_report_leaves_room_for_spark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = FREE_SPACE_KEPT + 1000
+    files, report = report_beside(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    write_report(files, report)
+    assert (Path(files.folder) / "report").read_bytes() == report
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
+    with pytest.raises(DiskError) as caught:
+        write_report(files, report)
+    for part in (files.folder, "1,000 more bytes", f"{free - 1:,} are free", "spark.local.dir"):
+        assert part in str(caught.value)
+    assert list(tmp_path.iterdir()) == []  # the task may be tried again on this disk
+
+
+def test_case_45_a_report_that_fills_the_disk_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, report = report_beside(tmp_path)
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(DiskError, match=f"in {files.folder}: 1,000 more bytes") as caught:
+        write_report(files, report)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert list(tmp_path.iterdir()) == []
 
 
 WRITE = """

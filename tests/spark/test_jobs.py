@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -415,19 +416,26 @@ def test_existing_outputs_are_refused_or_replaced(spark: SparkSession, tmp_path:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.parametrize("made", [False, True])
 @pytest.mark.parametrize("failing_move", range(1, 5))
 def test_a_move_that_fails_brings_everything_back(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing_move: int,
+    made: bool,
 ) -> None:
+    """An interrupt also comes while Python waits for the JVM, which makes the move all the same."""
     paths = {"a": str(tmp_path / "a"), "b": str(tmp_path / "b")}
     write_both(spark, paths, "first")
     move, calls = storage.Place.move_to, []
 
     def fail_once(self: storage.Place, other: storage.Place) -> None:
         calls.append(other)
+        if made or len(calls) != failing_move:
+            move(self, other)
         if len(calls) == failing_move:
             raise KeyboardInterrupt
-        move(self, other)
 
     monkeypatch.setattr(storage.Place, "move_to", fail_once)
     with pytest.raises(KeyboardInterrupt):
@@ -435,6 +443,59 @@ def test_a_move_that_fails_brings_everything_back(
     assert (tmp_path / "a").read_text(encoding="utf-8") == "first a"
     assert (tmp_path / "b").read_text(encoding="utf-8") == "first b"
     assert left_behind(tmp_path) == []
+
+
+def test_a_move_that_cannot_be_undone_stops_no_other(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    paths = {"a": str(tmp_path / "a"), "b": str(tmp_path / "b")}
+    write_both(spark, paths, "first")
+    move, calls = storage.Place.move_to, []
+
+    def fail(self: storage.Place, other: storage.Place) -> None:
+        calls.append(other)
+        if len(calls) in (3, 4):  # the new one of a, and then the way back of the old one
+            raise JobError("permission denied")
+        move(self, other)
+
+    monkeypatch.setattr(storage.Place, "move_to", fail)
+    with pytest.raises(JobError, match="permission denied"):
+        write_both(spark, paths, "second", overwrite=True)
+    [kept] = left_behind(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([kept, "b"])
+    assert (tmp_path / kept).read_text(encoding="utf-8") == "first a"
+    assert (tmp_path / "b").read_text(encoding="utf-8") == "first b"
+    [told] = caplog.messages
+    assert told.startswith("a could not be put back (JobError): it lies beside its place")
+    assert told.endswith(kept.removeprefix(".a."))
+
+
+def test_a_former_output_that_stays_fails_no_job(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    paths = {"a": str(tmp_path / "a"), "b": str(tmp_path / "b")}
+    write_both(spark, paths, "first")
+    delete = storage.Place.delete
+
+    def fail(self: storage.Place) -> None:
+        if "/.a." in self.full:
+            self.files = SimpleNamespace(delete=lambda *_: False, exists=lambda _: True)
+        delete(self)
+
+    monkeypatch.setattr(storage.Place, "delete", fail)
+    write_both(spark, paths, "second", overwrite=True)
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "second a"
+    assert (tmp_path / "b").read_text(encoding="utf-8") == "second b"
+    [kept] = left_behind(tmp_path)
+    [told] = caplog.messages
+    assert told.startswith("a was replaced, but what was there could not be deleted (JobError)")
+    assert told.endswith(kept.removeprefix(".a."))
 
 
 def test_an_output_that_appears_meanwhile_is_not_moved_into(

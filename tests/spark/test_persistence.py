@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,7 +24,7 @@ from pyspark.ml.classification import OneVsRest, OneVsRestModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder
-from pyspark.ml.util import DefaultParamsReader
+from pyspark.ml.util import DefaultParamsReader, JavaMLWriter, MLWriter
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.readwriter import DataFrameWriter
 from pyspark.sql.types import ArrayType, DoubleType, IntegerType, StringType, StructField
@@ -36,7 +40,7 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark import paths
 from sparkml_lsml.spark import saved as saved_format
-from sparkml_lsml.spark.persistence import SafeWriter
+from sparkml_lsml.spark.persistence import SafeWriter, WholeWriter
 from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
 from tests.spark.helpers import (
     ESTIMATORS,
@@ -46,12 +50,14 @@ from tests.spark.helpers import (
     numbers,
     refused,
 )
+from tests.spark.saving import KINDS, LAST
 
 Array = npt.NDArray[np.float64]
 
 X, Y = binary_rows(40, 3, seed=8)
 CLASSES3 = np.digitize(X @ [1.0, -0.5, 0.2], [-0.5, 0.6]).astype(np.float64)
 SCHEMA = "name string, chunk int, values array<double>"
+ROOT = Path(__file__).resolve().parents[2]
 
 MAKERS: dict[str, Callable[[], Any]] = {
     "svc": lambda: LinearSVC(regParam=0.1, threshold=float("-inf"), weightCol="weight"),
@@ -151,6 +157,11 @@ def write_arrays(
 
 def beside(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.parent.iterdir())
+
+
+def content(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return {str(p): p.read_bytes() for p in files}
 
 
 # ---------------------------------------------------- there and back
@@ -347,15 +358,11 @@ def test_case_60_over_what_is_there(models: dict[str, Any], tmp_path: Path, ther
     else:
         models["svc"].save(str(path))
 
-    def content() -> dict[str, bytes]:
-        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-        return {str(p): p.read_bytes() for p in files}
-
-    before = content()
+    before = content(path)
     with pytest.raises(FileExistsError, match="overwrite") as caught:
         models["linear"].save(str(path))
     assert str(path) in str(caught.value)
-    assert content() == before
+    assert content(path) == before
     assert beside(path) == ["m"]
     models["linear"].write().overwrite().save(str(path))
     found = LinearRegressionModel.load(str(path))
@@ -487,8 +494,126 @@ def test_case_60_an_interrupted_overwrite(
     assert beside(path) == ["model"]
 
 
-def test_case_60_a_save_that_was_killed(saved: Path) -> None:
-    """Metadata are written last: without them nothing can be loaded, whatever else is there."""
+def dies_after_write(patch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Interrupt the driver behind its write of that number; gives what was written till then."""
+    written: list[str] = []
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def write(self: Any, path: str, **options: Any) -> None:
+            original(self, path, **options)
+            written.append(path)
+            if len(written) == number:
+                raise KeyboardInterrupt
+
+        patch.setattr(owner, name, write)
+
+    watch(DataFrameWriter, "text")
+    watch(DataFrameWriter, "parquet")
+    watch(JavaMLWriter, "save")
+    return written
+
+
+@pytest.mark.parametrize(
+    ("kind", "writes"),
+    [
+        ("svc", 2),
+        ("one-vs-rest", 4),
+        ("one-vs-rest estimator", 2),
+        ("one-vs-rest in the JVM", 1),
+        ("search", 3),
+        ("split", 3),
+    ],
+)
+def test_case_60_an_overwrite_that_dies(
+    kind: str, writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the first write and the last, and at last not at all."""
+    path, new = tmp_path / "m", KINDS[kind](2.0)
+    path.mkdir()
+    (path / "former").write_text("precious")
+    for number in sorted({1, writes, writes + 1}):
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            written = dies_after_write(patch, number)
+            new.write().overwrite().save(str(path))
+        assert len(written) == min(number, writes)
+        assert beside(path) == ["m"]
+        if number <= writes:
+            assert [each.name for each in path.iterdir()] == ["former"]
+    assert type(new).load(str(path)).uid == new.uid
+    assert not (path / "former").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_case_60_a_folder_of_somebody_else(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.mkdir()
+    (path / "mine").write_text("precious")
+    with pytest.raises(FileExistsError, match="overwrite") as caught:
+        KINDS[kind](1.0).save(str(path))
+    assert str(path) in str(caught.value)
+    assert [each.name for each in path.iterdir()] == ["mine"]
+    assert beside(path) == ["m"]
+
+
+@pytest.mark.parametrize("option", ["true", "false"])
+def test_case_60_options_and_the_session_reach_the_writer(
+    spark: SparkSession, tmp_path: Path, option: str
+) -> None:
+    """Those of MLlib's writer, which a wrapped one must not lose."""
+    seen: dict[str, Any] = {}
+
+    class Writer(MLWriter):
+        def saveImpl(self, path: str) -> None:
+            seen.update(self.optionMap, session=self.sparkSession)
+            Path(path).mkdir()
+
+    session = spark.newSession()
+    writer = WholeWriter(Writer()).session(session).option("persistSubModels", option)
+    writer.save(str(tmp_path / "m"))
+    assert seen == {"persistsubmodels": option, "session": session}
+    assert (tmp_path / "m").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LAST)
+def test_case_60_an_overwrite_that_is_killed(kind: str, tmp_path: Path) -> None:
+    """A signal that nobody can catch: the former model stays, and what was begun is none."""
+    path = tmp_path / "m"
+    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
+    with (tmp_path / "errors").open("w") as errors:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "tests.spark.saving", kind, str(path)],
+            cwd=ROOT,
+            env={**inherited, "SPARK_LOCAL_IP": "127.0.0.1"},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    assert driver.stdout is not None
+    try:
+        waits = "waiting\n" in driver.stdout  # it reads up to that line
+        assert waits, (tmp_path / "errors").read_text()
+    finally:
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.communicate()
+    [new] = [each for each in tmp_path.iterdir() if each.name.startswith("m.new-")]
+    assert list(new.rglob("data/part-*"))
+    former = KINDS[kind](1.0)
+    found = type(former).load(str(path))
+    assert coefficients(found) == coefficients(former)
+    with pytest.raises(PersistenceError):
+        type(former).load(str(new))
+
+
+def coefficients(model: Any) -> list[Any]:
+    return [numbers(each).tolist() for each in getattr(model, "models", [model])]
+
+
+def test_case_60_metadata_that_are_missing(saved: Path) -> None:
+    """They are written last: without them nothing can be loaded, whatever else is there."""
     shutil.rmtree(saved / "metadata")
     assert (saved / "data" / "_SUCCESS").exists()
     with pytest.raises(PersistenceError, match=r"no saved"):

@@ -370,6 +370,28 @@ def test_a_session_that_fails(
     assert (answer.session, answer.fault) == (None, fault)
 
 
+WORKERS = {"stage": "workers", "seconds": 1.0, "executors": 1, "reports": []}
+
+
+@pytest.mark.parametrize("last", [WORKERS, {"stage": "error", "message": "no numpy"}])
+def test_a_session_ends_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: dict[str, Any]
+) -> None:
+    """Spark's folders are removed by what runs at the end of its JVM, behind the last word."""
+    script = f"{said(**SESSION)}; {said(**last)}; (sleep 0.5; touch {tmp_path / 'cleaned'}) &"
+    answering(tmp_path, monkeypatch, script)
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_a_session_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_STOP_SECONDS", 0.2)
+    started = time.monotonic()
+    script = f"{said(**SESSION)}; {said(**WORKERS)}; sleep 600"
+    answer = answering(tmp_path, monkeypatch, script)
+    assert (answer.workers, answer.fault) == (WORKERS, "")
+    assert time.monotonic() - started < 60
+
+
 def test_options_stand_before_the_program_of_pyspark() -> None:
     theirs = {"PYSPARK_SUBMIT_ARGS": "--master yarn --name 'a b' pyspark-shell"}
     asked = Launch(["--master", "local[2]"], 1.0, theirs)._submit_args()
