@@ -52,6 +52,8 @@ ALLOWANCES: Mapping[str, Allowance] = {
     "open files of the driver": Allowance(4),
     "open files of the JVM": Allowance(12),
     "open files of a worker": Allowance(4),
+    # those of the last fits; a file that is gone keeps its disk space until it is unmapped
+    "mapped files of blocks": Allowance(12),
     "threads of the driver": Allowance(2),
     # Spark's pools grow and shrink by the minute
     "threads of the JVM": Allowance(64, 5),
@@ -85,6 +87,7 @@ def sample(spark: SparkSession) -> Sample:
             "open files of the driver": _open_files(os.getpid()),
             "open files of the JVM": _open_files(java),
             "open files of a worker": max(map(_open_files, workers), default=0),
+            "mapped files of blocks": max(map(_mapped_blocks, workers), default=0),
             "threads of the JVM": _status(java, "Threads"),
             "memory of the driver, MB": _status(os.getpid(), "RssAnon") / 1024,
             "memory of a worker, MB": max((_status(w, "RssAnon") for w in workers), default=0)
@@ -148,6 +151,13 @@ def _open_files(pid: int) -> int:
     try:
         return len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:  # it has ended since
+        return 0
+
+
+def _mapped_blocks(pid: int) -> int:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text().count("/sparkml_lsml-")
+    except OSError:
         return 0
 
 

@@ -163,7 +163,7 @@ class BlockWriter:
         try:
             self._close()
         except OSError as error:  # where some file systems, networked ones, report a full disk
-            raise self._disk_error(0) from error
+            raise self._disk_error(0, self._free()) from error
         final = self._folder.with_suffix("")
         self._folder.rename(final)
         return BlockFiles(
@@ -217,14 +217,19 @@ class BlockWriter:
             while len(view):  # an unbuffered write may take less than it was given
                 view = view[self._files[name].write(view) :]
         except OSError as error:
-            raise self._disk_error(len(view)) from error
+            raise self._disk_error(len(view), self._free()) from error
 
     def _check_room(self, wanted: int) -> None:
-        if shutil.disk_usage(self._folder).free < wanted + FREE_SPACE_KEPT:
-            raise self._disk_error(wanted)
+        free = self._free()
+        if free < wanted + FREE_SPACE_KEPT:
+            # not what is free by now: other tasks come and go, and the two would not fit together
+            raise self._disk_error(wanted, free)
 
-    def _disk_error(self, wanted: int) -> DiskError:
-        return no_room("training rows", self._parent, wanted, "use dtype='float32'")
+    def _free(self) -> int:
+        return shutil.disk_usage(self._folder).free
+
+    def _disk_error(self, wanted: int, free: int) -> DiskError:
+        return no_room("training rows", self._parent, wanted, free, "use dtype='float32'")
 
     def _close(self) -> None:
         with contextlib.ExitStack() as files:  # closes all of them, also when one fails
@@ -233,9 +238,8 @@ class BlockWriter:
             self._files.clear()
 
 
-def no_room(what: str, folder: Path, wanted: int, otherwise: str) -> DiskError:
+def no_room(what: str, folder: Path, wanted: int, free: int, otherwise: str) -> DiskError:
     """The error about a disk that cannot take so many bytes more, and what may be done."""
-    free = shutil.disk_usage(folder).free
     return DiskError(
         f"no room for {what} in {folder}: {wanted:,} more bytes are needed, {free:,} are free and "
         f"{FREE_SPACE_KEPT:,} of them are kept for Spark. Free disk space, name a larger folder in "

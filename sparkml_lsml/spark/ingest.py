@@ -186,7 +186,8 @@ def write_report(files: BlockFiles, saved: bytes) -> None:
             file.write(saved)
     except OSError as error:
         otherwise = "use fewer partitions, or fewer folds where there are any"
-        full = no_room("the moments of the columns", folder, len(saved), otherwise)
+        free = shutil.disk_usage(folder).free
+        full = no_room("the moments of the columns", folder, len(saved), free, otherwise)
         files.delete()
         raise full from error
 

@@ -1,53 +1,138 @@
-"""Fits in a Spark of its own, and looks for a row's bytes on its disks: see `test_encryption.py`.
+"""Fits in a Spark of its own, and looks for their rows on its disks: see `test_encryption.py`.
 
-Arguments: folder for Spark's files, ``true`` or ``false`` for spark.io.encryption.enabled.
+Arguments: folder for all files, those in TMPDIR among them; ``true`` or ``false`` for
+spark.io.encryption.enabled. What the fits came to is printed as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import sys
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from sparkml_lsml.classification import LinearSVC
+from sparkml_lsml.errors import DiskError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.resident import ResidentBlocks
+from tests.faults import wait_for, walk
+from tests.spark.interrupting import SETTINGS
 
 NUMBER = 1234.56789
-PATTERN = struct.pack("<d", NUMBER)
+"""Twice in every other row, and its negative in the others: no mean of a column shows it."""
+
+PLAIN = [struct.pack(f"<2{kind}", NUMBER, NUMBER) for kind in "df"]
+# the bytes of a cached handle are text of Latin-1 to Spark, which pickles it as UTF-8
+PATTERNS = PLAIN + [each.decode("latin-1").encode() for each in PLAIN]
 
 
-def main(folder: Path, encrypted: str) -> None:
-    spark = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.local.dir", str(folder))
-        .config("spark.io.encryption.enabled", encrypted)
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.ui.enabled", "false")
-        .config("spark.log.level", "ERROR")
-        .getOrCreate()
+def made_up(spark: SparkSession, rows: int, width: int) -> DataFrame:
+    number = F.when(F.col("id") % 2 == 0, NUMBER).otherwise(-NUMBER)
+    other = (F.col("id") % 11).cast("double")
+    return spark.range(rows, numPartitions=2).select(
+        F.concat(F.array_repeat(number, width), F.array(other)).alias("features"),
+        (F.col("id") % 7 < 3).cast("double").alias("label"),
     )
-    rows = spark.range(4_000).selectExpr(
-        "cast(id % 7 as double) label", f"array({NUMBER}D, cast(id % 11 as double)) features"
-    )
-    seen: list[dict[str, int]] = []
-    run = ResidentBlocks.run
 
-    def look(self: Any, *args: Any) -> Any:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        found = sum(PATTERN in path.read_bytes() for path in files)
-        seen.append({"local": self.local, "files": len(files), "found": found})
-        return run(self, *args)
 
-    ResidentBlocks.run = look  # type: ignore[method-assign]
-    model = LinearRegression(execution="distributed", solver="l-bfgs", maxIter=3).fit(rows)
+def look(folder: Path) -> dict[str, int]:
+    """How many files there are, handles that Spark cached among them, and how many hold rows."""
+    seen = {"files": 0, "handles": 0, "found": 0}
+    for path in walk(folder):
+        with contextlib.suppress(FileNotFoundError):  # it has gone since
+            if path.is_file():
+                content = path.read_bytes()
+                seen["files"] += 1
+                seen["handles"] += path.name.startswith("rdd_")
+                seen["found"] += any(pattern in content for pattern in PATTERNS)
+    return seen
+
+
+def left(folder: Path) -> list[str]:
+    """Files of fits, and handles. Machine code of the kernels stays, where nothing else can be."""
+    ours = [path.name for path in walk(folder) if path.name.startswith(("sparkml_lsml-", "rdd_"))]
+    return [name for name in ours if not name.startswith("sparkml_lsml-kernels-")]
+
+
+def watch(folder: Path) -> list[dict[str, int]]:
+    """Look behind the ingest, behind each pass on executors, and before handles are released."""
+    looks: list[dict[str, int]] = []
+    run, release = ResidentBlocks._run, ResidentBlocks._release_rdd
+
+    def looking_run(self: ResidentBlocks, *args: Any) -> Any:
+        total = run(self, *args)
+        # the broadcast of the pass is still there
+        looks.append(look(folder))
+        return total
+
+    def looking_release(self: ResidentBlocks) -> None:
+        if self._rdd is not None:
+            looks.append(look(folder))
+        release(self)
+
+    ResidentBlocks._run = looking_run  # type: ignore[method-assign]
+    ResidentBlocks._release_rdd = looking_release  # type: ignore[method-assign]
+    return looks
+
+
+def ended(folder: Path) -> dict[str, Any]:
+    """What is there after a fit, once Spark has removed the handles, which nobody waits for."""
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: not left(folder), "Spark to remove handles", 10.0)
+    return {"left": left(folder), "after": look(folder)}
+
+
+def main(folder: Path, encrypted: str) -> dict[str, Any]:
+    builder = SparkSession.builder.master("local[2]")
+    settings = {
+        **SETTINGS,
+        "spark.local.dir": str(folder / "local"),
+        "spark.io.encryption.enabled": encrypted,
+        # the name of a socket in TMPDIR would be too long
+        "spark.python.unix.domain.socket.enabled": "false",
+        # compressed rows would not be found
+        "spark.broadcast.compress": "false",
+        "spark.rdd.compress": "false",
+        "spark.shuffle.compress": "false",
+    }
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    # handles hold the rows where files may not, and have to get to the disk
+    StorageLevel.MEMORY_AND_DISK = StorageLevel.DISK_ONLY
+    looks = watch(folder)
+    rows = made_up(spark, 4_000, 2)
+    kept = {"checkpointDir": str(folder / "checkpoints"), "checkpointInterval": 1}
+    jobs = {"execution": "distributed"}
+    fits: dict[str, Any] = {
+        "l-bfgs": LinearRegression(**jobs, **kept, solver="l-bfgs", maxIter=3),
+        "normal, float32": LinearRegression(**jobs, solver="normal", dtype="float32"),
+        "cocoa": LinearSVC(**jobs, solver="cocoa", regParam=0.1, maxIter=3),
+        "sgd": LinearSVC(**jobs, solver="sgd", maxIter=2),
+        "on the driver": LinearRegression(),
+    }
+    found: dict[str, Any] = {}
+    for name, fit in fits.items():
+        looks.clear()
+        summary = fit.fit(rows).summary
+        found[name] = {"execution": summary.execution, "passes": summary.passes}
+        found[name] |= {"looks": list(looks), **ended(folder)}
+    refused: dict[str, Any] = {}
+    if encrypted == "true":
+        looks.clear()
+        try:
+            LinearRegression().fit(made_up(spark, 40 * 2**20 // 520, 63))
+        except DiskError as error:
+            refused = {"message": str(error), "looks": list(looks), **ended(folder)}
     spark.stop()
-    print(json.dumps({"passes": seen, "features": model.numFeatures}))
+    return {"fits": found, "refused": refused}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2])))

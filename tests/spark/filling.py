@@ -10,9 +10,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -25,6 +28,12 @@ DISK = 96 * 2**20
 """Of which a block leaves 64 MB to Spark."""
 
 WIDTH = 64
+BATCH = 10_000
+"""Rows that a task is given, and writes, at once."""
+
+DENSE = 3 * BATCH
+"""Rows that fit the disk, and do not fit it a second time, as sparse rows."""
+
 LIMIT_ABOVE = 100 * 2**20
 """Address space of a worker above what it has after a fit of few rows."""
 
@@ -53,6 +62,19 @@ def many_columns(spark: SparkSession) -> DataFrame:
         for i in range(8)
     ]
     return spark.createDataFrame(rows, ["label", "features"]).coalesce(1)
+
+
+def mixed_rows(spark: SparkSession, dense: int, sparse: int) -> DataFrame:
+    """Dense vectors in one partition and sparse ones behind, for which all become sparse rows."""
+    numbers = F.sequence(F.lit(1), F.lit(WIDTH))
+    full = F.col("id") < dense
+    values = F.transform(numbers, lambda i: F.when(full | (i == 1), F.hash("id", i)).otherwise(0))
+    rows = spark.range(dense + sparse, numPartitions=1).select(
+        array_to_vector(values.cast("array<double>")).alias("vector"),
+        (F.hash("id") % 2 == 0).cast("double").alias("label"),
+    )
+    # its vectors are of the kind that takes less room
+    return VectorAssembler(inputCols=["vector"], outputCol="features").transform(rows)
 
 
 def ending(spark: SparkSession, fit: Callable[[], Any]) -> dict[str, Any]:
@@ -89,13 +111,21 @@ def address_space(spark: SparkSession) -> tuple[int, int]:
 
 
 def main(disk: Path) -> dict[str, Any]:
-    spark = start(**{"spark.local.dir": str(disk)})
+    batches = {"spark.sql.execution.arrow.maxRecordsPerBatch": str(BATCH)}
+    spark = start(**{"spark.local.dir": str(disk)}, **batches)
     found: dict[str, Any] = {"expected": next_fit(spark)}
     too_much = wide_rows(spark, DISK, 2)
-    found["disk"] = ending(spark, lambda: estimator(maxIter=2).fit(too_much))
-    found["disk"]["next fit"] = next_fit(spark)
+    held_out = too_much.withColumn("held out", F.hash("label", "features") % 4 == 0)
+    mixed = mixed_rows(spark, DENSE, 100)
+    validated = estimator(maxIter=2, validationIndicatorCol="held out")
+    for name, fit, rows in (
+        ("dense", estimator(maxIter=2), too_much),
+        ("dense, held out", validated, held_out),
+        ("dense, then sparse", estimator(maxIter=2), mixed),
+    ):
+        found[name] = ending(spark, partial(fit.fit, rows))
     found["report"] = ending(spark, lambda: estimator(maxIter=2).fit(many_columns(spark)))
-    found["report"]["next fit"] = next_fit(spark)
+    found["next fit"] = next_fit(spark)
     used, _ = address_space(spark)
     spark.stop()
 

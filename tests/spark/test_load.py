@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import subprocess
 import sys
+import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark import RDD, Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -75,25 +80,60 @@ def test_eight_threads_fit_at_once(spark: SparkSession) -> None:
 # ---------------------------------------------------- one after another
 
 
+def alive() -> Counter[str]:
+    """Objects of this package, and what PySpark has for what lies in the JVM, by class."""
+    gc.collect()
+    kinds = map(type, gc.get_objects())
+    return Counter(
+        kind.__qualname__
+        for kind in kinds
+        if str(kind.__module__).startswith("sparkml_lsml.")
+        or issubclass(kind, DataFrame | RDD | Broadcast)
+    )
+
+
 @pytest.mark.slow
-def test_case_50_hundred_fits_leave_nothing(spark: SparkSession) -> None:
-    """Of fits whose rows take 3 MB, some of which fail."""
+def test_case_50_hundred_fits_leave_nothing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of fits whose rows take 3 MB, some of which fail, here and there and with checkpoints."""
+    temporary, checkpoints = tmp_path / "tmp", tmp_path / "checkpoints"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    # pytest keeps what is logged, and with it why each fit stopped
+    monkeypatch.setattr(logging.getLogger("sparkml_lsml"), "disabled", True)
+    here, there = estimator(maxIter=1, execution="local"), estimator(maxIter=1)
+    squares = LinearRegression(execution="local")
+    cocoa = estimator(maxIter=1, solver="cocoa")
+    kept = estimator(maxIter=3, checkpointDir=str(checkpoints), checkpointInterval=1)
+    # eleven, so that each of them is a tenth fit now and then
+    kinds = [*[there, here, squares] * 3, kept, cocoa]
     frame = rows(spark)
-    wrong = frame.withColumn("label", F.lit(0.5))
+    wrong = frame.withColumn("label", F.lit(None).cast("double"))
     done: list[int] = []
     samples: list[Sample] = []
+    held: list[Counter[str]] = []
     for number in range(121):
         # the first ones load what is loaded once
         if number >= 20 and number % 20 == 0:
             done.append(number)
             samples.append(sample(spark))
+            held.append(alive())
+        fit = kinds[number % len(kinds)]
         if number % 10 == 9:
-            with pytest.raises(DataError):
-                estimator(maxIter=1).fit(wrong)
+            with pytest.raises(DataError, match="label is null"):
+                fit.fit(wrong)
         else:
-            estimator(maxIter=1).fit(frame)
+            fit.fit(frame)
     assert done[-1] - done[0] == 100
+    assert held[-1] - held[0] == Counter()
+    for name in ("files of blocks", "broadcasts", "cached RDDs"):
+        assert samples[-1][name] <= samples[0][name], name
     assert [change for change in growth(done, samples) if change.grew] == []
+    assert list(checkpoints.iterdir()) == []
+    # machine code of the kernels may lie here, where it can be nowhere else
+    names = [path.name for path in temporary.iterdir()]
+    assert [name for name in names if not name.startswith("sparkml_lsml-kernels-")] == []
 
 
 def test_growth_is_told_from_noise() -> None:
