@@ -22,6 +22,7 @@ from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.passes import Pass
 from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.session import setting
 
 FEATURES = 5
 PATIENCE = 60.0
@@ -200,7 +201,7 @@ def fit_while_a_task_stays(
 
 def block_folders(spark: SparkSession) -> list[Path]:
     """Folders of fits in the local folders of all executors."""
-    root = Path(spark.sparkContext.getConf().get("spark.local.dir") or "")
+    root = Path(setting(spark.sparkContext, "spark.local.dir") or "")
     return [path for path in walk(root) if path.name.startswith("sparkml_lsml-")]
 
 
@@ -209,12 +210,31 @@ def walk(root: Path) -> list[Path]:
     return [Path(at, name) for at, names, files in os.walk(root) for name in names + files]
 
 
+_frames: set[tuple[str, int]] = set()
+"""Numbers of cached RDDs that are checkpoints, with their application."""
+
+
+def cached_rdds(spark: SparkSession) -> set[int]:
+    """Numbers of the cached RDDs that are no checkpoints, which the frames of tests are."""
+    sc = spark.sparkContext
+    kept = sc._jsc.sc().getPersistentRDDs()
+    found = set()
+    # many frames of other tests may be there still: one call for all, and one for each new RDD
+    for number in map(int, filter(None, kept.keys().mkString(" ").split(" "))):
+        if (sc.applicationId, number) in _frames:
+            continue
+        rdd = kept.get(number)
+        if rdd.isDefined() and rdd.get().isCheckpointed():
+            _frames.add((sc.applicationId, number))
+        else:
+            found.add(number)
+    return found
+
+
 def left_behind(spark: SparkSession) -> list[str]:
     """What a fit should have released: files, cached RDDs, broadcasts, jobs, tags."""
     sc = spark.sparkContext
-    kept = sc._jsc.getPersistentRDDs().items()
-    # the frames of other tests are checkpoints
-    cached = [f"RDD {number}" for number, rdd in kept if not rdd.isCheckpointed()]
+    cached = [f"RDD {number}" for number in sorted(cached_rdds(spark))]
     jobs = [f"job {number}" for number in sc.statusTracker().getActiveJobsIds()]
     broadcasts = [str(path) for path in walk(Path(sc._temp_dir)) if path.name.startswith("tmp")]
     folders = [str(path) for path in block_folders(spark)]

@@ -40,6 +40,7 @@ from sparkml_lsml.spark.session import (
     check_executors,
     context,
     executors,
+    flag,
     most_partitions,
     parallelism,
 )
@@ -129,7 +130,7 @@ class ResidentBlocks:
         self._dataset, self._plan = dataset, plan
         self._sc: SparkContext = context(dataset)
         self._jobs = JobGroup(self._sc, plan.name, surrounding_jobs())
-        self._encrypted = _flag(self._sc, "spark.io.encryption.enabled")
+        self._encrypted = flag(self._sc, "spark.io.encryption.enabled")
         self._fit = uuid.uuid4().hex
         self._rdd: RDD[Any] | None = None
         self._local: LocalBlocks | None = None
@@ -406,7 +407,3 @@ def _collect_reports(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
         report.handles = [(partition, handle)]
         total.merge(Total(report))
     yield total
-
-
-def _flag(sc: SparkContext, name: str) -> bool:
-    return (sc.getConf().get(name) or "false").lower() == "true"

@@ -59,6 +59,18 @@ def classic(session: SparkSession) -> SparkContext:
     return found
 
 
+def setting(sc: SparkContext, name: str) -> str | None:
+    """A setting of Spark; None where there is none."""
+    # `getConf` copies all of them, which takes as long as a small job
+    found: str | None = sc._conf.get(name)
+    return found
+
+
+def flag(sc: SparkContext, name: str) -> bool:
+    """Whether a setting of Spark is true."""
+    return (setting(sc, name) or "false").lower() == "true"
+
+
 def is_local(sc: SparkContext) -> bool:
     """Whether driver and executor are one process (``local[n]``)."""
     master = sc.master or ""
@@ -68,9 +80,9 @@ def is_local(sc: SparkContext) -> bool:
 def parallelism(sc: SparkContext) -> int:
     """Tasks that run at the same time, once executors that may still be asked for are there."""
     cores = sc.defaultParallelism
-    conf = sc.getConf()
     if _allocates(sc):
-        each = int(conf.get("spark.executor.cores") or 1) // int(conf.get("spark.task.cpus") or 1)
+        each = int(setting(sc, "spark.executor.cores") or 1)
+        each //= int(setting(sc, "spark.task.cpus") or 1)
         cores = max(cores, _most_executors(sc) * each)
     return max(1, cores)
 
@@ -93,12 +105,12 @@ def slots(sc: SparkContext) -> int:
 
 
 def _allocates(sc: SparkContext) -> bool:
-    return (sc.getConf().get("spark.dynamicAllocation.enabled") or "false").lower() == "true"
+    return flag(sc, "spark.dynamicAllocation.enabled")
 
 
 def _most_executors(sc: SparkContext) -> int:
     """Limit of a dynamic allocation, 0 without; Spark's own default is as good as none."""
-    most = int(sc.getConf().get("spark.dynamicAllocation.maxExecutors") or 0)
+    most = int(setting(sc, "spark.dynamicAllocation.maxExecutors") or 0)
     return most if most < 10_000 else 0
 
 

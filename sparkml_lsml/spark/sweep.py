@@ -37,10 +37,12 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
     # a group of its own: what cancels the jobs of the fit must not cancel this one
     jobs = JobGroup(sc, f"{name}-remove")
     seen: set[str] = set()
+    # long enough that one executor does not take all tasks
+    pause = 0.02 if executors(sc) > 1 else 0.0
     for turn in range(ROUNDS):
         # more would make a dynamic allocation start executors, only to remove what they do not have
         tasks = 2 * slots(sc)
-        remover = _remover(fit, 0.02 * 2**turn)
+        remover = _remover(fit, pause * 2**turn)
         # an interrupt cancels all jobs of the session, and may do so twice: try again
         with contextlib.suppress(Exception), jobs.job(f"{name} remove blocks"):
             seen |= set(sc.parallelize(range(tasks), tasks).mapPartitions(remover).collect())
@@ -57,7 +59,7 @@ def _remover(fit: str, pause: float) -> Callable[[Iterable[Any]], Iterator[str]]
             if root:
                 shutil.rmtree(fit_folder(Path(root), fit), ignore_errors=True)
         forget_deleted()
-        time.sleep(pause)  # long enough that one executor does not take all tasks
+        time.sleep(pause)
         yield roots
 
     return remove

@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkml_lsml.errors import DiskError
+from sparkml_lsml.spark.session import setting
 from tests.faults import block_folders, coefficients, estimator, left_behind, made_up_rows, walk
 from tests.spark.interrupting import SETTINGS
 
@@ -85,7 +86,7 @@ def ending(spark: SparkSession, fit: Callable[[], Any]) -> dict[str, Any]:
         message = str(error)
     else:
         message = "the fit ended"
-    root = Path(spark.sparkContext.getConf().get("spark.local.dir") or "")
+    root = Path(setting(spark.sparkContext, "spark.local.dir") or "")
     large = [str(path) for path in walk(root) if path.is_file() and path.stat().st_size > 2**20]
     return {"message": message, "left": left_behind(spark) + large}
 

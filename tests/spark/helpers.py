@@ -19,6 +19,8 @@ from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, Struct
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import SparkMLError
 from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.session import setting
+from tests.faults import cached_rdds
 
 Array = npt.NDArray[np.float64]
 
@@ -116,13 +118,9 @@ def jobs_so_far(spark: SparkSession) -> int:
 def remains(spark: SparkSession) -> dict[str, set[str]]:
     """Name what fits can leave behind: cached RDDs, broadcasts, files of blocks."""
     sc = spark.sparkContext
-    folders = os.walk(sc.getConf().get("spark.local.dir") or "")
+    folders = os.walk(setting(sc, "spark.local.dir") or "")
     return {
-        "cached RDDs": {
-            str(number)
-            for number, rdd in sc._jsc.getPersistentRDDs().items()
-            if not rdd.isCheckpointed()  # the rows of `frame_of`
-        },
+        "cached RDDs": {str(number) for number in cached_rdds(spark)},
         # a broadcast from Python is a file here until it is destroyed
         "broadcasts": {path.name for path in Path(sc._temp_dir).iterdir()},
         "folders": {n for _, names, _ in folders for n in names if n.startswith("sparkml_lsml-")},

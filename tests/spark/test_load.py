@@ -216,7 +216,7 @@ def test_partitions_under_dynamic_allocation(
     settings: dict[str, str], tasks: int, partitions: int
 ) -> None:
     """Two cores are there at first: joining all rows to two partitions would leave it at that."""
-    context: Any = SimpleNamespace(defaultParallelism=2, getConf=lambda: settings)
+    context: Any = SimpleNamespace(defaultParallelism=2, _conf=settings)
     assert parallelism(context) == tasks
     assert most_partitions(context) == partitions
 
