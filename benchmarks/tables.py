@@ -33,7 +33,7 @@ class Table:
 
 def goals(results: Results) -> Table:
     rows = [(goal.what, goal.asked, *goal.judge(results)) for goal in GOALS]
-    return Table("goals", ("Goal", "Asked", "Measured", "Reached"), rows)
+    return Table("goals", ("Goal", "Target", "Measured", "Reached"), rows)
 
 
 def spread(seconds: list[float]) -> str:

@@ -31,6 +31,11 @@ def name(block: Block) -> str:
     return block.place
 
 
+def test_no_fence_is_astray() -> None:
+    """One too many makes text of the code behind it, which then nobody runs."""
+    assert [block.place for block in BLOCKS if re.search("^ *```", block.text, re.M)] == []
+
+
 @pytest.mark.parametrize("block", of(*COMMANDS), ids=name)
 def test_commands_are_well_formed_and_name_files_that_exist(block: Block) -> None:
     bash = shutil.which("bash")
