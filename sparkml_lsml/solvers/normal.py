@@ -9,6 +9,7 @@ from scipy import linalg
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Array, Iteration, Precision, Reason, Solution
+from sparkml_lsml.solvers.lasso import lasso
 from sparkml_lsml.standardization import Standardization
 
 MAX_FEATURES = 4_096
@@ -27,9 +28,9 @@ class NormalEquations:
     their correlations. A singular system without penalty gets the solution of smallest norm, and
     so does one whose columns differ by less than a millionth of their deviation: the sums hold
     the squares of such differences, and no digits of them. An L1 penalty is solved by coordinate
-    descent on the summed matrix, which needs no further pass; nor do other penalties for the same
-    rows. Only where the residuals are so small that their sum cannot be told from the sums, a
-    second pass adds them up.
+    descent and Newton steps on the summed matrix (see `lasso`), which need no further pass; nor do
+    other penalties for the same rows. Only where the residuals are so small that their sum cannot
+    be told from the sums, a second pass adds them up.
 
     The solution's `Precision` is the diagonal of the inverse of :math:`X^T V X + \sum_i v_i R`, V
     being the weights and R the L2 penalty: MLlib's. There is none with an L1 penalty, nor where
@@ -38,14 +39,9 @@ class NormalEquations:
     Parameters
     ----------
     tol : float
-        For the L1 penalty: largest change of a coordinate in a sweep, relative to the largest.
+        For the L1 penalty: relative to the objective, see `lasso`.
     max_iter : int
         For the L1 penalty: sweeps at most.
-
-    References
-    ----------
-    Friedman, Hastie and Tibshirani (2010), Regularization paths for generalized linear models via
-    coordinate descent, section 2.2 (covariance updates).
     """
 
     tol: float = 1e-6
@@ -133,7 +129,15 @@ class NormalEquations:
         matrix = matrix + np.diag(l2[:features])
         factor: Array | None = None
         if l1.any():
-            weights, sweeps, converged = self._lasso(matrix, vector, l1[:features], start)
+            weights, sweeps, converged = lasso(
+                matrix,
+                vector,
+                float(products[features, features]),
+                l1[:features],
+                start,
+                tol=self.tol,
+                max_iter=self.max_iter,
+            )
             reason = Reason("converged" if converged else "max_iter", sweeps)
         else:
             weights, factor = _solve(matrix, vector)
@@ -157,28 +161,6 @@ class NormalEquations:
             inverse = _inverse_diagonal(factor, objective.standardization, sums[:features])
             precision = Precision(np.nan if lost else weight * squares, inverse / weight)
         return Solution(coef, value, (line,), reason, precision)
-
-    def _lasso(
-        self, matrix: Array, vector: Array, l1: Array, start: Array
-    ) -> tuple[Array, int, bool]:
-        weights = start.copy()
-        residual = vector - matrix @ weights  # kept up to date
-        curvature = np.diag(matrix)
-        for sweep in range(1, self.max_iter + 1):
-            largest = 0.0
-            for j in np.flatnonzero(curvature > 0.0):
-                old = weights[j]
-                raw = residual[j] + curvature[j] * old
-                new = np.sign(raw) * max(abs(raw) - l1[j], 0.0) / curvature[j]
-                if new != old:
-                    residual -= matrix[:, j] * (new - old)
-                    weights[j] = new
-                    largest = max(largest, abs(new - old))
-            if largest <= 0.01 * self.tol * max(
-                float(np.max(np.abs(weights), initial=0.0)), 1e-300
-            ):
-                return weights, sweep, True
-        return weights, self.max_iter, False
 
 
 def _solve(matrix: Array, vector: Array) -> tuple[Array, Array | None]:

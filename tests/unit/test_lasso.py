@@ -1,0 +1,120 @@
+"""The lasso on summed products, against the homotopy of least angle regression."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.linear_model import ElasticNet, LassoLars
+
+from sparkml_lsml.solvers.lasso import lasso
+
+Array = npt.NDArray[np.float64]
+ROWS = 1_000
+
+
+def collinear(noise: float, factor: float) -> tuple[Array, Array]:
+    """Two columns that hardly differ, and labels that are their difference."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=ROWS)
+    second = first + noise * rng.normal(size=ROWS)
+    return np.stack([first, second], 1), factor * (first - second) + 0.1 * rng.normal(size=ROWS)
+
+
+def powers() -> tuple[Array, Array]:
+    t = np.linspace(0.0, 6.0, ROWS)
+    return np.stack([t**k for k in range(1, 6)], 1), np.sin(t)
+
+
+def lags() -> tuple[Array, Array]:
+    """A random walk, and the steps before each of its own."""
+    walk = np.cumsum(np.random.default_rng(0).normal(size=ROWS + 60))
+    return np.stack([walk[60 - k : ROWS + 60 - k] for k in range(1, 40)], 1), walk[60:]
+
+
+def products(X: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """Columns of unit variance, the label, and their mean products."""
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    y = y - y.mean()
+    return Z, y, Z.T @ Z / len(y), Z.T @ y / len(y)
+
+
+@pytest.mark.parametrize(
+    ("rows", "strength"),
+    [
+        (collinear(0.01, 100.0), 1e-4),
+        (collinear(0.001, 1_000.0), 1e-4),
+        (powers(), 1e-4),
+        (lags(), 1e-3),
+    ],
+    ids=["collinear", "more so", "powers", "lags"],
+)
+def test_nearly_collinear_columns(rows: tuple[Array, Array], strength: float) -> None:
+    """Coordinate descent alone is far from the minimum after a thousand sweeps."""
+    Z, y, matrix, vector = products(*rows)
+    size = Z.shape[1]
+    found, _, converged = lasso(
+        matrix,
+        vector,
+        float(y @ y) / len(y),
+        np.full(size, strength),
+        np.zeros(size),
+        tol=1e-6,
+        max_iter=1_000,
+    )
+    reference = LassoLars(alpha=strength, fit_intercept=False, max_iter=10_000).fit(Z, y)
+    assert converged
+    np.testing.assert_allclose(found, reference.coef_, atol=1e-5 * np.abs(reference.coef_).max())
+
+
+def test_an_elastic_net_of_repeated_columns() -> None:
+    """Its matrix is singular but for the L2 penalty, which shares the weight out evenly."""
+    rng = np.random.default_rng(1)
+    X = np.repeat(rng.normal(size=(300, 5)), 3, axis=1)
+    Z, y, matrix, vector = products(X, X.sum(axis=1) + rng.normal(size=300))
+    l1, l2 = 0.05, 0.02
+    found, _, converged = lasso(
+        matrix + l2 * np.eye(15),
+        vector,
+        float(y @ y) / len(y),
+        np.full(15, l1),
+        np.zeros(15),
+        tol=1e-10,
+        max_iter=1_000,
+    )
+    net = ElasticNet(alpha=l1 + l2, l1_ratio=l1 / (l1 + l2), fit_intercept=False, tol=1e-14)
+    assert converged
+    np.testing.assert_allclose(found, net.set_params(max_iter=100_000).fit(Z, y).coef_, rtol=1e-6)
+
+
+def test_repeated_columns_without_another_penalty() -> None:
+    """Only the sum over the copies is determined; the objective is."""
+    rng = np.random.default_rng(1)
+    X = np.repeat(rng.normal(size=(300, 5)), 3, axis=1)
+    Z, y, matrix, vector = products(X, X.sum(axis=1) + rng.normal(size=300))
+    found, _, converged = lasso(
+        matrix,
+        vector,
+        float(y @ y) / len(y),
+        np.full(15, 0.05),
+        np.zeros(15),
+        tol=1e-9,
+        max_iter=1_000,
+    )
+    single = LassoLars(alpha=0.05, fit_intercept=False).fit(Z[:, ::3], y)
+    assert converged
+    np.testing.assert_allclose(found.reshape(5, 3).sum(axis=1), single.coef_, rtol=1e-6)
+
+
+def test_sweeps_that_run_out() -> None:
+    Z, y, matrix, vector = products(*lags())
+    _, sweeps, converged = lasso(
+        matrix,
+        vector,
+        float(y @ y) / len(y),
+        np.full(Z.shape[1], 1e-3),
+        np.zeros(Z.shape[1]),
+        tol=1e-12,
+        max_iter=3,
+    )
+    assert (sweeps, converged) == (3, False)
