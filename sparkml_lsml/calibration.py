@@ -44,6 +44,8 @@ class CalibrationCounts:
         Weights of the rows of class 0 and 1.
     bits : int
         Bits of the scores that were dropped.
+    rows : int
+        Rows of a weight above 0.
 
     Examples
     --------
@@ -58,16 +60,24 @@ class CalibrationCounts:
     scores: Array = field(default_factory=lambda: np.zeros(0))
     counts: Array = field(default_factory=lambda: np.zeros((0, 2)))
     bits: int = 0
+    rows: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """See `~sparkml_lsml.metrics.Measure.nbytes`."""
+        return 24 * EXACT_SCORES
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """Add rows: labels, weights, and scores as `Scorer.score` gives them."""
         used = weight > 0.0
+        self.rows += int(np.count_nonzero(used))
         found, positive, weight = scores["raw"][used, 1], y[used] == 1.0, weight[used]
         self._add(found, np.stack([weight * ~positive, weight * positive], axis=1))
 
     def merge(self, other: "CalibrationCounts") -> "CalibrationCounts":
         """Both together, in place."""
         self.bits = max(self.bits, other.bits)
+        self.rows += other.rows
         self._add(other.scores, other.counts)
         return self
 
@@ -197,7 +207,8 @@ def calibrate(method: str, found: CalibrationCounts) -> Calibration:
         With rows of both classes.
     """
     if method == "sigmoid":
-        return sigmoid(found.scores, found.counts)
+        # a weight of 1 on average, or the targets would depend on the unit of the weights
+        return sigmoid(found.scores, found.counts * (found.rows / found.counts.sum()))
     return isotonic(found.scores, found.counts)
 
 

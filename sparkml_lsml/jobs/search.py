@@ -108,13 +108,19 @@ def check_search(config: TuneConfig) -> list[Problem]:
 
 
 def _check_values(kind: type[Any], name: str, tried: Any, path: Any) -> list[Problem]:
-    """Try each value by itself, of a distribution its ends."""
+    """Try each value by itself, of a distribution its ends and a number between them."""
+    which = ""
     if isinstance(tried, Distribution):
         which = next(iter(tried.model_fields_set))
         path, tried = (*path, which), getattr(tried, which)
     problems = []
     for index, value in enumerate(tried):
         problems += pipeline.check_value(kind, name, value, (*path, index))
+    if which in ("uniform", "loguniform") and not problems:
+        low, high = tried
+        if pipeline.check_value(kind, name, low + (high - low) / math.pi, path):
+            message = "draws fractions, and this Param takes none: list its values under choice"
+            problems.append(Problem(path, message))
     return problems
 
 

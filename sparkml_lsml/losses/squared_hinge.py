@@ -12,7 +12,7 @@ class SquaredHinge:
     r"""Squared hinge loss :math:`\max(0, 1 - m)^2` of the margin :math:`m = (2y - 1) f`.
 
     The derivative in f is :math:`-2 (2y - 1) \max(0, 1 - m)`. LIBLINEAR's C for the same solution
-    is ``1 / (regParam * rows)``.
+    is ``1 / (regParam * rows)``, without an intercept, which it penalises.
 
     References
     ----------

@@ -11,6 +11,8 @@ from sparkml_lsml.solvers.steps import GROWTH_LIMIT
 PATIENCE = 20
 """Steps without a lower smoothed objective after which the schedule ``adaptive`` shortens them."""
 
+TINY = float(np.finfo(np.float64).tiny)
+
 
 @dataclass(frozen=True)
 class StochasticState(State):
@@ -28,8 +30,11 @@ class StochasticState(State):
         Moving average of the estimated objective, and its lowest value.
     waited : int
         Steps since that was lowest.
+    first : float
+        The first step, as the history tells it.
     moved : float
-        What the last step moved the coefficients by, relative to them.
+        What a step of the first length would have moved the coefficients by, relative to them: a
+        schedule shortens steps wherever they are, and short ones say nothing of the minimum.
     reason : str
         Why the solver stopped; '' while it goes on.
     """
@@ -40,6 +45,7 @@ class StochasticState(State):
     smoothed: float = float("inf")
     best: float = float("inf")
     waited: int = 0
+    first: float = float("nan")
     moved: float = float("inf")
     reason: str = ""
 
@@ -83,7 +89,8 @@ class StochasticState(State):
         smoothed = value if self.iteration == 0 else 0.8 * self.smoothed + 0.2 * value
         waited = 0 if smoothed < self.best else self.waited + 1
         shrink = adaptive and waited >= PATIENCE
-        moved = float(np.linalg.norm(point - self.point))
+        first = rate if np.isnan(self.first) else self.first
+        moved = float(np.linalg.norm(point - self.point)) * first / max(rate, TINY)
         return replace(
             self,
             coef=coef,
@@ -97,6 +104,7 @@ class StochasticState(State):
             smoothed=smoothed,
             best=min(self.best, smoothed),
             waited=0 if shrink else waited,
+            first=first,
             moved=moved / max(float(np.linalg.norm(point)), 1.0),
             **own,
         )

@@ -68,7 +68,7 @@ class Problem:
             raise ParamError(
                 f"loss '{self.loss.name}' has kinks, and nothing says where: give it a method "
                 "'smoothed', or register it with kinks=..., for the quasi-Newton solver; or set "
-                "solver='gradient-descent' or 'sgd'"
+                "solver='sgd'"
             )
 
 

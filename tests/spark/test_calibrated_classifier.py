@@ -119,7 +119,8 @@ def test_each_margin_is_of_a_model_that_did_not_see_its_row(rows: DataFrame) -> 
         ("sigmoid", _SigmoidCalibration()),
         ("isotonic", IsotonicRegression(out_of_bounds="clip")),
     ):
-        theirs.fit(margins, Y, sample_weight=WEIGHT)
+        # theirs depends on the unit of the weights
+        theirs.fit(margins, Y, sample_weight=WEIGHT / WEIGHT.mean())
         estimator = CalibratedClassifier(
             classifier=svc, method=method, numFolds=3, foldCol="fold", weightCol="weight"
         )

@@ -68,6 +68,14 @@ def test_sigmoid_solves_the_equations_of_its_likelihood() -> None:
     assert abs(error @ SCORE) < 1e-6 * WEIGHT.sum()
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0 / ROWS, 1e6])
+def test_the_unit_of_weights_does_not_matter(unit: float) -> None:
+    # scikit-learn's targets, for weights of 1 on average
+    theirs = _SigmoidCalibration().fit(SCORE, Y, sample_weight=WEIGHT / WEIGHT.mean())
+    ours = calibrate("sigmoid", counted(SCORE, Y, unit * WEIGHT, parts=3))
+    np.testing.assert_allclose(ours(GRID), theirs.predict(GRID), atol=1e-5)
+
+
 def test_sigmoid_of_classes_that_can_be_separated_is_finite() -> None:
     # Platt's targets: 3 rows each mean 4 / 5 and 1 / 5, which a line through them reaches
     score = np.array([-2.0, -2.0, -2.0, 1.0, 1.0, 1.0])

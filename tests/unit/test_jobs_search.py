@@ -140,6 +140,13 @@ def test_a_distribution_that_cannot_be_drawn_from(
     assert words in next(iter(found.values()))
 
 
+@pytest.mark.parametrize("which", ["uniform", "loguniform"])
+def test_fractions_for_a_param_of_whole_numbers(which: str) -> None:
+    found = refusals(random={"iterations": 3, "params": {"maxIter": {which: [10, 100]}}})
+    assert found.keys() == {f"search.random.params.maxIter.{which}"}
+    assert "under choice" in next(iter(found.values()))
+
+
 def test_the_hinge_has_no_log_loss() -> None:
     found = refusals("LinearSVC", metric="logLoss", grid=GRID)
     assert "no probabilities" in found["search.metric"]
