@@ -18,6 +18,11 @@ Scores = dict[str, Array]
 class Measure(Protocol):
     """Sums over rows from which a metric follows."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the sums of a partition take, at most."""
+        ...
+
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """Add rows: labels, weights, and scores as `Scorer.score` gives them."""
         ...
@@ -52,6 +57,11 @@ class Ranking:
     metric: str
     counts: ScoreCounts = field(default_factory=ScoreCounts)
 
+    @property
+    def nbytes(self) -> int:
+        """See `Measure.nbytes`."""
+        return self.counts.most_bytes
+
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
         self.counts.add(y, weight, scores["raw"][:, 1])
@@ -85,6 +95,11 @@ class Confusion:
     beta: float = 1.0
     counts: ClassCounts = field(default_factory=ClassCounts)
     loss: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """See `Measure.nbytes`; pairs of classes are few."""
+        return 0
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
@@ -124,6 +139,11 @@ class Residuals:
 
     metric: str
     sums: ResidualSums = field(default_factory=ResidualSums)
+
+    @property
+    def nbytes(self) -> int:
+        """See `Measure.nbytes`; nine numbers."""
+        return 0
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""

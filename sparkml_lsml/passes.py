@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block, CsrRows
+from sparkml_lsml.blocks.columns import union
 from sparkml_lsml.kernels.gram import gram
 from sparkml_lsml.kernels.hessian import hessian
 from sparkml_lsml.kernels.sgd import sgd_epochs
@@ -134,11 +135,11 @@ class LossSum:
         elif np.array_equal(mine, places):
             self.gradient += gradient
         else:
-            union = np.union1d(mine, places)
-            together = np.zeros((len(gradient), len(union)))
-            together[:, np.searchsorted(union, mine)] = self.gradient
-            together[:, np.searchsorted(union, places)] += gradient
-            self.gradient, self.places = together, union
+            both = union(mine, places)
+            together = np.zeros((len(gradient), len(both)))
+            together[:, np.searchsorted(both, mine)] = self.gradient
+            together[:, np.searchsorted(both, places)] += gradient
+            self.gradient, self.places = together, both
 
 
 @dataclass(frozen=True, eq=False)

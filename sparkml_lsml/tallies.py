@@ -149,6 +149,11 @@ class ScoreCounts:
     bins: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     counts: Array = field(default_factory=lambda: np.zeros((0, 2)))
 
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that the bins take, at most."""
+        return 24 * self.most
+
     def add(self, y: Array, weight: Array, score: Array) -> None:
         """Add rows of class 1, where y is 1, or else of class 0."""
         order = score_order(score)

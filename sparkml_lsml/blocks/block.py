@@ -155,7 +155,9 @@ class Block:
         piece does not matter, and no more rows than ``models`` columns of them allow. Features
         come as float64: a sum of float32 over a million rows would be off by a hundredth.
         """
-        for start, stop in self._bounds(models):
+        step = self.chunk_rows(models)
+        for start in range(0, self.rows, step):
+            stop = min(start + step, self.rows)
             X: Rows
             if isinstance(self.X, CsrRows):
                 X = self.X.rows(start, stop)
@@ -164,16 +166,14 @@ class Block:
                 X = self.X[start:stop].astype(np.float64, copy=False)
             yield X, self.y[start:stop], None if self.weight is None else self.weight[start:stop]
 
-    def _bounds(self, models: int) -> Iterator[tuple[int, int]]:
+    def chunk_rows(self, models: int = 1) -> int:
+        """Rows of a chunk, at most."""
         if isinstance(self.X, CsrRows):
             per_row = max(1.0, len(self.X.data) / max(1, self.rows))
             wanted = max(SPARSE_CHUNK_NONZEROS, 2 * self.features) / per_row
-            step = int(max(1, min(wanted, 2**31 / (8 * per_row), 20_000_000 / models)))
-        else:
-            row_bytes = max(1, 8 * self.features)
-            step = max(32, min(MAX_CHUNK_ROWS, CHUNK_BYTES // row_bytes))
-        for start in range(0, self.rows, step):
-            yield start, min(start + step, self.rows)
+            return int(max(1, min(wanted, 2**31 / (8 * per_row), 20_000_000 / models)))
+        row_bytes = max(1, 8 * self.features)
+        return max(32, min(MAX_CHUNK_ROWS, CHUNK_BYTES // row_bytes))
 
     def take(self, rows: npt.NDArray[np.intp]) -> tuple[Rows, Array, Array | None]:
         """Copies of the given rows, in the given order."""

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.blocks.block import Block, CsrRows, Dense
+from sparkml_lsml.blocks.columns import union
 
 Array = npt.NDArray[np.float64]
 
@@ -221,7 +222,7 @@ def _align(left: Moments, right: Moments) -> tuple[Moments, Moments, npt.NDArray
     if left.columns is None or right.columns is None:
         everything = np.arange(left.features)
         return _spread(left, everything, None), _spread(right, everything, None), None
-    columns = np.union1d(left.columns, right.columns)
+    columns = union(left.columns, right.columns)
     return _spread(left, columns, columns), _spread(right, columns, columns), columns
 
 

@@ -84,6 +84,8 @@ class Handle:
     files : BlockFiles or None
     block : Block or None
         The rows themselves where they are few.
+    report_bytes : int
+        Bytes of the report where it is so large that it lies beside the rows, or else 0.
     """
 
     rows: int
@@ -91,6 +93,7 @@ class Handle:
     checksum: int
     files: BlockFiles | None = None
     block: Block | None = None
+    report_bytes: int = 0
 
     @property
     def identity(self) -> tuple[int, int]:

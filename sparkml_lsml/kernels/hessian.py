@@ -1,19 +1,32 @@
 """Second derivatives of the mean loss over the rows of a block."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.blocks.block import Block, Rows
 from sparkml_lsml.kernels.value_gradient import raw_predictions
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss
 from sparkml_lsml.standardization import Standardization
 
 Array = npt.NDArray[np.float64]
+Chunk = tuple[Rows, Array, Array | None]
 
 STEP = 1e-3
 """Half the distance over which the derivative of a loss is differenced."""
+
+DENSE_BYTES = 32 * 2**20
+"""Rows that are made dense at a time."""
+
+
+def _shorter(chunks: Iterable[Chunk], rows: int) -> Iterator[Chunk]:
+    for X, y, weight in chunks:
+        for start in range(0, len(y), rows):
+            at = slice(start, start + rows)
+            yield X[at], y[at], None if weight is None else weight[at]
 
 
 def hessian(
@@ -41,7 +54,9 @@ def hessian(
     """
     stored = units.to_stored(coef[None, :])
     total, mass = np.zeros((layout.size, layout.size)), 0.0
-    for X, y, weight in block.chunks():
+    # of sparse rows a chunk has many, which are dense here
+    rows = max(32, DENSE_BYTES // (8 * layout.size))
+    for X, y, weight in _shorter(block.chunks(), rows):
         raw = raw_predictions(X, layout, stored)
         right = loss.value_and_derivative(y, raw + STEP)[1]
         left = loss.value_and_derivative(y, raw - STEP)[1]

@@ -73,8 +73,7 @@ def value_and_gradient(
         Sums of the weights of the rows.
     """
     if rows is not None:
-        # a batch is small, and copied already
-        return _by_pieces([(*block.take(rows), None)], loss, layout, coef)
+        return _by_pieces(_taken(block, rows, len(coef) * layout.outputs), loss, layout, coef)
     fast = compiled(loss, layout, len(coef), block.stored)
     is_sparse = isinstance(block.X, CsrRows)
     fused = is_sparse or (factors is None and len(coef) <= FUSED_MODELS)
@@ -116,6 +115,13 @@ def _pieces(block: Block, columns: int, factors: Factors | None) -> Iterator[Pie
         stop = start + len(y)
         yield X, y, weight, None if factors is None else factors(start, stop)
         start = stop
+
+
+def _taken(block: Block, rows: npt.NDArray[np.intp], columns: int) -> Iterator[Piece]:
+    # copies, of which few may be there at a time: a sample of many rows is as large as they are
+    step = block.chunk_rows(columns)
+    for start in range(0, len(rows), step):
+        yield *block.take(rows[start : start + step]), None
 
 
 def _by_pieces(

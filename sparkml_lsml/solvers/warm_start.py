@@ -26,23 +26,34 @@ MUCH_SMALLER = 10
 SAMPLE_TOL = 1e-4
 """What the sample is solved to: its minimum is farther than that from that of all rows."""
 
+MOST_PRODUCTS = 5e11
+"""Multiplications on the driver for the second derivatives of all models: some ten seconds."""
+
+CURVATURE_BYTES = 512 * 2**20
+"""Memory of the driver for the second derivatives of all models."""
+
 KINK_WIDTH = 0.3
 """Width of the smoothed kinks in the curvature: narrower ones are met by too few rows."""
 
 
-def sample_rows(objective: BlockObjective, nbytes: int) -> int:
-    """Rows of a sample that helps, 0 where none does.
+def sample_rows(objective: BlockObjective, nbytes: int, models: int = 1) -> int:
+    """Rows of a sample that helps, 0 where none does, or where it would take too much.
 
     Parameters
     ----------
     objective : BlockObjective
     nbytes : int
         Bytes of all rows.
+    models : int
+        Models that start from it.
     """
     rows, layout = objective.blocks.rows, objective.layout
     if layout.outputs != 1 or layout.constants:
         return 0
-    fits = SAMPLE_BYTES * rows // max(1, nbytes)
+    squares = models * layout.size**2
+    if 8 * squares > CURVATURE_BYTES:
+        return 0
+    fits = min(SAMPLE_BYTES * rows // max(1, nbytes), MOST_PRODUCTS // squares)
     wanted = min(ROWS_A_COEFFICIENT * layout.size, fits, rows // MUCH_SMALLER)
     return int(wanted) if wanted >= LEAST_A_COEFFICIENT * layout.size else 0
 

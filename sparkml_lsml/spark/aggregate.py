@@ -6,6 +6,7 @@ with `mapInArrow` over a cached frame of handles.
 
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,9 @@ log = logging.getLogger("sparkml_lsml")
 
 SMALL_BYTES = 8 * 2**20
 """Results of all partitions together that go to the driver at once, without a tree."""
+
+LAST_BYTES = 512 * 2**20
+"""Totals that the driver takes from the last level of a tree, together."""
 
 LAST_TASKS_SECONDS = 15.0
 """How long to wait for the tasks of a job that was cancelled: Spark ends a Python worker that does
@@ -92,7 +96,8 @@ def aggregate(
         Takes the number of a partition and its rows, which it must read to the end (a Python
         worker that leaves rows unread is ended), and yields one `Total`.
     depth : int
-        Levels of the tree, at most; 1, no tree, while the totals of all partitions are small.
+        Levels of the tree; 1, no tree, while the totals of all partitions are small, and more
+        where the driver would get too much (see `levels`).
     nbytes : int
         Bytes of the total of one partition.
     name : str
@@ -102,6 +107,7 @@ def aggregate(
     if depth == 1 or rdd.getNumPartitions() * nbytes <= SMALL_BYTES:
         totals = run.collect()
     else:
+        depth = levels(rdd.getNumPartitions(), depth, nbytes)
         totals = [run.treeAggregate(Total(), _merge, _merge, depth)]
     if missing := sum((total.missing for total in totals), ()):
         # a task may just have run on another executor than the one that has the block
@@ -114,6 +120,34 @@ def aggregate(
             totals[0].missing = ()
             totals += again
     return reduce(_merge, totals, Total())
+
+
+def levels(partitions: int, depth: int, nbytes: int) -> int:
+    """Levels of a tree whose last one sends the driver no more than `LAST_BYTES`, if it can.
+
+    Spark merges on the executors only until some root of the number of partitions is left, and
+    refuses results of more than ``spark.driver.maxResultSize`` together, by default 1 GB.
+
+    Parameters
+    ----------
+    partitions : int
+    depth : int
+        Levels, at least.
+    nbytes : int
+        Bytes of the total of one partition.
+    """
+    while _left(partitions, depth) * nbytes > LAST_BYTES and 2**depth < partitions:
+        depth += 1
+    return depth
+
+
+def _left(partitions: int, depth: int) -> int:
+    """Totals that `RDD.treeAggregate` leaves to the driver."""
+    scale = max(math.ceil(partitions ** (1.0 / depth)), 2)
+    left = float(partitions)
+    while left > scale + left / scale:
+        left /= scale
+    return int(left)
 
 
 @contextlib.contextmanager

@@ -203,7 +203,7 @@ class MeasurePass:
     @property
     def nbytes(self) -> int:
         """See `Pass.nbytes`."""
-        return 0
+        return sum(measure.nbytes for measure in self.measures)
 
     def __call__(self, block: Block, partition: int) -> _Measures:
         """Sums of one block."""
@@ -212,13 +212,12 @@ class MeasurePass:
         for start in range(0, block.rows, SCORED_ROWS):
             stop = min(start + SCORED_ROWS, block.rows)
             factors = self.unseen.factors(block, partition, start, stop)
-            parts: dict[bytes, Block] = {}  # models of one fold share its rows
+            chosen, part = None, block
             for k, scorer in enumerate(self.scorers):
                 rows = factors[:, k] == 0.0
-                key = rows.tobytes()
-                if key not in parts:
-                    parts[key] = block.subset(np.flatnonzero(rows) + start)
-                part = parts[key]
+                # models of one fold, which are neighbours, share its rows
+                if chosen is None or not np.array_equal(rows, chosen):
+                    chosen, part = rows, block.subset(np.flatnonzero(rows) + start)
                 if part.rows:
                     weight = part.weight if self.weighted else None
                     weight = np.ones(part.rows) if weight is None else self._own(part.y, weight)

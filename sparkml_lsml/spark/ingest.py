@@ -5,6 +5,7 @@ import os
 import pickle  # nosec B403
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -162,7 +163,7 @@ def packer(
         if handle.files is not None and len(saved) > SMALL_REPORT:
             # this row is cached and read in every pass: moments of wide rows stay out of it
             write_report(handle.files, saved)
-            saved = b""
+            handle, saved = replace(handle, report_bytes=len(saved)), b""
         columns = [pa.array([value], pa.binary()) for value in (pickle.dumps(handle), saved)]
         yield pa.RecordBatch.from_arrays(columns, names=["handle", "report"])
 

@@ -44,7 +44,7 @@ from sparkml_lsml.spark.session import (
     most_partitions,
     parallelism,
 )
-from sparkml_lsml.spark.sweep import remove_files
+from sparkml_lsml.spark.sweep import forget_blocks, remove_files
 from sparkml_lsml.spark.validating import check_validation
 from sparkml_lsml.spark.workers import open_block, settle
 
@@ -259,12 +259,20 @@ class ResidentBlocks:
                 return Report()
             self._written = True  # not known otherwise until the job is done
             try:
-                report = self._run(_collect_reports, 0).value
+                report = self._reports(wide=False, nbytes=0)
+                nbytes = max((handle.report_bytes for _, handle in report.handles), default=0)
+                if nbytes:
+                    # in a tree, and together with the handles: blocks may be packed anew meanwhile
+                    report = self._reports(wide=True, nbytes=nbytes)
             except Exception as error:
                 raise_for_disk(error)
                 raise
-        assert isinstance(report, Report)
         return report
+
+    def _reports(self, *, wide: bool, nbytes: int) -> Report:
+        found = self._run(_collect(wide=wide), nbytes).value
+        assert isinstance(found, Report)
+        return found
 
     def _check(self) -> None:
         plan, report = self._plan, self.report
@@ -328,17 +336,24 @@ class ResidentBlocks:
                 self._note_rebuilt(total.rebuilt)
                 return total
             log.warning(
-                "%s: blocks %s were lost, packing all rows anew", self._plan.name, total.missing
+                "%s: blocks %s were lost, packing them anew", self._plan.name, total.missing
             )
-            # unpersisting makes Spark's lineage pack every block again, on the next use; the files
-            # that are left would only take disk space until then
-            self._rdd.unpersist(blocking=True)
-            remove_files(self._sc, self._plan.name, self._fit)
-            self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
+            self._forget(total.missing)
         raise BackendError(
             f"{self._plan.name}: blocks of training rows were lost {REBUILDS} times in one pass. "
             "Expected executors that keep their local folders (spark.local.dir) during a fit"
         )
+
+    def _forget(self, partitions: Iterable[int]) -> None:
+        """Have Spark's lineage pack these blocks again on their next use, and no others."""
+        assert self._rdd is not None
+        try:
+            forget_blocks(self._rdd, partitions)
+        except Exception:  # of Spark's insides, which not every platform lets Python call
+            # the files that are left would only take disk space until all are packed again
+            self._rdd.unpersist(blocking=True)
+            remove_files(self._sc, self._plan.name, self._fit)
+            self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
 
     def _note_rebuilt(self, rebuilt: Iterable[tuple[int, str]]) -> None:
         partitions = dict(rebuilt)
@@ -395,15 +410,20 @@ def _run_pass(sent: Any) -> PartitionFunction:
     return run
 
 
-def _collect_reports(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
-    """Read the report of a partition, which lies beside its handle."""
-    total = Total()
-    for handle, saved in _handles(rows):
-        try:
-            report = read_report(handle, saved)
-        except FileNotFoundError:
-            total.missing += (partition,)
-            continue
-        report.handles = [(partition, handle)]
-        total.merge(Total(report))
-    yield total
+def _collect(*, wide: bool) -> PartitionFunction:
+    """A function that reads the reports of a partition, and ``wide`` ones beside its rows too."""
+
+    def run(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
+        total = Total()
+        for handle, saved in _handles(rows):
+            try:
+                apart = handle.report_bytes and not wide
+                report = Report() if apart else read_report(handle, saved)
+            except FileNotFoundError:
+                total.missing += (partition,)
+                continue
+            report.handles = [(partition, handle)]
+            total.merge(Total(report))
+        yield total
+
+    return run

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,13 @@ class Scorer:
 
     def score(self, X: Any) -> dict[str, Array]:
         """Predictions for rows of shape (rows, features); features that are NaN give NaN."""
-        margins = np.asarray(X @ self.coefficients.T) + self.intercepts
+        margins = np.asarray(X @ self._transposed) + self.intercepts
         return self.finish(margins)
+
+    @cached_property
+    def _transposed(self) -> Array:
+        # SciPy would copy a view of it for every batch
+        return np.ascontiguousarray(self.coefficients.T)
 
     def score_arrow(self, column: pa.Array, kinds: tuple[str, ...]) -> pa.Array:
         """Predictions for an Arrow column of features, as structs; null features give null.
@@ -154,6 +160,7 @@ def add_scores(
     function = _score_udf(scorer, kinds, StructType(types))
     name = "__sparkml_lsml_scores"
     scored = _as_rows(dataset, features).withColumn(name, function(column))
+    columns: dict[str, Column] = {}
     for kind, output in wanted.items():
         values = F.col(name)[kind]
         if not hasattr(F, "arrow_udf"):
@@ -163,8 +170,8 @@ def add_scores(
             values = F.when(values.isNotNull(), array_to_vector(values))
         if classes:
             values = values.alias(output, metadata={"ml_attr": _attribute(kind, classes)})
-        scored = scored.withColumn(output, values)
-    return scored.drop(name)
+        columns[output] = values
+    return scored.withColumns(columns).drop(name)
 
 
 def _attribute(kind: str, classes: int) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def is_local(sc: SparkContext) -> bool:
 
 def parallelism(sc: SparkContext) -> int:
     """Tasks that run at the same time, once executors that may still be asked for are there."""
-    cores = sc.defaultParallelism
+    # where spark.default.parallelism is set it says how shuffles are split, and no number of cores
+    cores = max(sc.defaultParallelism, slots(sc))
     if _allocates(sc):
         each = int(setting(sc, "spark.executor.cores") or 1)
         each //= int(setting(sc, "spark.task.cpus") or 1)

@@ -1,4 +1,4 @@
-"""Removing the files of a fit from the executors."""
+"""Removing what a fit has on the executors: its files, and blocks that Spark keeps."""
 
 import contextlib
 import os
@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyspark import SparkContext
+from pyspark import RDD, SparkContext
 
 from sparkml_lsml.blocks.pack import fit_folder
+from sparkml_lsml.errors import BackendError
 from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.session import executors, slots
 from sparkml_lsml.spark.workers import forget_deleted
 
 ROUNDS = 5
+FORGET_SECONDS = 10.0
+MANAGER = "org.apache.spark.storage.BlockManager"
 
 
 def remove_files(sc: SparkContext, name: str, fit: str) -> None:
@@ -40,14 +43,55 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
     # long enough that one executor does not take all tasks
     pause = 0.02 if executors(sc) > 1 else 0.0
     for turn in range(ROUNDS):
-        # more would make a dynamic allocation start executors, only to remove what they do not have
-        tasks = 2 * slots(sc)
+        # Spark spreads tasks over free executors; of more, there would be more than work, and a
+        # dynamic allocation would start executors that have nothing to remove
+        tasks = 2 * min(slots(sc), executors(sc))
         remover = _remover(fit, pause * 2**turn)
         # an interrupt cancels all jobs of the session, and may do so twice: try again
         with contextlib.suppress(Exception), jobs.job(f"{name} remove blocks"):
             seen |= set(sc.parallelize(range(tasks), tasks).mapPartitions(remover).collect())
             if len(seen) >= executors(sc):
                 return
+
+
+def forget_blocks(rdd: "RDD[Any]", partitions: Iterable[int]) -> None:
+    """Drop the cached handles of some partitions, so that their next use computes them anew.
+
+    Raises
+    ------
+    BackendError
+        If executors have not dropped them after some seconds.
+    """
+    sc: Any = rdd.context
+    env = sc._jsc.sc().env()
+    manager = _get(sc, env, "org.apache.spark.SparkEnv", "blockManager", MANAGER)
+    master = _get(sc, manager, MANAGER, "master", f"{MANAGER}Master")
+    number = sc._jvm.org.apache.spark.storage.RDDBlockId
+    blocks = [number(rdd.id(), partition) for partition in partitions]
+    for block in blocks:
+        master.removeBlock(block)
+    # an executor that still had one would hand it out once more
+    until = time.monotonic() + FORGET_SECONDS
+    while any(not master.getLocations(block).isEmpty() for block in blocks):
+        if time.monotonic() > until:
+            raise BackendError(f"blocks {partitions} are still cached: expected them to be gone")
+        time.sleep(0.02)
+
+
+def _get(sc: Any, target: Any, owner: str, name: str, result: str) -> Any:
+    """What a method without arguments returns.
+
+    Py4J looks at all methods of a class to find one. Those of these classes name types that a
+    Spark without Connect does not have, and to look at them fails.
+    """
+    java = sc._jvm.java
+    of, invoke = java.lang.Class.forName, java.lang.invoke
+    method = invoke.MethodHandles.publicLookup().findVirtual(
+        of(owner), name, invoke.MethodType.methodType(of(result))
+    )
+    arguments = java.util.ArrayList()
+    arguments.add(target)
+    return method.invokeWithArguments(arguments)
 
 
 def _remover(fit: str, pause: float) -> Callable[[Iterable[Any]], Iterator[str]]:

@@ -421,7 +421,7 @@ def minimise(
             and min(limits) > 0
             and all(map(starts_warm, solvers, penalties))
         ):
-            rows = sample_rows(objective, blocks.nbytes)
+            rows = sample_rows(objective, blocks.nbytes, len(members))
         if rows:
             start, solvers = warm_start(objective, penalties, solvers, start, rows, limits)
             notes += (f"started from the solution for a sample of some {rows:,} rows",)

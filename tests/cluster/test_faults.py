@@ -151,7 +151,7 @@ def test_case_44_block_files_of_one_executor_deleted(
     hook_passes(monkeypatch, hook)
     with caplog.at_level(logging.WARNING, "sparkml_lsml"):
         assert_same(estimator().fit(frame), expected)
-    assert caplog.text.count("were lost, packing all rows anew") == 2
+    assert caplog.text.count("were lost, packing them anew") == 2
 
 
 def test_case_37_random_source(spark: SparkSession, frame: DataFrame, monkeypatch: Patch) -> None:
@@ -214,10 +214,10 @@ def test_case_44_task_placed_on_the_other_executor(
         (tmp_path / "free").touch()
         conf.set("spark.locality.wait", before)
     assert_same(model, expected)
-    assert "were lost, packing all rows anew" in caplog.text
+    assert "were lost, packing them anew" in caplog.text
     # from pass 5 on all blocks are on one executor, which runs the tasks one after another
     again = caplog.text.count("not found, trying again")
-    assert again > caplog.text.count("were lost, packing all rows anew")
+    assert again > caplog.text.count("were lost, packing them anew")
 
 
 def test_case_44_rounds_of_sgd_survive_deleted_files(

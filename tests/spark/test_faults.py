@@ -26,6 +26,7 @@ from pyspark.sql import functions as F
 from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DataError, SourceChangedError
 from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark import resident
 from sparkml_lsml.spark.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
@@ -95,8 +96,34 @@ def test_case_44_deleted_blocks_are_packed_again(
     with caplog.at_level(logging.WARNING, "sparkml_lsml"):
         assert_same(estimator().fit(frame), expected)
     if lose is not delete_files_of_one_block:  # a worker may still have them mapped
-        assert caplog.text.count("were lost, packing all rows anew") == 2
-        assert caplog.text.count("were lost and packed anew, with the same rows") == 2
+        assert caplog.text.count("were lost, packing them anew") == 2
+        anew = re.findall(r"blocks \[(.+)\] were lost and packed anew, with the same", caplog.text)
+        # the other block stays as it is
+        lost = 1 if lose is delete_one_block else 2
+        assert [len(numbers.split(",")) for numbers in anew] == [lost, lost]
+
+
+def test_case_44_where_spark_does_not_let_us_drop_single_blocks(
+    spark: SparkSession,
+    frame: DataFrame,
+    expected: Any,
+    monkeypatch: Patch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Then all blocks are dropped, and packed anew."""
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number == 3:
+            delete_one_block(spark)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("not on the allowlist")
+
+    hook_passes(monkeypatch, hook)
+    monkeypatch.setattr(resident, "forget_blocks", refuse)
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        assert_same(estimator().fit(frame), expected)
+    assert "blocks [0, 1] were lost and packed anew, with the same rows" in caplog.text
 
 
 def test_case_44_other_loss_sums_survive_too(spark: SparkSession, monkeypatch: Patch) -> None:
