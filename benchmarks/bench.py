@@ -18,7 +18,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import checkpoints, fits, grids, growth, jobs, passes, plots, tables, wide
+from benchmarks import (
+    checkpoints,
+    fits,
+    grids,
+    growth,
+    jobs,
+    passes,
+    plots,
+    scoring,
+    tables,
+    wide,
+)
 from benchmarks.contestants import MLLIB, OURS, TOL, Case
 from benchmarks.data import BREAST_CANCER, FOLDER, DataSet, dense, power_law
 from benchmarks.measure import PAIRS, SLOW, Result
@@ -46,6 +57,7 @@ class Mode:
     jobs: tuple[int, ...] = ()
     wide: tuple[int, ...] = ()
     checkpoints: int = 0
+    scoring: int = 0
 
 
 def small() -> tuple[Case, ...]:
@@ -83,6 +95,7 @@ def modes() -> dict[str, Mode]:
             scaling=400_000,
             jobs=(200_000,),
             checkpoints=million,
+            scoring=200_000,
         ),
         "full": Mode(
             "full",
@@ -93,6 +106,7 @@ def modes() -> dict[str, Mode]:
             jobs=(200_000, million),
             wide=(million, 10 * million, 20 * million),
             checkpoints=million,
+            scoring=200_000,
         ),
     }
 
@@ -169,8 +183,8 @@ def main(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="fits, tuning, passes, scaling, wide, checkpoints or jobs; may be given several "
-            "times."
+            help="fits, tuning, passes, scaling, wide, checkpoints, scoring or jobs; may be given "
+            "several times."
         ),
     ] = None,
 ) -> None:
@@ -191,6 +205,7 @@ def main(
             mode.checkpoints,
             lambda: checkpoints.measure(start(), mode.checkpoints, say),
         ),
+        "scoring": (mode.scoring, lambda: scoring.measure(start(), mode.scoring, say)),
         "jobs": (mode.jobs, lambda: jobs.measure([*mode.jobs], say)),
     }
     unknown = set(only or ()) - set(steps)

@@ -208,6 +208,15 @@ def checkpoints(results: Results) -> Table:
     return Table("checkpoints", ("Fit", "Checkpoints", "Seconds", "of which checkpoints"), rows)
 
 
+def scoring(results: Results) -> Table:
+    rows = []
+    for case in results.get("scoring", []):
+        systems = {name: {"seconds": seconds} for name, seconds in case["seconds"].items()}
+        for name, each in systems.items():
+            rows.append((case["title"], name, spread(each["seconds"]), ratio(systems, name, MLLIB)))
+    return Table("scoring", ("Rows", "Model", "Seconds", "Of MLlib's"), rows)
+
+
 def check(results: Results) -> Table:
     rows = [
         (f"{each.axis} {each.value:,}", f"{each.seconds:.3f}", f"{each.model:.3f}", each.apart)
@@ -244,6 +253,7 @@ def every(results: Results) -> Iterator[tuple[str, Table]]:
     yield "Growth", scaling(results)
     yield "Many features, in a local cluster", wide(results)
     yield "Fits with a checkpoint every 10 iterations", checkpoints(results)
+    yield "Scoring cached rows", scoring(results)
     yield "Whole jobs, cold, and their memory", jobs(results)
     yield "The cost model beside the measurements", check(results)
     yield "What the cost model predicts", cluster(results)

@@ -207,8 +207,11 @@ def calibrate(method: str, found: CalibrationCounts) -> Calibration:
         With rows of both classes.
     """
     if method == "sigmoid":
+        total = found.value()
+        if not (found.rows and total > 0.0):
+            raise ValueError(f"{found.rows} rows of a total weight of {total:g}: expected some")
         # a weight of 1 on average, or the targets would depend on the unit of the weights
-        return sigmoid(found.scores, found.counts * (found.rows / found.counts.sum()))
+        return sigmoid(found.scores, found.counts * (found.rows / total))
     return isotonic(found.scores, found.counts)
 
 

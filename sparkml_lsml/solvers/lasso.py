@@ -10,7 +10,13 @@ PRECISION = 1e-2
 """The last sweep may change coordinates by this part of the tolerance."""
 
 PATIENCE = 10
-"""Sweeps after which Newton steps no longer wait for signs that stay, and become more."""
+"""Sweeps after which Newton steps no longer wait for signs that stay."""
+
+MOST_PRODUCTS = 5e11
+"""Multiplications that the factors of Newton steps may take in all: some ten seconds."""
+
+SINGULAR = 1e-12
+"""Share of its square that a column may have apart from others and still be their combination."""
 
 ROUNDING = 1e-13
 """Gap, as a share of the label's mean square, that cannot be told from rounding."""
@@ -72,24 +78,23 @@ def lasso(
     weights = start.copy()
     columns = np.flatnonzero(np.diag(matrix) > 0.0)
     signs: Array | None = None
-    settled = False  # at the minimum for the signs
+    settled, products = False, 0.0
     for sweep in range(1, max_iter + 1):
         residual = vector - matrix @ weights
         largest = _sweep(matrix, residual, l1, weights, columns)
-        small = largest <= PRECISION * tol * max(
-            float(np.max(np.abs(weights), initial=0.0)), 1e-300
-        )
+        size = float(np.max(np.abs(weights), initial=0.0))
         now = np.sign(weights)
         same = signs is not None and np.array_equal(now, signs)
-        if small:
+        if largest <= PRECISION * tol * max(size, 1e-300):
             known = settled and same
             if known or _gap_is_small(matrix, vector, square, l1, weights, tol):
                 return weights, sweep, True
+        # where sweeps undo each other's signs, they would never stay
         settled = False
-        # where sweeps undo each other's signs, more steps at a time come to the end of it
-        for _ in range(sweep // PATIENCE if sweep >= PATIENCE else same):
-            if settled := _to_the_minimum(matrix, vector, l1, weights):
-                break
+        whole = not (same or sweep >= PATIENCE)
+        while not whole and products <= MOST_PRODUCTS:
+            products += np.count_nonzero(weights) ** 3 / 3.0
+            whole, settled = _newton(matrix, vector, l1, weights)
         signs = np.sign(weights)
     return weights, max_iter, False
 
@@ -114,30 +119,68 @@ def _sweep(
     return largest
 
 
-def _to_the_minimum(matrix: Array, vector: Array, l1: Array, weights: Array) -> bool:
-    """Go to the minimum for the signs of the weights, in place; False where one becomes zero."""
+def _newton(matrix: Array, vector: Array, l1: Array, weights: Array) -> tuple[bool, bool]:
+    """Step towards the minimum for the signs of the weights, in place.
+
+    Where columns are collinear, the step is along a combination of them that is 0, until one of
+    their weights is.
+
+    Returns
+    -------
+    whole : bool
+        Whether the columns were independent, or no step is left to take.
+    settled : bool
+        Whether the minimum is reached.
+    """
     active = np.flatnonzero(weights)
     if not len(active):
-        return True
+        return True, True
     here = weights[active]
-    right = vector[active] - l1[active] * np.sign(here)
     part = matrix[np.ix_(active, active)]
-    try:
-        there = linalg.cho_solve(linalg.cho_factor(part), right)
-    except linalg.LinAlgError:  # collinear: the sweeps go on alone
-        return False
-    if not np.isfinite(there).all():
-        return False
-    crossing = np.flatnonzero(there * here <= 0.0)
-    if not len(crossing):
-        weights[active] = there
-        return True
-    # along the way the objective falls until the first of them is zero
-    shares = here[crossing] / (here[crossing] - there[crossing])
-    first = crossing[int(np.argmin(shares))]
-    weights[active] = here + float(shares.min()) * (there - here)
-    weights[active[first]] = 0.0
-    return False
+    down = vector[active] - l1[active] * np.sign(here) - part @ here
+    factor, info = linalg.lapack.dpotrf(part)
+    pivots = np.square(np.diag(factor))[: info - 1 if info else None]
+    small = np.flatnonzero(pivots <= SINGULAR * np.diag(part)[: len(pivots)])
+    whole = not info and not len(small)
+    if whole:
+        step = linalg.cho_solve((factor, False), down)
+    else:
+        first = int(small[0]) if len(small) else info - 1
+        step = np.zeros(len(active))
+        step[first] = -1.0
+        if first:
+            upper = factor[:first, :first]
+            step[:first] = linalg.cho_solve((upper, False), part[:first, first])
+    if down @ step < 0.0:
+        step = -step
+    share, at = _line(here, step, l1[active], float(down @ step), float(step @ part @ step))
+    if not np.isfinite(share):
+        return True, False
+    weights[active] = here + share * step
+    if at >= 0:
+        weights[active[at]] = 0.0
+    return whole or at < 0, whole and share == 1.0
+
+
+def _line(here: Array, step: Array, l1: Array, slope: float, bend: float) -> tuple[float, int]:
+    """The minimum along a step, and the coordinate that is zero there, or -1.
+
+    The derivative is ``-slope + t * bend``, and grows where a coordinate changes its sign.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(step * here < 0.0, -here / step, np.inf)
+    jump = 0.0
+    for j in np.argsort(shares):
+        share = float(shares[j])
+        full = (slope - jump) / bend if bend > 0.0 else np.inf
+        if full <= share:
+            return (1.0 if jump == 0.0 and abs(full - 1.0) < 1e-9 else full), -1
+        if not np.isfinite(share):
+            break
+        jump += 2.0 * float(l1[j] * abs(step[j]))
+        if slope - jump - share * bend <= 0.0:
+            return share, int(j)
+    return np.inf, -1
 
 
 def _gap_is_small(

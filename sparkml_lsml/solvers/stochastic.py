@@ -13,6 +13,9 @@ PATIENCE = 20
 
 TINY = float(np.finfo(np.float64).tiny)
 
+SHORTEST = 1e-8
+"""Share of the first step below which what a step moves says nothing any more."""
+
 
 @dataclass(frozen=True)
 class StochasticState(State):
@@ -91,6 +94,8 @@ class StochasticState(State):
         shrink = adaptive and waited >= PATIENCE
         first = rate if np.isnan(self.first) else self.first
         moved = float(np.linalg.norm(point - self.point)) * first / max(rate, TINY)
+        if rate < SHORTEST * first:
+            moved = float("inf")  # of so short a step rounding leaves nothing
         return replace(
             self,
             coef=coef,

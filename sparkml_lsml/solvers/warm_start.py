@@ -26,10 +26,10 @@ MUCH_SMALLER = 10
 SAMPLE_TOL = 1e-4
 """What the sample is solved to: its minimum is farther than that from that of all rows."""
 
-MOST_PRODUCTS = 5e11
-"""Multiplications on the driver for the second derivatives of all models: some ten seconds."""
+MOST_PRODUCTS = 1e12
+"""Multiplications on the driver for the second derivatives of all models: half a minute."""
 
-CURVATURE_BYTES = 512 * 2**20
+CURVATURE_BYTES = 2**30
 """Memory of the driver for the second derivatives of all models."""
 
 KINK_WIDTH = 0.3

@@ -28,7 +28,8 @@ SMALL_BYTES = 8 * 2**20
 """Results of all partitions together that go to the driver at once, without a tree."""
 
 LAST_BYTES = 512 * 2**20
-"""Totals that the driver takes from the last level of a tree, together."""
+"""Totals that the driver takes from the last level of a tree, together; and, in the order of the
+partitions, those of a single job, whose latency is no matter."""
 
 LAST_TASKS_SECONDS = 15.0
 """How long to wait for the tasks of a job that was cancelled: Spark ends a Python worker that does
@@ -81,7 +82,12 @@ PartitionFunction = Callable[[int, Iterable[Any]], Iterator[Total]]
 
 
 def aggregate(
-    rdd: "RDD[Any]", function: PartitionFunction, depth: int, nbytes: int, name: str
+    rdd: "RDD[Any]",
+    function: PartitionFunction,
+    depth: int,
+    nbytes: int,
+    name: str,
+    small: int | None = None,
 ) -> Total:
     """Run a function on every partition, again on those that missed their block, and merge.
 
@@ -102,9 +108,13 @@ def aggregate(
         Bytes of the total of one partition.
     name : str
         What is fitted, for the log.
+    small : int, optional
+        Bytes of the totals of all partitions up to which they come without a tree; `SMALL_BYTES`
+        by default.
     """
     run = rdd.mapPartitionsWithIndex(function)
-    if depth == 1 or rdd.getNumPartitions() * nbytes <= SMALL_BYTES:
+    small = SMALL_BYTES if small is None else small
+    if depth == 1 or rdd.getNumPartitions() * nbytes <= small:
         totals = run.collect()
     else:
         depth = levels(rdd.getNumPartitions(), depth, nbytes)

@@ -14,6 +14,7 @@ from sparkml_lsml.blocks.folds import without
 from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.metrics import Measure
 from sparkml_lsml.reweighting import HeldOut, Reweighting
+from sparkml_lsml.spark.aggregate import LAST_BYTES
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.ingest import Factors
 from sparkml_lsml.spark.problem import Member
@@ -163,7 +164,7 @@ def measures(
     """Measures of models on the rows that they were not trained on, in one pass."""
     scorers = tuple(model._scorer() for model in models)
     task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted, factors)
-    sums: _Measures = blocks.run(task, "metrics")
+    sums: _Measures = blocks.run(task, "metrics", LAST_BYTES)
     return sums.measures
 
 

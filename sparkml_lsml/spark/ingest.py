@@ -25,7 +25,7 @@ from sparkml_lsml.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
 from sparkml_lsml.blocks.folds import fold_reports
 from sparkml_lsml.blocks.pack import PROBLEMS, Handle, PackSettings, Report, Task, pack
 from sparkml_lsml.errors import ColumnError, ColumnTypeError, DataError
-from sparkml_lsml.spark.workers import settle
+from sparkml_lsml.spark.workers import forget_deleted, settle
 
 HANDLE_SCHEMA = "handle binary, report binary"
 
@@ -154,6 +154,8 @@ def packer(
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         settle()
+        # the disk space of fits that have ended may be wanted now
+        forget_deleted()
         handle, report = pack(batches, settings)
         if settings.folds and handle.rows:
             block = handle.block if handle.files is None else handle.files.open()

@@ -18,6 +18,7 @@ from sparkml_lsml.errors import BackendError, DataError, NoRowsError, SourceChan
 from sparkml_lsml.objective import LocalBlocks
 from sparkml_lsml.passes import Pass, SamplePass
 from sparkml_lsml.spark.aggregate import (
+    LAST_BYTES,
     JobGroup,
     PartitionFunction,
     Total,
@@ -183,10 +184,11 @@ class ResidentBlocks:
         """Bytes of all blocks."""
         return self._nbytes
 
-    def run(self, task: Pass, description: str) -> Any:
+    def run(self, task: Pass, description: str, small: int | None = None) -> Any:
         """Run a pass over every block, on the executors or on the driver; the merged sum.
 
-        Blocks that were lost with their executor are packed again first.
+        Blocks that were lost with their executor are packed again first. Up to ``small`` bytes of
+        sums (see `aggregate`) are merged in the order of the partitions.
 
         Raises
         ------
@@ -201,7 +203,7 @@ class ResidentBlocks:
             return self._local.run(task, description)
         with broadcast(self._sc, (task, self._known)) as sent, self._jobs.job(description):
             try:
-                total = self._run(_run_pass(sent), task.nbytes)
+                total = self._run(_run_pass(sent), task.nbytes, small)
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
                 return total.value
             except Exception as error:
@@ -270,7 +272,7 @@ class ResidentBlocks:
         return report
 
     def _reports(self, *, wide: bool, nbytes: int) -> Report:
-        found = self._run(_collect(wide=wide), nbytes).value
+        found = self._run(_collect(wide=wide), nbytes, LAST_BYTES).value
         assert isinstance(found, Report)
         return found
 
@@ -317,14 +319,14 @@ class ResidentBlocks:
         self.report.handles.clear()
         return True
 
-    def _run(self, function: PartitionFunction, nbytes: int) -> Total:
+    def _run(self, function: PartitionFunction, nbytes: int, small: int | None = None) -> Total:
         """Run a function on every partition, rebuilding blocks that were lost.
 
         ``nbytes`` is that of what it returns for one partition.
         """
         for _ in range(REBUILDS):
             assert self._rdd is not None
-            total = aggregate(self._rdd, function, self._plan.depth, nbytes, self._plan.name)
+            total = aggregate(self._rdd, function, self._plan.depth, nbytes, self._plan.name, small)
             if total.changed:
                 raise SourceChangedError(
                     f"partitions {sorted(total.changed)} were read again and hold other rows than "
@@ -349,7 +351,8 @@ class ResidentBlocks:
         assert self._rdd is not None
         try:
             forget_blocks(self._rdd, partitions)
-        except Exception:  # of Spark's insides, which not every platform lets Python call
+        except Exception as error:  # of Spark's insides, which not every platform lets Python call
+            log.warning("%s: packing all rows anew: %s", self._plan.name, error)
             # the files that are left would only take disk space until all are packed again
             self._rdd.unpersist(blocking=True)
             remove_files(self._sc, self._plan.name, self._fit)

@@ -17,6 +17,9 @@ from sparkml_lsml.spark.session import executors, slots
 from sparkml_lsml.spark.workers import forget_deleted
 
 ROUNDS = 5
+MOST_TASKS = 128
+"""Half of the tasks that go to all slots; of more slots, two go to each executor."""
+
 FORGET_SECONDS = 10.0
 MANAGER = "org.apache.spark.storage.BlockManager"
 
@@ -40,12 +43,13 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
     # a group of its own: what cancels the jobs of the fit must not cancel this one
     jobs = JobGroup(sc, f"{name}-remove")
     seen: set[str] = set()
-    # long enough that one executor does not take all tasks
-    pause = 0.02 if executors(sc) > 1 else 0.0
+    # long enough that one executor does not take all tasks, and one of its workers neither: each
+    # drops the mappings of what was deleted, which take disk space until then
+    pause = 0.02 if executors(sc) > 1 else 0.005
     for turn in range(ROUNDS):
-        # Spark spreads tasks over free executors; of more, there would be more than work, and a
-        # dynamic allocation would start executors that have nothing to remove
-        tasks = 2 * min(slots(sc), executors(sc))
+        # more would make a dynamic allocation start executors, only to remove what they do not
+        # have; of a large cluster each executor gets some, as Spark spreads them over free ones
+        tasks = 2 * min(slots(sc), max(MOST_TASKS, executors(sc)))
         remover = _remover(fit, pause * 2**turn)
         # an interrupt cancels all jobs of the session, and may do so twice: try again
         with contextlib.suppress(Exception), jobs.job(f"{name} remove blocks"):

@@ -26,6 +26,7 @@ from benchmarks.soak import rows
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark import session
 from sparkml_lsml.spark.session import most_partitions, parallelism, slots
 from tests.faults import assert_same, coefficients, estimator, left_behind, made_up_rows
 
@@ -202,20 +203,27 @@ MOST = "spark.dynamicAllocation.maxExecutors"
 
 
 @pytest.mark.parametrize(
-    ("settings", "tasks", "partitions"),
+    ("settings", "cores", "tasks", "partitions"),
     [
-        ({}, 2, 2),
-        ({MOST: "50"}, 2, 2),
-        (ALLOCATED | {MOST: "50"}, 200, 200),
+        ({}, 2, 2, 2),
+        ({MOST: "50"}, 2, 2, 2),
+        # spark.default.parallelism is 2, which is how shuffles are split
+        ({}, 64, 64, 64),
+        (ALLOCATED | {MOST: "50"}, 2, 200, 200),
         # nothing is known of the cores to come, and Spark's default says as little
-        (ALLOCATED, 2, 1000),
-        (ALLOCATED | {MOST: str(2**31 - 1)}, 2, 1000),
+        (ALLOCATED, 2, 2, 1000),
+        (ALLOCATED | {MOST: str(2**31 - 1)}, 2, 2, 1000),
     ],
 )
 def test_partitions_under_dynamic_allocation(
-    settings: dict[str, str], tasks: int, partitions: int
+    settings: dict[str, str],
+    cores: int,
+    tasks: int,
+    partitions: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two cores are there at first: joining all rows to two partitions would leave it at that."""
+    monkeypatch.setattr(session, "slots", lambda _: cores)
     context: Any = SimpleNamespace(defaultParallelism=2, _conf=settings)
     assert parallelism(context) == tasks
     assert most_partitions(context) == partitions

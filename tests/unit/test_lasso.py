@@ -106,6 +106,34 @@ def test_repeated_columns_without_another_penalty() -> None:
     np.testing.assert_allclose(found.reshape(5, 3).sum(axis=1), single.coef_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["combinations", "more columns than rows"])
+def test_columns_that_depend_on_each_other(wide: bool) -> None:
+    """Not all coefficients are determined; the objective is."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 120)) if wide else rng.normal(size=(500, 20))
+    X = X if wide else np.column_stack([X, X @ rng.normal(size=(20, 20))])
+    y = X[:, :20].sum(axis=1) + rng.normal(size=len(X))
+    Z, y, matrix, vector = products(X, y)
+    size, strength = Z.shape[1], 1e-3 if wide else 1e-4
+    found, _, converged = lasso(
+        matrix,
+        vector,
+        float(y @ y) / len(y),
+        np.full(size, strength),
+        np.zeros(size),
+        tol=1e-6,
+        max_iter=1_000,
+    )
+    reference = LassoLars(alpha=strength, fit_intercept=False, max_iter=10_000).fit(Z, y)
+
+    def objective(coef: Array) -> float:
+        residual = y - Z @ coef
+        return float(residual @ residual / (2 * len(y)) + strength * np.abs(coef).sum())
+
+    assert converged
+    assert objective(found) <= objective(reference.coef_) * (1.0 + 1e-6)
+
+
 def test_sweeps_that_run_out() -> None:
     Z, y, matrix, vector = products(*lags())
     _, sweeps, converged = lasso(

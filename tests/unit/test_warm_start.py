@@ -16,8 +16,9 @@ from sparkml_lsml.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.penalties import L1, L2
 from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, minimize
+from sparkml_lsml.solvers import warm_start as warm_start_room
 from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
-from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
+from sparkml_lsml.solvers.warm_start import MOST_PRODUCTS, sample_rows, starts_warm, warm_start
 from sparkml_lsml.standardization import Standardization, standardize
 
 Array = npt.NDArray[np.float64]
@@ -114,7 +115,7 @@ def test_a_sample_leaves_out_the_fold_too() -> None:
     assert gradient[0, LAYOUT.intercepts] == pytest.approx(0.5)  # none but label 0
 
 
-def test_which_problems_are_sampled() -> None:
+def test_which_problems_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     # 13 x 200 are too many of 20,000, and a tenth of 2,000 less than 13 x 20
     assert sample_rows(objective(Logistic()), X.nbytes) == 2_000
     few = objective(Logistic())
@@ -125,6 +126,14 @@ def test_which_problems_are_sampled() -> None:
     assert sample_rows(many, 10**8 * 8 * FEATURES) == 200 * LAYOUT.size
     # rows so wide that too few of them fit
     assert sample_rows(many, 10**8 * 200_000) == 0
+    # of many models, what their second derivatives take on the driver: 13^2 numbers each
+    assert sample_rows(many, 10**8 * 8 * FEATURES, models=10**6) == 0
+    most = int(MOST_PRODUCTS) // (50_000_000 * LAYOUT.size**2)
+    assert most < 20 * LAYOUT.size
+    monkeypatch.setattr(warm_start_room, "CURVATURE_BYTES", 2**40)
+    assert sample_rows(many, 10**8 * 8 * FEATURES, models=50_000_000) == 0
+    wanted = sample_rows(many, 10**8 * 8 * FEATURES, models=3_000_000)
+    assert wanted == int(MOST_PRODUCTS) // (3_000_000 * LAYOUT.size**2)
     for loss, layout in (
         (Multinomial(), Layout(FEATURES, outputs=3)),
         (Huber(), Layout(FEATURES, constants=1)),
