@@ -90,13 +90,13 @@ def hook_passes(
     run = ResidentBlocks.run
     passes: list[str] = []
 
-    def hooked(self: ResidentBlocks, task: Pass, description: str) -> Any:
+    def hooked(self: ResidentBlocks, task: Pass, description: str, *more: Any) -> Any:
         passes.append(description)
         if hook is not None:
             hook(self, len(passes))
         if inside is None:
-            return run(self, task, description)
-        return run(self, ByValue(_around(task, inside, behind=behind)), description)
+            return run(self, task, description, *more)
+        return run(self, ByValue(_around(task, inside, behind=behind)), description, *more)
 
     monkeypatch.setattr(ResidentBlocks, "run", hooked)
     return passes
