@@ -32,11 +32,20 @@ def lags() -> tuple[Array, Array]:
     return np.stack([walk[60 - k : ROWS + 60 - k] for k in range(1, 40)], 1), walk[60:]
 
 
-def products(X: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """Columns of unit variance, the label, and their mean products."""
-    Z = (X - X.mean(axis=0)) / X.std(axis=0)
-    y = y - y.mean()
-    return Z, y, Z.T @ Z / len(y), Z.T @ y / len(y)
+def centred(X: Array, y: Array) -> tuple[Array, Array]:
+    """Columns of unit variance, and the label."""
+    return (X - X.mean(axis=0)) / X.std(axis=0), y - y.mean()
+
+
+def solve(
+    Z: Array, y: Array, l1: float, l2: float = 0.0, tol: float = 1e-6, max_iter: int = 1_000
+) -> tuple[Array, int, bool]:
+    """Minimise half the mean squared error and the penalties, from zeros."""
+    rows, size = Z.shape
+    matrix = Z.T @ Z / rows + l2 * np.eye(size)
+    start, strengths = np.zeros(size), np.full(size, l1)
+    square = float(y @ y) / rows
+    return lasso(matrix, Z.T @ y / rows, square, strengths, start, tol=tol, max_iter=max_iter)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +60,8 @@ def products(X: Array, y: Array) -> tuple[Array, Array, Array, Array]:
 )
 def test_nearly_collinear_columns(rows: tuple[Array, Array], strength: float) -> None:
     """Coordinate descent alone is far from the minimum after a thousand sweeps."""
-    Z, y, matrix, vector = products(*rows)
-    size = Z.shape[1]
-    found, _, converged = lasso(
-        matrix,
-        vector,
-        float(y @ y) / len(y),
-        np.full(size, strength),
-        np.zeros(size),
-        tol=1e-6,
-        max_iter=1_000,
-    )
+    Z, y = centred(*rows)
+    found, _, converged = solve(Z, y, strength)
     reference = LassoLars(alpha=strength, fit_intercept=False, max_iter=10_000).fit(Z, y)
     assert converged
     np.testing.assert_allclose(found, reference.coef_, atol=1e-5 * np.abs(reference.coef_).max())
@@ -71,17 +71,9 @@ def test_an_elastic_net_of_repeated_columns() -> None:
     """Its matrix is singular but for the L2 penalty, which shares the weight out evenly."""
     rng = np.random.default_rng(1)
     X = np.repeat(rng.normal(size=(300, 5)), 3, axis=1)
-    Z, y, matrix, vector = products(X, X.sum(axis=1) + rng.normal(size=300))
+    Z, y = centred(X, X.sum(axis=1) + rng.normal(size=300))
     l1, l2 = 0.05, 0.02
-    found, _, converged = lasso(
-        matrix + l2 * np.eye(15),
-        vector,
-        float(y @ y) / len(y),
-        np.full(15, l1),
-        np.zeros(15),
-        tol=1e-10,
-        max_iter=1_000,
-    )
+    found, _, converged = solve(Z, y, l1, l2, tol=1e-10)
     net = ElasticNet(alpha=l1 + l2, l1_ratio=l1 / (l1 + l2), fit_intercept=False, tol=1e-14)
     assert converged
     np.testing.assert_allclose(found, net.set_params(max_iter=100_000).fit(Z, y).coef_, rtol=1e-6)
@@ -91,16 +83,8 @@ def test_repeated_columns_without_another_penalty() -> None:
     """Only the sum over the copies is determined; the objective is."""
     rng = np.random.default_rng(1)
     X = np.repeat(rng.normal(size=(300, 5)), 3, axis=1)
-    Z, y, matrix, vector = products(X, X.sum(axis=1) + rng.normal(size=300))
-    found, _, converged = lasso(
-        matrix,
-        vector,
-        float(y @ y) / len(y),
-        np.full(15, 0.05),
-        np.zeros(15),
-        tol=1e-9,
-        max_iter=1_000,
-    )
+    Z, y = centred(X, X.sum(axis=1) + rng.normal(size=300))
+    found, _, converged = solve(Z, y, 0.05, tol=1e-9)
     single = LassoLars(alpha=0.05, fit_intercept=False).fit(Z[:, ::3], y)
     assert converged
     np.testing.assert_allclose(found.reshape(5, 3).sum(axis=1), single.coef_, rtol=1e-6)
@@ -113,17 +97,9 @@ def test_columns_that_depend_on_each_other(wide: bool) -> None:
     X = rng.normal(size=(100, 120)) if wide else rng.normal(size=(500, 20))
     X = X if wide else np.column_stack([X, X @ rng.normal(size=(20, 20))])
     y = X[:, :20].sum(axis=1) + rng.normal(size=len(X))
-    Z, y, matrix, vector = products(X, y)
-    size, strength = Z.shape[1], 1e-3 if wide else 1e-4
-    found, _, converged = lasso(
-        matrix,
-        vector,
-        float(y @ y) / len(y),
-        np.full(size, strength),
-        np.zeros(size),
-        tol=1e-6,
-        max_iter=1_000,
-    )
+    Z, y = centred(X, y)
+    strength = 1e-3 if wide else 1e-4
+    found, _, converged = solve(Z, y, strength)
     reference = LassoLars(alpha=strength, fit_intercept=False, max_iter=10_000).fit(Z, y)
 
     def objective(coef: Array) -> float:
@@ -135,14 +111,6 @@ def test_columns_that_depend_on_each_other(wide: bool) -> None:
 
 
 def test_sweeps_that_run_out() -> None:
-    Z, y, matrix, vector = products(*lags())
-    _, sweeps, converged = lasso(
-        matrix,
-        vector,
-        float(y @ y) / len(y),
-        np.full(Z.shape[1], 1e-3),
-        np.zeros(Z.shape[1]),
-        tol=1e-12,
-        max_iter=3,
-    )
+    Z, y = centred(*lags())
+    _, sweeps, converged = solve(Z, y, 1e-3, tol=1e-12, max_iter=3)
     assert (sweeps, converged) == (3, False)
