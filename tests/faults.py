@@ -25,6 +25,20 @@ from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.session import setting
 
 FEATURES = 5
+SETTINGS = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.host": "127.0.0.1",
+    "spark.log.level": "ERROR",
+    # since Spark 4.1; TCP costs every task round a delayed acknowledgement
+    "spark.python.unix.domain.socket.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+"""Of a Spark that a test starts in a process of its own."""
+
 PATIENCE = 60.0
 """Seconds that a task or a test waits for the other before it goes on as if nothing were wrong."""
 

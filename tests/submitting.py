@@ -1,7 +1,8 @@
-"""The package as it is shipped, and spark-submit as a user calls it."""
+"""The jobs as users run them: the package as it is shipped, spark-submit, a job's rows and file."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,10 +11,52 @@ import venv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyspark
 import yaml
+from sklearn.datasets import load_breast_cancer
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def cancer_rows() -> pd.DataFrame:
+    """The breast cancer data with an id for each row, as `train_tree` reads them."""
+    frame: pd.DataFrame = load_breast_cancer(as_frame=True).frame
+    frame = frame.rename(columns=lambda name: name.replace(" ", "_"))
+    return frame.assign(id=np.arange(len(frame)))
+
+
+def train_tree(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Describe a small training as a YAML file would."""
+    return {
+        "input": {"format": "parquet", "path": str(folder / "rows.parquet")},
+        "split": {"fraction": 0.3, "by": "id"},
+        "label": {"column": "target"},
+        "pipeline": {
+            "stages": [
+                {
+                    "class": "VectorAssembler",
+                    "params": {
+                        "inputCols": ["mean_radius", "mean_texture", "mean_smoothness"],
+                        "outputCol": "features",
+                    },
+                }
+            ],
+            "estimator": {"class": "LogisticRegression", "params": {"regParam": 0.01}},
+        },
+        "output": {
+            "model": str(folder / "out" / "model"),
+            "predictions": {"path": str(folder / "out" / "predictions")},
+            "report": str(folder / "out" / "report.json"),
+        },
+        **changes,
+    }
+
+
+def left_behind(folder: Path) -> list[str]:
+    """List what a job may have forgotten: its temporary names."""
+    return [path.name for path in folder.rglob(".*") if path.suffix in (".new", ".old")]
 
 
 def submission(
@@ -63,10 +106,10 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def packaged() -> str:
-    """The zip for ``--py-files``, made by dev/package."""
-    built = subprocess.run(
-        [str(ROOT / "dev" / "package")], capture_output=True, text=True, check=True, timeout=600
-    )
+    """The zip for ``--py-files``, made by dev/package, by one test at a time."""
+    with (ROOT / "dev" / "package").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        built = subprocess.run([file.name], capture_output=True, text=True, check=True, timeout=600)
     (archive,) = [line for line in built.stdout.splitlines() if line.endswith("-py-files.zip")]
     return archive
 

@@ -27,7 +27,8 @@ class Screen:
             if piece == "\r":
                 self._column = 0
             elif piece == "\n":
-                self._row += 1
+                # the driver of a terminal adds the carriage return
+                self._row, self._column = self._row + 1, 0
                 if self._row == len(self.lines):
                     self.lines.append("")
             elif command == "K":

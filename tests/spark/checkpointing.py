@@ -16,9 +16,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LogisticRegression
-from tests.faults import hook_passes, made_up_rows
+from tests.faults import SETTINGS, hook_passes, made_up_rows
 from tests.spark.helpers import numbers
-from tests.spark.interrupting import SETTINGS
 
 
 def main(folder: Path) -> None:

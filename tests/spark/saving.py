@@ -19,7 +19,7 @@ from pyspark.sql.readwriter import DataFrameWriter
 
 from sparkml_lsml.classification import LinearSVC, LinearSVCModel, OneVsRest, OneVsRestModel
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
-from tests.spark.interrupting import SETTINGS
+from tests.faults import SETTINGS
 
 
 def svc(number: float) -> LinearSVCModel:

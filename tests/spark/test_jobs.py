@@ -1,10 +1,8 @@
-"""The jobs on real data: in this process, and through spark-submit."""
+"""The jobs on real data, in the session of the tests."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +19,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn import metrics as reference
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.datasets import load_diabetes, load_iris
 
 from sparkml_lsml import losses
 from sparkml_lsml.jobs import (
@@ -42,7 +40,7 @@ from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig
 from sparkml_lsml.jobs.report import SCHEMA_VERSION
 from sparkml_lsml.jobs.run import evaluate, score, train
 from tests.spark.helpers import nothing_left
-from tests.submitting import last_line, packaged, python_without_the_package, submit
+from tests.submitting import cancer_rows, left_behind, train_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 Numbers = npt.NDArray[np.float64]
@@ -51,48 +49,13 @@ Numbers = npt.NDArray[np.float64]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with the breast cancer data as Parquet, and make it the current one."""
-    frame: pd.DataFrame = load_breast_cancer(as_frame=True).frame
-    frame = frame.rename(columns=lambda name: name.replace(" ", "_"))
-    frame["id"] = np.arange(len(frame))
-    frame.to_parquet(tmp_path / "rows.parquet")
+    cancer_rows().to_parquet(tmp_path / "rows.parquet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def train_tree(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Describe a small training as a YAML file would."""
-    return {
-        "input": {"format": "parquet", "path": str(folder / "rows.parquet")},
-        "split": {"fraction": 0.3, "by": "id"},
-        "label": {"column": "target"},
-        "pipeline": {
-            "stages": [
-                {
-                    "class": "VectorAssembler",
-                    "params": {
-                        "inputCols": ["mean_radius", "mean_texture", "mean_smoothness"],
-                        "outputCol": "features",
-                    },
-                }
-            ],
-            "estimator": {"class": "LogisticRegression", "params": {"regParam": 0.01}},
-        },
-        "output": {
-            "model": str(folder / "out" / "model"),
-            "predictions": {"path": str(folder / "out" / "predictions")},
-            "report": str(folder / "out" / "report.json"),
-        },
-        **changes,
-    }
-
-
 def config_of(tree: dict[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate(tree)
-
-
-def left_behind(folder: Path) -> list[str]:
-    """List what a job may have forgotten: its temporary names."""
-    return [path.name for path in folder.rglob(".*") if path.suffix in (".new", ".old")]
 
 
 # ---------------------------------------------------- reading
@@ -914,63 +877,7 @@ def test_secrets_leave_no_trace(
     assert str(place) not in "".join(capfd.readouterr())
 
 
-# ---------------------------------------------------- spark-submit
-
-
-@pytest.mark.slow
-def test_submitted_jobs(place: Path) -> None:
-    done = submit("train", train_tree(place), place)
-    assert done.returncode == 0, done.stderr
-    assert "accuracy" in done.stdout
-    scoring = {
-        "input": {"format": "parquet", "path": "rows.parquet"},
-        "model": "out/model",
-        "output": {"predictions": {"path": "out/scored"}},
-    }
-    done = submit("score", scoring, place)
-    assert done.returncode == 0, done.stderr
-    judging = {
-        "task": "binary",
-        "input": {"format": "parquet", "path": "out/scored"},
-        "label": {"column": "target"},
-        "output": {"report": "out/evaluation.json"},
-    }
-    done = submit("evaluate", judging, place)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((place / "out" / "evaluation.json").read_text(encoding="utf-8"))
-    scored = pd.read_parquet(place / "out" / "scored", columns=["target", "prediction"])
-    assert report["rows"] == {"evaluated": 569} == {"evaluated": len(scored)}
-    assert report["metrics"]["accuracy"] == pytest.approx(
-        reference.accuracy_score(scored["target"], scored["prediction"])
-    )
-
-
-def test_case_68_submitted_job_that_fails(place: Path) -> None:
-    """A row that cannot be used shows up in a task, after the work has begun."""
-    rows = pd.read_parquet(place / "rows.parquet")
-    rows.loc[::5, "mean_radius"] = np.inf
-    rows.to_parquet(place / "rows.parquet")
-    done = submit("train", train_tree(place), place)
-    assert done.returncode == 1
-    assert last_line(done).startswith("error: ")
-    assert "Traceback" not in last_line(done)
-    assert len(last_line(done)) > len("error: ") + 10
-    # PySpark's own daemon may print that its pipe broke, when its executor ends first
-    frames = [line for line in done.stderr.splitlines() if line.lstrip().startswith('File "')]
-    assert [line for line in frames if "/pyspark/daemon.py" not in line] == []
-    assert [*place.rglob("_SUCCESS"), *place.rglob("report.json"), *left_behind(place)] == []
-    assert not (place / "out" / "model").exists()
-
-
-def test_case_68_submitted_job_with_a_wrong_file(place: Path) -> None:
-    text = yaml.safe_dump(train_tree(place)).replace("regParam", "regparam")
-    line = 1 + next(i for i, part in enumerate(text.splitlines()) if "regparam" in part)
-    done = submit("train", text, place)
-    assert done.returncode == 2
-    assert f"train.yaml: line {line}: pipeline.estimator.params.regparam" in last_line(done)
-    assert last_line(done).startswith("error: ")
-    assert "did you mean 'regParam'?" in last_line(done)
-    assert not (place / "out").exists()
+# ---------------------------------------------------- command line
 
 
 def test_command_line(
@@ -997,31 +904,3 @@ def test_command_line(
     assert "Traceback" not in "".join(errors)
     assert main("evaluate", ["--conf-file", str(conf_file), "--check", "--traceback"]) == 2
     assert "Traceback (most recent call last)" in capsys.readouterr().err
-
-
-# ---------------------------------------------------- from a zip
-
-
-@pytest.mark.slow
-def test_package_travels_in_a_zip(place: Path, tmp_path: Path) -> None:
-    archive = packaged()
-    python = str(python_without_the_package(tmp_path / "python"))
-    probe = [python, "-c", "import pydantic, pyspark, sparkml_lsml"]
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    without = subprocess.run(
-        probe, cwd=place, capture_output=True, text=True, check=False, env=alone
-    )
-    assert "No module named 'sparkml_lsml'" in without.stderr
-    tree = train_tree(place)
-    # So small a fit would be solved on the driver; scoring runs our code in the executors.
-    options = (
-        *("--master", "local-cluster[2,1,1024]", "--py-files", archive),
-        *("--conf", f"spark.pyspark.python={python}"),
-    )
-    done = submit("train", tree, place, options=options, PYSPARK_PYTHON=python, PYTHONPATH="")
-    assert done.returncode == 0, done.stderr[-4000:]
-    report = json.loads((place / "out" / "report.json").read_text(encoding="utf-8"))
-    scored = pd.read_parquet(place / "out" / "predictions", columns=["target", "prediction"])
-    assert report["metrics"]["accuracy"] == pytest.approx(
-        reference.accuracy_score(scored["target"], scored["prediction"])
-    )

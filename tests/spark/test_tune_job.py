@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml import tuning as mllib
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
-from sklearn.datasets import load_breast_cancer
 
 from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.jobs import ConfigError, JobError, TuneConfig, data
@@ -22,7 +20,7 @@ from sparkml_lsml.jobs.cli import _print_report
 from sparkml_lsml.jobs.config import SplitConfig
 from sparkml_lsml.jobs.redaction import Redactor
 from sparkml_lsml.jobs.run import tune
-from tests.submitting import last_line, submit
+from tests.submitting import cancer_rows
 
 FEATURES = ["mean_radius", "mean_texture", "mean_smoothness"]
 
@@ -30,9 +28,7 @@ FEATURES = ["mean_radius", "mean_texture", "mean_smoothness"]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with the breast cancer data as Parquet, and make it the current one."""
-    frame: pd.DataFrame = load_breast_cancer(as_frame=True).frame
-    frame = frame.rename(columns=lambda name: name.replace(" ", "_"))
-    frame["id"] = np.arange(len(frame))
+    frame = cancer_rows()
     frame["site"] = frame["id"] % 4
     frame["listed"] = frame[FEATURES].to_numpy().tolist()
     frame.to_parquet(tmp_path / "rows.parquet")
@@ -154,14 +150,3 @@ def test_a_search_that_fails_leaves_nothing(spark: SparkSession, place: Path) ->
     with pytest.raises(ConfigError, match="did you mean 'regParam'"):
         tune(config_of(place, {"grid": {"regparam": [1]}, "metric": "accuracy"}), spark)
     assert not [*place.rglob("report.json"), *place.rglob("metadata")]
-
-
-@pytest.mark.slow
-def test_submitted_search(place: Path) -> None:
-    search = {"grid": {"regParam": [0.01, 0.1]}, "metric": "areaUnderPR", "folds": 2}
-    done = submit("tune", tree(place, search), place)
-    assert done.returncode == 0, done.stderr
-    assert "areaUnderPR, mean and spread of 2 folds" in " ".join(done.stdout.split())
-    done = submit("tune", tree(place, {"grid": {"regparam": [1]}, "metric": "f1"}), place)
-    assert done.returncode == 2
-    assert "search.grid.regparam" in last_line(done)

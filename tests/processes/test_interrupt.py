@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.faults import wait_for
-from tests.spark.interrupting import SOON
+from tests.processes.interrupting import SOON
 
 ROOT = Path(__file__).resolve().parents[2]
 FITS = ("fit", "CrossValidator")
@@ -33,7 +33,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output = folder / "output"
     with output.open("w") as file, (folder / "errors").open("w") as errors:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "tests.spark.interrupting", str(folder)],
+            [sys.executable, "-m", "tests.processes.interrupting", str(folder)],
             cwd=ROOT,
             env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
             stdout=file,

@@ -19,7 +19,7 @@ def test_case_69_a_session_of_spark_connect(tmp_path: Path) -> None:
     pytest.importorskip("grpc", reason="the client of Spark Connect is not installed")
     env = {key: value for key, value in os.environ.items() if not key.startswith("SPARK")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.spark.connecting", str(tmp_path / "model")],
+        [sys.executable, "-m", "tests.processes.connecting", str(tmp_path / "model")],
         cwd=ROOT,
         env=env
         | {

@@ -25,6 +25,7 @@ from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.spark.resident import ResidentBlocks
 from tests.faults import (
     PATIENCE,
+    SETTINGS,
     Hook,
     Inside,
     coefficients,
@@ -35,18 +36,6 @@ from tests.faults import (
     wait_for,
 )
 
-SETTINGS = {
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.driver.host": "127.0.0.1",
-    "spark.log.level": "ERROR",
-    # since Spark 4.1; TCP costs every task round a delayed acknowledgement
-    "spark.python.unix.domain.socket.enabled": "true",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-}
 THREADS = 4
 SOON = 20.0
 """Seconds that are "within seconds" on a busy machine; uninterrupted, the fits take hours."""

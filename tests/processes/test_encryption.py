@@ -21,7 +21,7 @@ def fits_of(folder: Path, encrypted: str) -> dict[str, Any]:
     inherited = {key: value for key, value in os.environ.items() if key != "SPARK_LOCAL_DIRS"}
     own = {"TMPDIR": str(temporary), "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.spark.encrypting", str(folder), encrypted],
+        [sys.executable, "-m", "tests.processes.encrypting", str(folder), encrypted],
         cwd=ROOT,
         env={**inherited, **own, "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,

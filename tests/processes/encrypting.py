@@ -21,8 +21,7 @@ from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.resident import ResidentBlocks
-from tests.faults import wait_for, walk
-from tests.spark.interrupting import SETTINGS
+from tests.faults import SETTINGS, wait_for, walk
 
 NUMBER = 1234.56789
 """Twice in every other row, and its negative in the others: no mean of a column shows it."""

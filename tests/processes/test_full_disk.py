@@ -19,7 +19,7 @@ from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockWriter
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.spark.ingest import write_report
-from tests.spark.filling import BATCH, DENSE, DISK, WIDTH
+from tests.processes.filling import BATCH, DENSE, DISK, WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
 MOUNT = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
@@ -60,7 +60,7 @@ def in_a_tmpfs(size: int, folder: Path, *command: str) -> subprocess.CompletedPr
 def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give what the fits of `filling` came to."""
     disk = tmp_path_factory.mktemp("full") / "disk"
-    done = in_a_tmpfs(DISK, disk, sys.executable, "-m", "tests.spark.filling", str(disk))
+    done = in_a_tmpfs(DISK, disk, sys.executable, "-m", "tests.processes.filling", str(disk))
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     found["folder"] = str(disk)

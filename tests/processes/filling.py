@@ -22,8 +22,15 @@ from pyspark.sql import functions as F
 
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.spark.session import setting
-from tests.faults import block_folders, coefficients, estimator, left_behind, made_up_rows, walk
-from tests.spark.interrupting import SETTINGS
+from tests.faults import (
+    SETTINGS,
+    block_folders,
+    coefficients,
+    estimator,
+    left_behind,
+    made_up_rows,
+    walk,
+)
 
 DISK = 96 * 2**20
 """Of which a block leaves 64 MB to Spark."""
