@@ -19,6 +19,8 @@ ADVICE = {
     "max_iter": "maxIter was reached before the tolerance: raise maxIter or tol",
     "line_search": "no step along the search direction lowers the objective further: "
     "this is the precision of the arithmetic, or the data are badly scaled",
+    "stalled": "steps became too short at the kinks of the loss, maybe above the minimum: use "
+    "solver='auto'",
     "diverged": "the objective is not finite or grows without end: lower stepSize, use "
     "solver='auto', or rescale features and labels of extreme size",
     "callback": "a callback asked to stop",

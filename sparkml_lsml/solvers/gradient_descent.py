@@ -21,6 +21,8 @@ class GradientDescentState(State):
     ----------
     point : array of shape (size,)
         The last accepted point. A fixed step may climb, so ``coef`` can be an earlier one.
+    smooth : bool
+        Whether the loss has no kinks, where an objective that stands still may yet fall.
     """
 
     point: Array = field(default_factory=lambda: np.zeros(0))
@@ -28,6 +30,7 @@ class GradientDescentState(State):
     trial: float = 1.0
     trials: int = 0
     start: float = float("inf")
+    smooth: bool = True
     reason: str = ""
     progress: Progress = field(default_factory=Progress)
 
@@ -68,7 +71,7 @@ class GradientDescent:
     def init(self, coef: Array, objective: Objective) -> GradientDescentState:
         """The state before the first pass."""
         trial = self.step_size * safe_step(objective)
-        return GradientDescentState(coef, point=coef, trial=trial)
+        return GradientDescentState(coef, point=coef, trial=trial, smooth=objective.loss.smooth)
 
     def query(self, state: GradientDescentState, penalty: ElasticNet) -> Query:
         """Value and gradient at the trial point."""
@@ -100,7 +103,7 @@ class GradientDescent:
             slack = 1e-12 * abs(bound)
             if not np.isfinite(there.value) or there.smooth > bound + slack:
                 if state.trials + 1 >= MAX_TRIALS:
-                    return replace(state, reason="line_search")
+                    return replace(state, reason="line_search" if state.smooth else "stalled")
                 return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
         grow = 2.0 if self.line_search == "backtracking" and state.trials == 0 else 1.0
         better = there.value <= state.objective
@@ -119,7 +122,7 @@ class GradientDescent:
         )
 
     def terminate(self, state: GradientDescentState) -> Reason | None:
-        """Stop at the tolerance, or on divergence."""
+        """Stop at the tolerance, on divergence, or where the steps end at a kink of the loss."""
         if state.here is not None and not np.isfinite(state.objective):
             return Reason("diverged", state.iteration)
         if state.reason:
@@ -128,7 +131,9 @@ class GradientDescent:
         if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
             # a fixed step that is too long stands still as well, but above where it started
             above = state.here is not None and state.here.value > state.start * (1.0 + 1e-6)
-            return Reason("diverged" if above else "converged", state.iteration)
+            flat = state.smooth or state.gradient_norm <= self.tol * abs(state.objective)
+            name = "diverged" if above else "converged" if flat else "stalled"
+            return Reason(name, state.iteration)
         return None
 
     def _trial_point(self, state: GradientDescentState, penalty: ElasticNet) -> Array:

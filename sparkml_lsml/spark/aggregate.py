@@ -7,6 +7,8 @@ with `mapInArrow` over a cached frame of handles.
 import contextlib
 import logging
 import math
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -163,12 +165,33 @@ def _left(partitions: int, depth: int) -> int:
 @contextlib.contextmanager
 def broadcast(sc: SparkContext, value: Any) -> Iterator[Any]:
     """A broadcast that is destroyed on every way out."""
-    sent = sc.broadcast(value)
+    sent = None
     try:
+        with _uninterrupted():
+            sent = sc.broadcast(value)
         yield sent
     finally:
-        with contextlib.suppress(Exception):  # the context may be gone already
-            sent.destroy()
+        if sent is not None:
+            with _uninterrupted(), contextlib.suppress(Exception):  # the context may be gone
+                sent.destroy()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back a Ctrl-C until the end: half a broadcast is a file that nobody knows of."""
+    usual = signal.getsignal(signal.SIGINT)
+    # other threads are not interrupted, and may not touch handlers
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield
+        return
+    held: list[Any] = []
+    signal.signal(signal.SIGINT, lambda number, place: held.append(place))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if held:
+            usual(signal.SIGINT, held[0])
 
 
 def broadcast_bytes(sent: Any) -> int:

@@ -13,10 +13,17 @@ import pytest
 
 from sparkml_lsml.blocks import Block
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Huber, Logistic, Loss, Squared
+from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.penalties import L2, ElasticNet
-from sparkml_lsml.solvers import Iteration, Reason, Solution, Solver, minimize
+from sparkml_lsml.solvers import (
+    GradientDescent,
+    Iteration,
+    Reason,
+    Solution,
+    Solver,
+    minimize,
+)
 from sparkml_lsml.solvers.base import ADVICE, Progress
 from sparkml_lsml.standardization import Standardization
 from tests.checks.problems import CountingBlocks, Problem, is_random, make_problem, make_solver
@@ -314,6 +321,15 @@ def test_the_seed_decides_what_is_drawn(cls: type) -> None:
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-6
+
+
+@pytest.mark.parametrize(("loss", "told"), [(Logistic, "converged"), (Hinge, "stalled")])
+def test_gradient_descent_tells_a_minimum_from_a_kink(loss: type, told: str) -> None:
+    """A subgradient of the hinge is not small at its minimum, nor anywhere else on a kink."""
+    problem, penalty = shared(loss, "l2")
+    solution = solve(problem, penalty, GradientDescent(), max_iter=3000)
+    assert solution.reason.name == told
+    assert solution.reason.converged == (told == "converged")
 
 
 @pytest.mark.parametrize("loss", KINKED)

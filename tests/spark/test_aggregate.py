@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -54,3 +56,23 @@ def test_reports_of_wide_rows_travel_by_themselves(spark: SparkSession) -> None:
     np.testing.assert_allclose(numbers(model), expected, rtol=1e-9, atol=1e-12)
     # reports and handles, then the reports; passes; the job that removes the files
     assert jobs_so_far(spark) - before == 2 + model.summary.passes + 1
+
+
+class Interrupting:
+    """A value during whose pickling somebody presses Ctrl-C."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return int, ()
+
+
+def test_case_49_an_interrupt_while_something_is_sent(spark: SparkSession) -> None:
+    """A real SIGINT, half-way through a broadcast: it comes behind it, and leaves no file."""
+    usual = signal.getsignal(signal.SIGINT)
+    with (
+        nothing_left(spark),
+        pytest.raises(KeyboardInterrupt),
+        aggregate.broadcast(spark.sparkContext, Interrupting()),
+    ):
+        pass
+    assert signal.getsignal(signal.SIGINT) is usual
