@@ -61,7 +61,7 @@ def install(session: nox.Session, *packages: str) -> None:
 @nox.parametrize("pyspark", VERSIONS, ids=VERSIONS)
 def tests(session: nox.Session, pyspark: str, numba: bool) -> None:
     """Run tests of Spark, a short list unless they are named, with this version of it."""
-    extras = "export,jobs,fast" if numba else "export,jobs"
+    extras = "export,jobs,mlflow,plot,progress" + (",fast" if numba else "")
     install(session, "-e", f".[{extras}]", f"pyspark[connect]=={pyspark}.*")
     python = str(Path(session.bin, "python"))
     settings = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "SPARK_HOME": None}

@@ -107,7 +107,7 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]
         """A reader of this class, and of what MLlib's has saved."""
-        return _Reader(cls, mllib.OneVsRestReader(cls))
+        return _Reader(cls, mllib.OneVsRest.read())
 
 
 class OneVsRestModel(Exportable, mllib.OneVsRestModel):
@@ -156,7 +156,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]
         """A reader of this class, and of what MLlib's has saved."""
-        return _Reader(cls, mllib.OneVsRestModelReader(cls))
+        return _Reader(cls, mllib.OneVsRestModel.read())
 
 
 def _shares_passes(classifier: Any) -> bool:

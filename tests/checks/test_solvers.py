@@ -288,7 +288,7 @@ def test_a_fit_that_starts_at_the_minimum_stays_there(cls: type, loss: type) -> 
         assert relative_excess(problem, penalty, again.coef, least) <= RANDOM
     else:
         assert again.objective <= best.objective * (1.0 + 1e-12)
-        assert again.reason.converged
+        assert again.reason.converged or (again.reason.name == "stalled" and not loss().smooth)
 
 
 @every_pair

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyspark
 import pytest
+from pyspark import RDD
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import OneVsRest, OneVsRestModel
 from pyspark.ml.evaluation import RegressionEvaluator
@@ -40,6 +41,7 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark import paths
 from sparkml_lsml.spark import saved as saved_format
+from sparkml_lsml.spark.composite import source_of
 from sparkml_lsml.spark.persistence import SafeWriter, WholeWriter
 from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
 from tests.spark.helpers import (
@@ -317,7 +319,7 @@ def test_case_60_the_format(
     assert metadata["defaultParamMap"] == defaults
     assert metadata["arrays"]["coefficients"]["shape"] == [3 if kind == "multinomial" else 1, 3]
     # pipelines read it so
-    seen = DefaultParamsReader.loadMetadata(str(tmp_path / "m"), spark)
+    seen = DefaultParamsReader.loadMetadata(str(tmp_path / "m"), source_of(spark))
     assert seen["class"] == metadata["class"]
     # the arrays as anybody can read them
     data = spark.read.parquet(str(tmp_path / "m" / "data"))
@@ -510,6 +512,7 @@ def dies_after_write(patch: pytest.MonkeyPatch, number: int) -> list[str]:
         patch.setattr(owner, name, write)
 
     watch(DataFrameWriter, "text")
+    watch(RDD, "saveAsTextFile")  # what MLlib writes metadata with before Spark 4
     watch(DataFrameWriter, "parquet")
     watch(JavaMLWriter, "save")
     return written
