@@ -62,8 +62,7 @@ class CalibrationCounts:
     bits: int = 0
     rows: int = 0
 
-    @property
-    def nbytes(self) -> int:
+    def nbytes(self, classes: int) -> int:
         """See `~sparkml_lsml.metrics.Measure.nbytes`."""
         return 24 * EXACT_SCORES
 

@@ -18,9 +18,8 @@ Scores = dict[str, Array]
 class Measure(Protocol):
     """Sums over rows from which a metric follows."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the sums of a partition take, at most."""
+    def nbytes(self, classes: int) -> int:
+        """Bytes that the sums of a partition take, at most, for a model of so many classes."""
         ...
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
@@ -57,8 +56,7 @@ class Ranking:
     metric: str
     counts: ScoreCounts = field(default_factory=ScoreCounts)
 
-    @property
-    def nbytes(self) -> int:
+    def nbytes(self, classes: int) -> int:
         """See `Measure.nbytes`."""
         return self.counts.most_bytes
 
@@ -96,10 +94,9 @@ class Confusion:
     counts: ClassCounts = field(default_factory=ClassCounts)
     loss: float = 0.0
 
-    @property
-    def nbytes(self) -> int:
-        """See `Measure.nbytes`; pairs of classes are few."""
-        return 0
+    def nbytes(self, classes: int) -> int:
+        """See `Measure.nbytes`; each pair of classes has a count."""
+        return self.counts.most_bytes(classes)
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
         """See `Measure.add`."""
@@ -140,8 +137,7 @@ class Residuals:
     metric: str
     sums: ResidualSums = field(default_factory=ResidualSums)
 
-    @property
-    def nbytes(self) -> int:
+    def nbytes(self, classes: int) -> int:
         """See `Measure.nbytes`; nine numbers."""
         return 0
 

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import os
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkml_lsml.errors import PersistenceError, without_secrets
+from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.paths import (
     exists,
@@ -105,15 +106,28 @@ class StreamingTrainer:
         ------
         PersistenceError
             If the model at the path cannot be read, or is of another class.
+        BackendError
+            If threads are not pinned, so that Spark does not tell which query this is.
         """
         spark = batch.sparkSession
         query = spark.sparkContext.getLocalProperty(QUERY) or ""
+        if not query and os.environ.get("PYSPARK_PIN_THREAD", "true").lower() == "false":
+            raise BackendError(
+                "PYSPARK_PIN_THREAD=false hides which query a batch is of, and batches of a new "
+                "query would be taken for those of the last: expected pinned threads, which are "
+                "the default"
+            )
         # after an error in a save nobody knows which of two models is there: it is read again
         known, self._known = self._known or self._load(spark), None
         model, note = known
         if note["query"] == query and batch_id <= note["batch"]:
-            log.info(
-                "%s: batch %d is in the model already", type(self._estimator).__name__, batch_id
+            # without a query, as by hand or in a thread of the user's, a new one looks the same
+            log.log(
+                logging.INFO if query else logging.WARNING,
+                "%s: batch %d%s is in the model already and is left out",
+                type(self._estimator).__name__,
+                batch_id,
+                "" if query else ", which no query gave,",
             )
             self._known = known
             return

@@ -3,7 +3,6 @@
 Definitions are those of MLlib's summaries and evaluators.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,10 @@ Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MOST_BINS = 8_192
-"""Different scores that are kept apart exactly; more of them share bins."""
+"""Different scores that are kept apart exactly; more of them share bins, by their ranks."""
+
+FEW_CLASSES = 16
+"""Classes whose pairs take next to no room."""
 
 LEAST_PROBABILITY = 1e-15
 """What a smaller probability counts as where its logarithm is taken, as in MLlib."""
@@ -125,15 +127,20 @@ class Curve:
 class ScoreCounts:
     """Weights of both classes by score, in bounded memory and without a sort of all rows.
 
-    Scores are floating-point numbers, which are ordered as integers are. While there are at most
-    ``most`` different ones, each has its bin. With more, bins drop the last bits of the scores, as
-    few as suffice: what is kept does not depend on the order in which rows come. Rows of one bin
-    count as tied.
+    While there are at most ``most`` different scores, each has its bin. With more, neighbours are
+    joined, wherever the scores lie, so that no bin has much more than its part of the weight of
+    either class; a bin keeps the score that weighs most in it. Rows of one bin count as tied.
 
     Parameters
     ----------
     most : int
         Bins, at most.
+
+    References
+    ----------
+    Ben-Haim and Tom-Tov (2010), A streaming parallel decision tree algorithm, JMLR 11, for
+    histograms that are joined where they grow too long; by ranks here, as in Munro and Paterson
+    (1980), Selection and sorting with limited storage.
 
     Examples
     --------
@@ -145,8 +152,7 @@ class ScoreCounts:
     """
 
     most: int = MOST_BINS
-    dropped: int = 0
-    bins: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    scores: Array = field(default_factory=lambda: np.zeros(0))
     counts: Array = field(default_factory=lambda: np.zeros((0, 2)))
 
     @property
@@ -156,42 +162,39 @@ class ScoreCounts:
 
     def add(self, y: Array, weight: Array, score: Array) -> None:
         """Add rows of class 1, where y is 1, or else of class 0."""
-        order = score_order(score)
-        counts = np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1)
-        self._add(order >> self.dropped, counts)
+        self._add(score, np.stack([weight * (y != 1.0), weight * (y == 1.0)], axis=1))
 
     def merge(self, other: "ScoreCounts") -> Self:
         """Both together, in place."""
-        dropped = max(self.dropped, other.dropped)
-        self.bins >>= dropped - self.dropped
-        self.dropped = dropped
-        self._add(other.bins >> (dropped - other.dropped), other.counts)
+        self._add(other.scores, other.counts)
         return self
 
-    def _add(self, bins: Integers, counts: Array) -> None:
-        both, weights = np.concatenate([self.bins, bins]), np.concatenate([self.counts, counts])
-        found, at = np.unique(both, return_inverse=True)
-        if len(found) > self.most:
-
-            def fits(bits: int) -> bool:
-                return int(np.count_nonzero(np.diff(found >> bits))) < self.most
-
-            more = bisect_left(range(63 - self.dropped), True, key=fits)
-            self.dropped += more
-            found, again = np.unique(found >> more, return_inverse=True)
-            at = again[at]
-        self.bins = found
-        sums = [np.bincount(at, weights=column, minlength=len(found)) for column in weights.T]
+    def _add(self, scores: Array, counts: Array) -> None:
+        both, weights = np.concatenate([self.scores, scores]), np.concatenate([self.counts, counts])
+        self.scores, at = np.unique(both, return_inverse=True)
+        bins = len(self.scores)
+        sums = [np.bincount(at, weights=column, minlength=bins) for column in weights.T]
         self.counts = np.stack(sums, axis=1)
+        if bins > self.most:
+            self._join()
+
+    def _join(self) -> None:
+        """Join neighbours whose weights are in the same one of ``most`` equal parts."""
+        totals = self.counts.sum(axis=0)
+        # of each class its own share: of rare ones no bin may hold much either
+        shares = (self.counts / np.where(totals > 0.0, totals, 1.0)).sum(axis=1)
+        behind = np.cumsum(shares)
+        part = np.floor((behind - 0.5 * shares) / behind[-1] * self.most) if behind[-1] else shares
+        starts = np.flatnonzero(np.diff(part, prepend=-1.0))
+        ends = np.append(starts[1:], len(part)) - 1
+        heaviest = np.lexsort((shares, part))[ends]
+        self.scores = self.scores[heaviest]
+        self.counts = np.add.reduceat(self.counts, starts)
 
     def curve(self) -> Curve:
-        """The classes above each threshold: the least score that a bin can hold."""
-        order = self.bins[::-1] << self.dropped
-        lowest = _SIGN - np.float64(-np.inf).view(np.int64)
-        order = np.maximum(order, lowest)  # below minus infinity there are no numbers
-        threshold = np.where(order < 0, _SIGN - order, order).view(np.float64)
+        """The classes above each threshold: a score of each bin."""
         false, true = np.cumsum(self.counts[::-1], axis=0).T
-        return Curve(threshold, true, false)
+        return Curve(self.scores[::-1], true, false)
 
 
 @dataclass
@@ -208,6 +211,11 @@ class ClassCounts:
     """
 
     counts: dict[tuple[float, float], float] = field(default_factory=dict)
+
+    @staticmethod
+    def most_bytes(classes: int) -> int:
+        """Bytes that the counts take on their way, at most; next to none for a few classes."""
+        return 32 * classes**2 if classes > FEW_CLASSES else 0
 
     def add(self, y: Array, weight: Array, prediction: Array) -> None:
         """Add rows."""

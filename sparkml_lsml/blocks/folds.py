@@ -7,6 +7,9 @@ from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.blocks.moments import MOMENT_CHUNK_ROWS, Moments
 from sparkml_lsml.blocks.pack import Report, Task, note_labels
 
+PIECE_BYTES = 64 * 2**20
+"""Sparse rows of a fold that are copied at a time."""
+
 
 def fold_reports(block: Block, folds: int, task: Task) -> list[Report]:
     """A report of the rows of each fold.
@@ -28,9 +31,6 @@ def fold_reports(block: Block, folds: int, task: Task) -> list[Report]:
             report.moments = _moments(block, held)
             weight = None if block.weight is None else block.weight[held]
             note_labels(report, block.y[held], weight, task)
-            assert report.label_moments is not None
-            mean = float(report.label_moments.mean()[0])
-            report.label_means.append((report.label_moments.weight, mean))
         found.append(report)
     return found
 
@@ -45,10 +45,14 @@ def without(folds: list[Report], number: int) -> Report:
 
 
 def _moments(block: Block, held: npt.NDArray[np.bool_]) -> Moments:
-    if isinstance(block.X, CsrRows):
-        weight = np.ones(block.rows) if block.weight is None else block.weight
-        return Moments.of_block(Block(block.X, block.y, weight * held))
     total = Moments.empty(block.features)
+    if isinstance(block.X, CsrRows):
+        # copies of a part of the fold's rows at a time, and never of the others
+        own = np.flatnonzero(held)
+        step = max(1, block.rows * PIECE_BYTES // max(block.nbytes, 1))
+        for start in range(0, len(own), step):
+            total = total.merge(Moments.of_block(block.subset(own[start : start + step])))
+        return total
     for start in range(0, block.rows, 8 * MOMENT_CHUNK_ROWS):
         piece = slice(start, start + 8 * MOMENT_CHUNK_ROWS)
         rows = held[piece]

@@ -59,6 +59,8 @@ class PackSettings:
         False where rows may not be written to a local disk.
     folds : int
         Number of folds of a cross-validation, whose numbers are the last column; 0 for none.
+    ordered : bool
+        Whether the order of the rows has to be the same when a block is packed again.
     """
 
     task: Task
@@ -68,6 +70,7 @@ class PackSettings:
     fit: str
     on_disk: bool = True
     folds: int = 0
+    ordered: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +82,8 @@ class Handle:
     rows : int
     weight : float
     checksum : int
-        Of labels, weights and features, whatever their order, so that a block that was packed
-        again can be told from one with other rows.
+        Of labels, weights and features, so that a block that was packed again can be told from
+        one with other rows; whatever their order, unless that decides what a model sees of them.
     files : BlockFiles or None
     block : Block or None
         The rows themselves where they are few.
@@ -364,9 +367,10 @@ class _Packer:
         return fold.astype(np.int32), good
 
     def _keep(self, block: Block) -> None:
+        place = self._rows if self._settings.ordered else None
+        self._checksum = (self._checksum + _checksum(block, place)) % 2**64
         self._rows += block.rows
         self._weight += block.weight_sum
-        self._checksum = (self._checksum + _checksum(block)) % 2**64
         if self._writer is None and self._kept_bytes + block.nbytes <= self._settings.inline_bytes:
             self._kept.append(block)
             self._kept_bytes += block.nbytes
@@ -420,8 +424,8 @@ def _rows_of(moments: Moments | None) -> int:
     return 0 if moments is None else moments.rows
 
 
-def _checksum(block: Block) -> int:
-    """Sum of a hash of each row, the same for every order of the rows.
+def _checksum(block: Block, place: int | None = None) -> int:
+    """Sum of a hash of each row, the same for every order unless the first row has a place.
 
     Sparse and dense rows of the same values give the same sum. Rows are hashed whole, so that
     values which change places between rows, or ones of one-hot rows between columns, are seen.
@@ -446,6 +450,8 @@ def _checksum(block: Block) -> int:
     rows ^= rows >> np.uint64(32)
     rows *= np.uint64(0xBF58476D1CE4E5B9)
     rows ^= rows >> np.uint64(29)
+    if place is not None:
+        rows *= _odd(np.arange(place, place + block.rows))
     return int(rows.sum(dtype=np.uint64))
 
 

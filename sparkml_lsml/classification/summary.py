@@ -41,10 +41,13 @@ class ClassificationTally:
         Whether to count scores too.
     link : {"binomial", "multinomial", ""}
         What turns half the difference of raw predictions into a probability.
+    number : int
+        Of classes that the model knows.
     """
 
     binary: bool
     link: Link = ""
+    number: int = 2
     rows: int = 0
     classes: ClassCounts = field(default_factory=ClassCounts)
     scores: ScoreCounts = field(default_factory=ScoreCounts)
@@ -53,7 +56,8 @@ class ClassificationTally:
     @property
     def nbytes(self) -> int:
         """See `Tally.nbytes`."""
-        return 24 * MOST_BINS if self.binary else 0
+        pairs = ClassCounts.most_bytes(self.number)
+        return pairs + (24 * MOST_BINS if self.binary else 0)
 
     def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
         """See `Tally.add`."""
@@ -101,7 +105,7 @@ class ClassificationSummary(RowsSummary):
         return "multiclass"
 
     def _empty(self) -> ClassificationTally:
-        return ClassificationTally(binary=False)
+        return ClassificationTally(False, number=self._evaluation().model.numClasses)
 
     @cached_property
     def _metrics(self) -> ClassMetrics:
@@ -223,7 +227,7 @@ class BinaryClassificationSummary(ClassificationSummary):
     """Metrics of a binary classifier on rows, with curves over all thresholds.
 
     Curves are frames of Spark, as in MLlib, with a row for each different score: up to 8,192 of
-    them, beyond which scores that lie close together share a row.
+    them, beyond which neighbours share a row.
     """
 
     _shown: ClassVar[tuple[str, ...]] = (

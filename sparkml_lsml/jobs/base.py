@@ -73,6 +73,13 @@ def finite(value: float) -> float:
     return value
 
 
+def _finite_keys(labels: dict[Any, float]) -> dict[Any, float]:
+    for label in labels:
+        if isinstance(label, float):
+            finite(label)
+    return labels
+
+
 _NonEmpty = StringConstraints(min_length=1)
 Text = Annotated[str, _NonEmpty, AfterValidator(_no_reference)]
 EnvText = Annotated[str, _NonEmpty]
@@ -82,7 +89,10 @@ Paths = Annotated[
 ]
 Names = Annotated[tuple[Text, ...], Field(strict=False), BeforeValidator(_as_list)]
 Scalar = bool | int | float | EnvText
-Labels = dict[bool | int | float | Text, Annotated[float, AfterValidator(finite)]]
+Labels = Annotated[
+    dict[bool | int | float | Text, Annotated[float, AfterValidator(finite)]],
+    AfterValidator(_finite_keys),
+]
 Options = dict[Text, Scalar]
 Params = dict[Text, Annotated[Any, AfterValidator(plain)]]
 

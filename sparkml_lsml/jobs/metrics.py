@@ -9,6 +9,7 @@ from typing import Any
 
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.ml.functions import vector_to_array
+from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
@@ -17,6 +18,8 @@ from sparkml_lsml.jobs.errors import JobError
 
 # More pairs of label and prediction than this are no classes, and would not fit a report.
 _MOST_PAIRS = 100_000
+# The largest index of an array.
+_MOST_CLASSES = 2**31 - 1
 # MLlib's own bound on a probability, below which its logarithm is taken there.
 _SMALLEST_PROBABILITY = 1e-15
 
@@ -30,7 +33,8 @@ class ScoredColumns:
     label, prediction
         Numbers; required.
     raw_prediction, probability
-        A vector with one entry for each class, where the frame has them.
+        A vector with one entry for each class, where the frame has them; a column of another type
+        is left alone.
     weight
         Weight of each row; every row has weight 1 where it is None.
     """
@@ -78,7 +82,13 @@ def compute(frame: DataFrame, columns: ScoredColumns, task: str) -> dict[str, An
         ),
     ]
     vectors = {"raw": columns.raw_prediction, "probability": columns.probability}
-    present = {key: name for key, name in vectors.items() if name in frame.columns}
+    if task == "regression":
+        vectors.clear()
+    # what is no vector, as after a way through JSON, ranks nothing; the class is there all the same
+    kinds = {field.name: field.dataType for field in frame.schema}
+    present = {
+        key: name for key, name in vectors.items() if isinstance(kinds.get(str(name)), VectorUDT)
+    }
     narrow += [F.col(quoted(str(name))).alias(key) for key, name in present.items()]
     # Several passes follow, and each would read and score everything anew.
     scored = frame.select(*narrow).persist()
@@ -258,5 +268,9 @@ def _areas(scored: DataFrame, score: str, *, one_class: bool) -> dict[str, Any]:
 
 
 def _log_loss() -> Column:
-    of_label = F.get(vector_to_array(F.col("probability")), F.col("label").cast("int"))
+    # rows that cannot be used are counted beside it, and must not end the job before
+    label = F.col("label")
+    usable = (label >= 0) & (label < _MOST_CLASSES) & F.col("probability").isNotNull()
+    entry = F.get(vector_to_array(F.col("probability")), label.cast("int"))
+    of_label = F.when(usable, entry)
     return -F.log(F.greatest(F.coalesce(of_label, F.lit(0.0)), F.lit(_SMALLEST_PROBABILITY)))

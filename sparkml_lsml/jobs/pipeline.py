@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pyspark.ml.feature
@@ -10,7 +11,7 @@ from pyspark.ml import Model, Pipeline, PipelineModel
 from pyspark.ml.param import Param
 from pyspark.ml.pipeline import PipelineSharedReadWrite
 from pyspark.ml.wrapper import JavaParams
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml import classification, regression
 from sparkml_lsml.errors import PersistenceError
@@ -41,6 +42,11 @@ _EXPECTED = {
     "toListListFloat": "a list of lists of numbers",
     "toVector": "a list of numbers",
 }
+
+
+VECTORS = ("featuresCol", "rawPredictionCol", "probabilityCol")
+READ = ("inputCol", "inputCols", "featuresCol", "weightCol")
+WRITTEN = ("outputCol", "outputCols", "predictionCol", "rawPredictionCol", "probabilityCol")
 
 
 def feature_stages() -> dict[str, type[Any]]:
@@ -93,7 +99,96 @@ def check_pipeline(config: TrainConfig) -> list[Problem]:
         if value is not None and name in params and params[name] != value:
             message = f"says '{params[name]}' but {key} says '{value}'; give one of them"
             problems.append(Problem((*path, "params", name), message))
+    return problems + _check_predictions(config)
+
+
+def _check_predictions(config: TrainConfig) -> list[Problem]:
+    """List what is wrong with the columns of predictions, so far as the file tells."""
+    output = getattr(config, "output", None)  # which a wrong file may not have
+    predictions = output.predictions if output is not None else None
+    if predictions is None:
+        return []
+    path = ("output", "predictions", "columns")
+    columns = predictions.columns
+    problems = [
+        Problem(path, f"names '{name}' twice; give each column once")
+        for name in dict.fromkeys(columns)
+        if columns.count(name) > 1
+    ]
+    if predictions.format == "csv":
+        if not columns:
+            message = "is missing: CSV cannot hold vectors, so list the columns to write"
+            problems.append(Problem(path, message))
+        vectors = _vectors_of(config.pipeline.estimator)
+        problems += [
+            Problem(path, f"names '{name}', a vector, which CSV cannot hold; write Parquet")
+            for name in columns
+            if name in vectors
+        ]
     return problems
+
+
+def _vectors_of(stage: StageConfig) -> set[str]:
+    """The columns of vectors that an estimator reads and adds."""
+    kind = estimators().get(stage.class_name)
+    if kind is None:
+        return set()
+    made = kind()
+    names = [name for name in VECTORS if made.hasParam(name)]
+    return {str(stage.params.get(name, made.getOrDefault(name))) for name in names}
+
+
+def check_columns(whole: Pipeline, config: TrainConfig, rows: DataFrame, scored: DataFrame) -> None:
+    """Check that rows to score have what the rows to train on have, and what is to be written.
+
+    Parameters
+    ----------
+    whole
+        As `build` made it.
+    config
+        What it was made of.
+    rows, scored
+        Rows to train on, and rows that will be scored with the model.
+
+    Raises
+    ------
+    JobError
+        If a column is missing, before hours go into a model that is then thrown away.
+    """
+    stages = whole.getStages()
+    read = {name for stage in stages for name in _named(stage, READ)}
+    here, there = _lower(rows.columns), _lower(scored.columns)
+    missing = sorted(name for name in read if name.lower() in here - there)
+    if missing:
+        raise JobError(
+            f"evaluation_input: found no columns {', '.join(missing)}; expected those of input "
+            "that the pipeline reads"
+        )
+    predictions = config.output.predictions
+    added = [_named(stage, WRITTEN) for stage in stages]
+    # a stage may add columns that no Param of it names
+    if predictions is not None and all(added):
+        there |= _lower(name for names in added for name in names)
+        unknown = [name for name in predictions.columns if name.lower() not in there]
+        if unknown:
+            raise JobError(
+                f"output.predictions.columns: found no columns {', '.join(unknown)}; expected "
+                "those of the rows, and those that the pipeline adds"
+            )
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
+
+
+def _named(stage: Any, names: Iterable[str]) -> list[str]:
+    """The columns that Params of a stage name."""
+    found: list[str] = []
+    for name in names:
+        if stage.hasParam(name) and stage.isDefined(name):
+            value = stage.getOrDefault(name)
+            found += [value] if isinstance(value, str) else value
+    return [name for name in found if name]
 
 
 def check_value(kind: type[Any], name: str, value: Any, path: Path) -> list[Problem]:

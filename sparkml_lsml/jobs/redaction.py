@@ -17,12 +17,12 @@ _REFERENCE = re.compile(r"\$\{env:([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSWORD_IN_URI = re.compile(r"://[^/?#]*:[^/?#]*@")
 _ASSIGNMENT = re.compile(
-    r"(?i)([\w.\-]*(?:passw(?:or)?d|pwd|secret|token|credentials?|(?:access|account|api|secret)"
+    r"(?i)([\w.\-]*(?:passw(?:or)?d|pwd|secret|token|credentials?|\bsig|signature|(?:access|account|api|secret)"
     r"[._-]?key)\s*=\s*)([^\s;&,'\")]+)"
 )
 _SECRET_KEY = re.compile(
-    r"(?i)passw|\bpwd\b|secret|token|credential|(access|account|api|private|sas)[._-]?key|"
-    r"auth|signature"
+    r"(?i)passw|\bpwd\b|secret|token|credential|(access|account|api|private|client|sas)[._-]?key|"
+    r"encryption.*key|auth|signature|\bsas\b|\bsig\b"
 )
 _SHORT = 4
 

@@ -179,6 +179,8 @@ def _trained(
         whole = pipeline.build(config)
         with report.timed("read"):
             training, held_out = _training_rows(spark, config, report)
+        if held_out is not None:
+            pipeline.check_columns(whole, config, training, held_out)
         say(f"training on {report.rows['training']:,} rows")
         model = fit(whole, training, report)
         with report.timed("save"):

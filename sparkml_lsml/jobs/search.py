@@ -22,7 +22,7 @@ from sparkml_lsml.jobs.errors import Problem
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark.estimator import INGEST_PARAMS
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
-from sparkml_lsml.tuning.search import CONFUSION_METRICS, RESIDUAL_METRICS, Search
+from sparkml_lsml.tuning.search import CONFUSION_METRICS, RESIDUAL_METRICS, Search, best_of
 
 Candidate = dict[str, Any]
 """Values of Params by name."""
@@ -228,7 +228,7 @@ def summary(found: Any, search: Any, tried: list[Candidate]) -> dict[str, Any]:
     means = found.avgMetrics if several else found.validationMetrics
     spreads = found.stdMetrics if several else [None] * len(tried)
     larger = judge.isLargerBetter()
-    best = int(np.argmax(means) if larger else np.argmin(means))
+    best = best_of(means, judge)
     maps = search.getEstimatorParamMaps()
     return {
         "metric": judge.getMetricName(),

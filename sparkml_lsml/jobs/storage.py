@@ -71,7 +71,8 @@ class Place:
         parent = self.java.getParent()
         if parent is None:
             raise JobError(f"{self.path}: the root of a file system cannot be an output")
-        return Place(self.spark, str(self._jvm.org.apache.hadoop.fs.Path(parent, name).toString()))
+        # as text: a name with a colon would be taken for a scheme
+        return Place(self.spark, f"{str(parent.toString()).rstrip('/')}/{name}")
 
     def move_to(self, other: Place) -> None:
         """Rename; the other must not exist, because Hadoop would move *into* a folder."""

@@ -11,8 +11,9 @@ from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.blocks.folds import without
+from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import DataError, DivergedError
-from sparkml_lsml.metrics import Measure
+from sparkml_lsml.metrics import Measure, Ranking
 from sparkml_lsml.reweighting import HeldOut, Reweighting
 from sparkml_lsml.spark.aggregate import LAST_BYTES
 from sparkml_lsml.spark.estimator import LinearEstimator
@@ -25,7 +26,10 @@ from sparkml_lsml.spark.training import Training
 Array = npt.NDArray[np.float64]
 
 SCORED_ROWS = 32_768
-"""Rows that are scored at a time, for all models."""
+"""Rows that are scored at a time, for all models, at most."""
+
+SCORED_BYTES = 32 * 2**20
+"""Of those rows, and of the scores that one model gives them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,7 @@ def cross_fit(
     tested = range(folds) if held_out is None else held_out
     with Training(members[0], dataset, task, fold=fold, folds=folds) as training:
         blocks, batch = training.blocks, []
+        check_measure(measure(), blocks.report)
         for number in tested:
             report = without(blocks.report.folds, number)
             check_fold(number, report.moments, blocks.report.folds[number].moments)
@@ -125,6 +130,16 @@ def check_fold(number: int, trained: Any, tested: Any) -> None:
             raise DataError(
                 f"fold {number} has no rows to {what}: use fewer folds, or another foldCol or seed"
             )
+
+
+def check_measure(measure: Measure, report: Report) -> None:
+    """Raise a `DataError` for areas under curves where there are more than two classes."""
+    highest = max(report.labels, default=0.0)
+    if isinstance(measure, Ranking) and highest > 1.0:
+        raise DataError(
+            f"{measure.metric} ranks rows of two classes, found labels up to {highest:g}: use "
+            "MulticlassClassificationEvaluator, or train on labels 0 and 1"
+        )
 
 
 def checked(
@@ -204,14 +219,16 @@ class MeasurePass:
     @property
     def nbytes(self) -> int:
         """See `Pass.nbytes`."""
-        return sum(measure.nbytes for measure in self.measures)
+        pairs = zip(self.measures, self.scorers, strict=True)
+        return sum(measure.nbytes(len(scorer.coefficients)) for measure, scorer in pairs)
 
     def __call__(self, block: Block, partition: int) -> _Measures:
         """Sums of one block."""
         # a worker keeps this pass for all its blocks
         measures = copy.deepcopy(self.measures)
-        for start in range(0, block.rows, SCORED_ROWS):
-            stop = min(start + SCORED_ROWS, block.rows)
+        step = self._rows_at_a_time(block)
+        for start in range(0, block.rows, step):
+            stop = min(start + step, block.rows)
             factors = self.unseen.factors(block, partition, start, stop)
             chosen, part = None, block
             for k, scorer in enumerate(self.scorers):
@@ -226,6 +243,11 @@ class MeasurePass:
                     X = X.rows(0, part.rows) if isinstance(X, CsrRows) else X
                     measures[k].add(part.y, weight, scorer.score(X))
         return _Measures(measures)
+
+    def _rows_at_a_time(self, block: Block) -> int:
+        classes = max(len(scorer.coefficients) for scorer in self.scorers)
+        row_bytes = 8 * classes + block.nbytes // max(block.rows, 1)
+        return max(32, min(SCORED_ROWS, SCORED_BYTES // row_bytes))
 
     def _own(self, y: Array, weight: Array) -> Array:
         """The weights of rows as their column has them."""

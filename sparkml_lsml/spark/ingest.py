@@ -143,7 +143,9 @@ def training_frame(
     if weights is not None:
         columns.append(weights.alias("weight"))
     if fold is not None:
-        columns.append(fold.cast("int").alias("fold"))
+        # a fraction is the number of no fold, as null is
+        whole = fold.cast("double") == F.floor(fold.cast("double"))
+        columns.append(F.when(whole, fold.cast("int")).alias("fold"))
     return dataset.select(*columns).coalesce(partitions)
 
 

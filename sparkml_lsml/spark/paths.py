@@ -27,7 +27,13 @@ def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
     """
     sc = classic(spark)
     hadoop = sc._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
-    return hadoop.getFileSystem(sc._jsc.hadoopConfiguration()), hadoop
+    return hadoop.getFileSystem(_configuration(spark)), hadoop
+
+
+def _configuration(spark: SparkSession) -> Any:
+    """Hadoop's settings with those of the session, which may hold what a store asks for."""
+    session: Any = spark
+    return session._jsparkSession.sessionState().newHadoopConf()
 
 
 def exists(spark: SparkSession, path: str) -> bool:
@@ -133,7 +139,7 @@ def parquet_columns(spark: SparkSession, path: str) -> list[StoredColumn]:
     jvm: Any = sc._jvm
     files, hadoop = file_system(spark, path)
     length = int(files.getFileStatus(hadoop).getLen())
-    conf = sc._jsc.hadoopConfiguration()
+    conf = _configuration(spark)
     parquet = jvm.org.apache.parquet.hadoop
     reader = parquet.ParquetFileReader.open(parquet.util.HadoopInputFile.fromPath(hadoop, conf))
     try:

@@ -88,6 +88,9 @@ class IngestPlan:
         Column of booleans that the folds 0 and 1 come from.
     factors : dict, optional
         By label, what the weights of its rows are multiplied by.
+    ordered : bool
+        Whether the places of rows decide what a model sees of them: a block that is packed again
+        in another order is then another block.
     """
 
     features: str
@@ -102,6 +105,7 @@ class IngestPlan:
     folds: int = 0
     validation: str | None = None
     factors: Factors | None = None
+    ordered: bool = False
 
 
 class ResidentBlocks:
@@ -233,6 +237,7 @@ class ResidentBlocks:
             self._fit,
             on_disk=not self._encrypted,
             folds=plan.folds,
+            ordered=plan.ordered,
         )
         report = self._pack(settings, target)
         handles = [handle for _, handle in report.handles]

@@ -1,5 +1,7 @@
 """Validation rows of a fit: which they are, whether they can serve, and what they chose."""
 
+from collections.abc import Mapping
+
 from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.solvers.base import Best
@@ -41,12 +43,17 @@ def check_validation(column: str, report: Report) -> None:
                 "expected both true and false in the column"
             )
     known, met = report.folds[TRAINED].labels, report.folds[VALIDATED].labels
-    if known and max(met) > max(known):
+    missing = _counted(met) - _counted(known)
+    if missing:
+        found = ", ".join(f"{label:g}" for label in sorted(missing)[:5])
         raise DataError(
-            f"validationIndicatorCol='{column}': validation rows have labels up to {max(met):g}, "
-            f"the rows to train on up to {max(known):g}. Expected no class that is only in the "
-            "validation"
+            f"validationIndicatorCol='{column}': no row to train on has the label {found}, which "
+            "validation rows have. Expected no class that is only in the validation"
         )
+
+
+def _counted(labels: Mapping[float, tuple[int, float]]) -> set[float]:
+    return {label for label, (_, weight) in labels.items() if weight > 0.0}
 
 
 def validation_notes(best: Best | None, rows: int) -> tuple[str, ...]:

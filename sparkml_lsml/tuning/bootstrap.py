@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.reweighting import Poisson
-from sparkml_lsml.spark.cross_fitting import checked, measured
+from sparkml_lsml.spark.cross_fitting import check_measure, checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
@@ -142,8 +142,11 @@ def bootstrap(
             f"'{member.value('weightCol') or ''}': expected the same, or none"
         )
     pose = member._pose(dataset)
-    with Training(member, dataset, member._task()) as training:
+    # a replicate draws rows by their places
+    with Training(member, dataset, member._task(), ordered=True) as training:
         report = training.report
+        if measure is not None:
+            check_measure(measure(), report)
         whole = Member(member, pose(report), report)
         [model] = checked(training.solve([whole]), [member], dataset)
         start = whole.coefficients_of(model)

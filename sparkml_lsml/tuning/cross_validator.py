@@ -18,7 +18,7 @@ from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.groups import group_numbers
 from sparkml_lsml.tuning.persistence import SearchReader
-from sparkml_lsml.tuning.search import Search, best
+from sparkml_lsml.tuning.search import Search, best, check_chosen
 
 
 class CrossValidator(pyspark.ml.tuning.CrossValidator):
@@ -199,7 +199,9 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         if search is not None:
             found = search.run(rows, fold, folds, best(evaluator), whole=dataset)
         if found is None:
-            return super()._fit(dataset)
+            theirs: CrossValidatorModel = super()._fit(dataset)
+            check_chosen(theirs.avgMetrics, evaluator)
+            return theirs
         chosen = best(evaluator)(found.metrics)
         model = found.best_model
         if model is None:

@@ -18,6 +18,7 @@ from pyspark.ml.evaluation import (
 from pyspark.ml.param import Params
 from pyspark.sql import Column, DataFrame
 
+from sparkml_lsml.errors import DataError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import LinearEstimator
@@ -196,10 +197,45 @@ def _param(owner: Params, name: str) -> Any:
 
 
 def best(evaluator: Evaluator) -> Callable[[Array], int]:
-    """What chooses the best mean metric, the first of several."""
+    """What chooses the best mean metric, the first of several, from one row a fold.
+
+    It raises a `DataError` where no mean is a number, see `best_of`.
+    """
 
     def choose(metrics: Array) -> int:
-        mean = metrics.mean(axis=0)
-        return int(np.argmax(mean) if evaluator.isLargerBetter() else np.argmin(mean))
+        undefined = np.flatnonzero(~np.isfinite(metrics).any(axis=1))
+        folds = ", ".join(map(str, undefined[:10])) if len(metrics) > 1 else ""
+        return best_of(metrics.mean(axis=0), evaluator, folds)
 
     return choose
+
+
+def best_of(means: npt.ArrayLike, evaluator: Evaluator, folds: str = "") -> int:
+    """Position of the best mean, the first of several; those that are no numbers have no part.
+
+    Raises
+    ------
+    DataError
+        If none is a number: a model would be chosen by its place in the grid.
+    """
+    found = np.asarray(means, dtype=np.float64)
+    if not np.isfinite(found).any():
+        where = f" in fold {folds}" if folds else ""
+        raise DataError(
+            f"{_param(evaluator, 'metricName') or evaluator} is not a finite number{where}, for "
+            "any of the models. Areas need both classes and r2 labels that vary in what is held "
+            "out: use another metric, fewer folds or larger groups"
+        )
+    worst = -np.inf if evaluator.isLargerBetter() else np.inf
+    found = np.where(np.isfinite(found), found, worst)
+    return int(np.argmax(found) if evaluator.isLargerBetter() else np.argmin(found))
+
+
+def check_chosen(means: Sequence[float], evaluator: Evaluator) -> None:
+    """Raise a `DataError` where MLlib has chosen by a metric that is not a finite number.
+
+    Its choice is the first NaN, or the first of infinities that are all the same.
+    """
+    chosen = np.argmax(means) if evaluator.isLargerBetter() else np.argmin(means)
+    if not np.isfinite(means[int(chosen)]):
+        best_of([np.nan], evaluator)

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.persistence import SearchReader
-from sparkml_lsml.tuning.search import Search, best
+from sparkml_lsml.tuning.search import Search, best, check_chosen
 
 VALIDATION, TRAINING = 0, 1
 
@@ -61,7 +61,9 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
                 rows, quoted(name), 2, best(evaluator), held_out=[VALIDATION], whole=dataset
             )
         if found is None:
-            return super()._fit(dataset)
+            theirs: TrainValidationSplitModel = super()._fit(dataset)
+            check_chosen(theirs.validationMetrics, evaluator)
+            return theirs
         metrics = [float(value) for value in found.metrics[0]]
         model = found.best_model
         if model is None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyspark
 import pytest
 from pyspark import inheritable_thread_target
 from pyspark.ml.functions import array_to_vector
@@ -442,7 +443,8 @@ def test_fits_in_threads_that_share_local_properties(spark: SparkSession, frame:
     """As in PySpark's CrossValidator, where the tags of one fit reach the jobs of the others."""
     fits = [estimator(maxIter=3, regParam=10.0**-n) for n in range(4)]
     expected = [fit.fit(frame) for fit in fits]
-    wrap = inheritable_thread_target(spark)
+    old = pyspark.__version__.startswith("3.")  # where it takes the function itself
+    wrap: Any = inheritable_thread_target if old else inheritable_thread_target(spark)
     with ThreadPool(4) as pool:
         found = pool.map(lambda f: f(), [wrap(partial(fit.fit, frame)) for fit in fits])
     for model, other in zip(found, expected, strict=True):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyspark.ml.tuning as mllib
 import pyspark.sql.functions as F
 import pytest
+from pyspark.errors import IllegalArgumentException
 from pyspark.ml import Estimator, Model, Pipeline
 from pyspark.ml import classification as mllib_classification
 from pyspark.ml.evaluation import (
@@ -304,7 +305,7 @@ def test_a_search_is_saved_with_its_groups(spark: SparkSession, tmp_path: Path, 
     last = loaded.getEstimator()
     last = last.getStages()[1] if of == "pipeline" else last
     assert (type(last), last.uid, last.getMaxIter()) == (type(estimator), estimator.uid, 7)
-    with pytest.raises((AttributeError, TypeError)):
+    with pytest.raises((AttributeError, TypeError, IllegalArgumentException)):
         mllib.CrossValidator.load(path)
     with pytest.raises(PersistenceError, match=r"expected a .*TrainValidationSplit"):
         TrainValidationSplit.load(path)

@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import yaml
+from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import Vectors
+from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, StructField, StructType
 from sklearn import metrics as reference
 from sklearn.datasets import load_diabetes, load_iris
 
@@ -326,6 +328,11 @@ def test_regression_metrics(spark: SparkSession, offset: float) -> None:
     [
         ({"y": [], "p": [], "w": []}, "binary", "no rows"),
         ({"y": [0.0, np.nan], "p": [0.0, 0.0], "w": [1.0, 1.0]}, "binary", "1 of 2 rows the label"),
+        (
+            {"y": [0.0, np.nan, 1e10], "p": [0.0] * 3, "w": [1.0] * 3, "probability": [0.5] * 3},
+            "binary",
+            "1 of 3 rows the label",
+        ),
         ({"y": [0.0], "p": [np.inf], "w": [1.0]}, "regression", "the prediction is"),
         ({"y": [0.0], "p": [0.0], "w": [-1.0]}, "regression", "the weight is"),
         ({"y": [0.0], "p": [0.0], "w": [0.0]}, "regression", "sum to 0"),
@@ -340,8 +347,31 @@ def test_metrics_of_wrong_rows(
 ) -> None:
     kinds = ", ".join(f"{name} double" for name in columns)
     frame = spark.createDataFrame(list(zip(*columns.values(), strict=True)), kinds)
+    if "probability" in columns:
+        share = F.col("probability")
+        frame = frame.withColumn("probability", array_to_vector(F.array(1.0 - share, share)))
     with nothing_left(spark), pytest.raises(JobError, match=words):
         metrics.compute(frame, COLUMNS, task)
+
+
+def test_columns_that_are_no_vectors_are_left_alone(spark: SparkSession) -> None:
+    """As predictions are that were written as JSON, or a column that only has the name."""
+    rows = [(0.0, 0.0, 1.0, 0.3), (1.0, 1.0, 1.0, 0.9)]
+    frame = spark.createDataFrame(rows, "y double, p double, w double, probability double")
+    found = metrics.compute(frame, COLUMNS, "binary")
+    assert found["accuracy"] == 1.0
+    assert not {"logLoss", "areaUnderROC"} & set(found)
+    assert metrics.compute(frame, COLUMNS, "regression")["rmse"] == 0.0
+
+
+def test_rows_without_a_probability_are_counted(spark: SparkSession) -> None:
+    rows = [(0.0, 0.0, 1.0, Vectors.dense(0.7, 0.3)), (1.0, None, 1.0, None)]
+    schema = StructType(
+        [StructField(name, DoubleType()) for name in "ypw"]
+        + [StructField("probability", VectorUDT())]
+    )
+    with pytest.raises(JobError, match="in 1 of 2 rows the prediction is null"):
+        metrics.compute(spark.createDataFrame(rows, schema), COLUMNS, "binary")
 
 
 # ---------------------------------------------------- outputs
@@ -797,6 +827,52 @@ def test_predictions_that_csv_cannot_hold(spark: SparkSession) -> None:
         data.select_output(frame, config)
     narrow = PredictionsConfig(path="x", format="csv", columns=("id",))
     assert data.select_output(frame, narrow).columns == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "csv"}, "CSV cannot hold vectors, so list the columns"),
+        ({"format": "csv", "columns": ["id", "probability"]}, "'probability', a vector"),
+        ({"columns": ["id", "id"]}, "names 'id' twice"),
+    ],
+)
+def test_predictions_that_cannot_be_are_told_of_before_anything_is_read(
+    spark: SparkSession, place: Path, changes: dict[str, Any], words: str
+) -> None:
+    tree = train_tree(place)
+    tree["output"]["predictions"] |= changes
+    with pytest.raises(ConfigError, match=words):
+        check_all(TrainConfig, yamlfile.parse(yaml.safe_dump(tree), "job.yaml"))
+    with pytest.raises(ConfigError, match=words):
+        train(config_of(tree), spark)
+
+
+def test_columns_that_are_missing_are_told_of_before_the_fit(
+    spark: SparkSession, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted(*_: Any) -> Any:
+        raise AssertionError("it was fitted")
+
+    monkeypatch.setattr(Pipeline, "fit", fitted)
+    tree = train_tree(place)
+    tree["output"]["predictions"]["columns"] = ["id", "predicton"]
+    with pytest.raises(JobError, match=r"output\.predictions\.columns: found no columns predicton"):
+        train(config_of(tree), spark)
+    tree = train_tree(place)
+    pd.read_parquet(place / "rows.parquet").drop(columns="mean_texture").to_parquet("few.parquet")
+    del tree["split"]
+    tree["evaluation_input"] = {"format": "parquet", "path": str(place / "few.parquet")}
+    with pytest.raises(JobError, match="evaluation_input: found no columns mean_texture"):
+        train(config_of(tree), spark)
+
+
+def test_an_output_may_have_a_colon_in_its_name(spark: SparkSession, place: Path) -> None:
+    tree = train_tree(place)
+    tree["output"]["model"] = str(place / "out" / "model_2026-01-01T03:00:00")
+    train(config_of(tree), spark)
+    assert PipelineModel.load(tree["output"]["model"]).stages
+    assert left_behind(place) == []
 
 
 # ---------------------------------------------------- foreign models (case 62)

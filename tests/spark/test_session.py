@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 import sparkml_lsml
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark import session
+from sparkml_lsml.spark import paths, session
 from tests.spark.helpers import nothing_left
 
 
@@ -51,3 +51,12 @@ def test_a_package_that_workers_do_not_find_is_shipped(
     session.check_executors(spark.sparkContext)
     [archive] = added
     assert Path(archive).name == "sparkml_lsml.zip"
+
+
+def test_file_systems_know_the_settings_of_the_session(spark: SparkSession) -> None:
+    """What notebooks give a store's key with; the context's own settings are older."""
+    spark.conf.set("fs.store.account.key", "of the session")
+    try:
+        assert paths._configuration(spark).get("fs.store.account.key") == "of the session"
+    finally:
+        spark.conf.unset("fs.store.account.key")

@@ -467,8 +467,51 @@ def test_folds_that_cannot_be_used(spark: SparkSession, cancer: DataFrame) -> No
         DataError, match="rows whose fold, or validation indicator, is null or not one"
     ):
         search(F.when(F.col("label") > 0.0, 0).otherwise(2))
+    for fraction in (-0.5, 0.5):
+        with pytest.raises(DataError, match="is null or not one"):
+            search(F.when(F.col("label") > 0.0, fraction).otherwise(1.0))
     with pytest.raises(DataError, match="fold 0 has no rows to train on"):
         search(F.lit(0))
+
+
+def test_areas_of_more_than_two_classes_are_refused(iris: DataFrame) -> None:
+    """As by MLlib, whose evaluator takes vectors of two scores alone."""
+    settings: dict[str, Any] = {
+        "estimator": LogisticRegression(maxIter=5),
+        "estimatorParamMaps": [{}],
+        "evaluator": BinaryClassificationEvaluator(),
+    }
+    for search in (CrossValidator(**settings, numFolds=2), TrainValidationSplit(**settings)):
+        with pytest.raises(DataError, match="two classes, found labels up to 2: use Multiclass"):
+            search.fit(iris)
+    with pytest.raises(DataError, match="two classes"):
+        bootstrap(settings["estimator"], iris, n=2, evaluator=settings["evaluator"])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in subtract")  # MLlib's spread
+@pytest.mark.parametrize("together", [True, False])
+def test_no_model_is_chosen_by_a_metric_that_is_no_number(
+    diabetes: DataFrame, together: bool
+) -> None:
+    """Labels of the second fold do not vary, so r2 is minus infinity there for all models."""
+    rows = diabetes.withColumn("fold", (F.col("label") == 200.0).cast("int"))
+    assert rows.where("fold = 1").count() > 1
+    linear = LinearRegression(maxIter=5)
+    # a Param of the pipeline's own keeps models from being trained together
+    stages = [] if together else [SQLTransformer(statement="SELECT * FROM __THIS__ LIMIT 400")]
+    pipeline = Pipeline(stages=[*stages, linear])
+    grid = ParamGridBuilder().addGrid(linear.regParam, [0.1, 1.0])
+    if not together:
+        grid = grid.addGrid(pipeline.getStages()[0].statement, ["SELECT * FROM __THIS__"])
+    search = CrossValidator(
+        estimator=pipeline,
+        estimatorParamMaps=grid.build(),
+        evaluator=RegressionEvaluator(metricName="r2"),
+        numFolds=2,
+        foldCol="fold",
+    )
+    with pytest.raises(DataError, match=r"r2 is not a finite number.*for any of the models"):
+        search.fit(rows)
 
 
 # ---------------------------------------------------- bootstrap

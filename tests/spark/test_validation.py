@@ -243,9 +243,14 @@ def test_validations_that_cannot_be_are_refused(spark: SparkSession, rows: DataF
 
         unusable = rows.withColumn("x", vector_to_array("features"))
         estimator.fit(unusable.withColumn("features", array_to_vector(nans)))
-    with refused(spark, "validation rows have labels up to 2, the rows to train on up to 1"):
+    with refused(spark, "no row to train on has the label 2, which validation rows have"):
         two = F.when(F.col("held"), 2.0).otherwise(F.col("label"))
         estimator.fit(rows.withColumn("label", two))
+    with refused(spark, "no row to train on has the label 0"):
+        estimator.fit(rows.withColumn("label", F.when(F.col("held"), 0.0).otherwise(1.0)))
+    with refused(spark, "no row to train on has the label 1"):
+        between = F.when(F.col("held"), 1.0).otherwise(2.0 * F.col("label"))
+        estimator.fit(rows.withColumn("label", between))
     with pytest.raises(ParamError, match="solver='normal' has no iterations"):
         LinearRegression(solver="normal", validationIndicatorCol="held").fit(rows)
     with pytest.raises(ParamError, match="bootstrap takes no validationIndicatorCol"):

@@ -372,6 +372,26 @@ def test_case_67_redactor(text: str) -> None:
         assert secret not in shown.replace("password", "")
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "fs.azure.sas.box.account.blob.core.windows.net",
+        "fs.s3a.encryption.key",
+        "parquet.encryption.key.list",
+        "sig",
+    ],
+)
+def test_case_67_options_of_stores_are_secrets(key: str) -> None:
+    assert public({"options": {key: "hunter2"}}) == {"options": {key: MASK}}
+    assert "hunter2" not in Redactor({"options": {key: "hunter2"}})("found hunter2")
+    assert "hunter2" not in Redactor()("abfss://box@account/x?sv=1&sig=hunter2")
+
+
+def test_labels_of_a_map_are_finite() -> None:
+    problem = refusal(TRAIN.replace("{column: y}", "{column: y, map: {.nan: 0, 1: 1}}"))
+    assert problem.path[:2] == ("label", "map")
+
+
 def test_case_67_redactor_leaves_the_rest_alone() -> None:
     redact = Redactor({"path": "${env:N}", "params": {"minTokenLength": 3}}, {"N": "1"})
     assert redact("1 of 100 rows, minTokenLength=3") == "${env:N} of 100 rows, minTokenLength=3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,19 @@ def test_areas_under_curves(weight: Array) -> None:
     assert found == pytest.approx(reference.auc(recall, precision), rel=1e-12)
 
 
+def test_many_classes_take_room_on_their_way() -> None:
+    classes = 100
+    measure = Confusion("accuracy")
+    pairs = np.divmod(np.arange(classes**2), classes)
+    measure.add(pairs[0] + 0.0, np.ones(classes**2), {"prediction": pairs[1] + 0.0})
+    assert len(pickle.dumps(measure)) <= measure.nbytes(classes) < 2 * len(pickle.dumps(measure))
+    assert Confusion("accuracy").nbytes(2) == Residuals("rmse").nbytes(1) == 0
+
+
 def test_scores_close_together_are_ranked_well() -> None:
     raw = rng.normal(size=ROWS) * 1e-3 + Y * 1e-3 + 1.0
     found = measured(Ranking("areaUnderROC"), Y, np.ones(ROWS), {"raw": np.stack([-raw, raw], 1)})
-    assert found == pytest.approx(reference.roc_auc_score(Y, raw), abs=0.02)
+    assert found == pytest.approx(reference.roc_auc_score(Y, raw), abs=1e-12)
     raw = rng.normal(size=ROWS) + Y
     found = measured(Ranking("areaUnderROC"), Y, np.ones(ROWS), {"raw": np.stack([-raw, raw], 1)})
     assert found == pytest.approx(reference.roc_auc_score(Y, raw), abs=1e-5)

@@ -383,6 +383,18 @@ def test_identity_depends_on_the_rows_alone(
     assert again.weight == pytest.approx(first.weight, rel=1e-14)
 
 
+@pytest.mark.parametrize("form", ["list", "sparse"])
+def test_identity_of_rows_whose_places_matter(local: Path, form: str) -> None:
+    """The same for other batches, and another for another order: replicates draw by places."""
+    X, y = rows(3, 24), np.random.default_rng(3).normal(size=24)
+    first, _ = pack(cut(X, y, None, [], form), plan(ordered=True))
+    batches, _ = pack(cut(X, y, None, [5, 17], form), plan(ordered=True, inline=0))
+    assert batches.identity == first.identity
+    X[[4, 9]], y[[4, 9]] = X[[9, 4]], y[[9, 4]]
+    swapped, _ = pack(cut(X, y, None, [], form), plan(ordered=True))
+    assert swapped.identity != first.identity
+
+
 CHANGES = {
     "a feature": lambda X, y, w: X.__setitem__((3, 2), np.nextafter(X[3, 2], 9.0)),
     "a label": lambda X, y, w: y.__setitem__(4, np.nextafter(y[4], 9.0)),
