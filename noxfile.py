@@ -39,23 +39,19 @@ OLD_PYSPARK = (
 )
 
 
-def constraints(session: nox.Session, pyspark: str) -> str:
+def constraints(session: nox.Session) -> str:
     """Give the pinned versions without those that belong to a version of PySpark."""
-    pins = Path("dev/constraints.txt").read_text().splitlines()
+    pins = Path("dev/constraints.txt").read_text().splitlines(keepends=True)
     own = re.compile(r"(pyspark|py4j)==")
-    kept = [pin for pin in pins if not own.match(pin)]
-    if pyspark == "3.5":
-        # whose own code uses a name that NumPy 2 has not
-        kept = [pin for pin in kept if not pin.startswith("numpy==")] + ["numpy<2"]
     path = Path(session.create_tmp(), "constraints.txt")
-    path.write_text("\n".join(kept) + "\n")
+    path.write_text("".join(pin for pin in pins if not own.match(pin)))
     return str(path.resolve())
 
 
-def install(session: nox.Session, *packages: str, pyspark: str = NEWEST) -> None:
+def install(session: nox.Session, *packages: str) -> None:
     """Install packages, with this one among them, at the pinned versions."""
     quiet = ("-q", "--disable-pip-version-check")
-    pins = ("-c", constraints(session, pyspark))
+    pins = ("-c", constraints(session))
     session.install(*quiet, *pins, *TOOLS)
     session.install(*quiet, *pins, "--no-build-isolation", *packages)
 
@@ -66,7 +62,7 @@ def install(session: nox.Session, *packages: str, pyspark: str = NEWEST) -> None
 def tests(session: nox.Session, pyspark: str, numba: bool) -> None:
     """Run tests of Spark, a short list unless they are named, with this version of it."""
     extras = "export,jobs,mlflow,plot,progress" + (",fast" if numba else "")
-    install(session, "-e", f".[{extras}]", f"pyspark[connect]=={pyspark}.*", pyspark=pyspark)
+    install(session, "-e", f".[{extras}]", f"pyspark[connect]=={pyspark}.*")
     python = str(Path(session.bin, "python"))
     settings = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "SPARK_HOME": None}
     ignored = [part for rule in OLD_PYSPARK for part in ("-W", rule)]
