@@ -132,6 +132,7 @@ def java(folder: Path, version: str, *, modules: str = "jdk.incubator.vector@17"
 def test_java_that_spark_cannot_use(
     tmp_path: Path, version: str, settings: Any, words: str
 ) -> None:
+    pytest.importorskip("pyspark")  # whose version says which Java it needs
     *_, last = machine.check_java(java(tmp_path / "java", version, **settings))
     assert last.status is Status.PROBLEM
     assert words in last.found
