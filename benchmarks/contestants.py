@@ -73,7 +73,7 @@ def estimator(system: str, name: str, **params: Any) -> Any:
     kind = next(getattr(module, name) for module in modules if hasattr(module, name))
     if name == "LinearRegression":
         params = {"solver": "normal", "labelCol": "target", **params}
-    return kind(tol=TOL, **params)
+    return kind(**{"tol": TOL, **params})
 
 
 def fit_spark(spark: SparkSession, case: Case, system: str, **params: Any) -> Any:
