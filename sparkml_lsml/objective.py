@@ -1,6 +1,6 @@
 """The objective that solvers minimise: the mean loss over all rows, wherever they lie."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Protocol
@@ -328,9 +328,14 @@ class BlockObjective:
         asking = range(number) if models is None else models
         return OneVsRestLoss(loss, tuple(self.classes[k] for k in asking))
 
-    def sample(self, rows: float) -> "BlockObjective":
-        """The same objective over about so many of the rows, in this process."""
-        found: RowsSum = self._run(SamplePass(min(1.0, rows / max(1, self.blocks.rows))))
+    def sample(self, rows: float, shares: Mapping[float, float] | None = None) -> "BlockObjective":
+        """The same objective over about so many of the rows, in this process.
+
+        Rows of the labels in ``shares`` are drawn in these fractions instead, and weigh less.
+        """
+        fraction = min(1.0, rows / max(1, self.blocks.rows))
+        task = SamplePass(fraction, shares=tuple((shares or {}).items()))
+        found: RowsSum = self._run(task)
         return replace(self, blocks=LocalBlocks([found.block()]), passes=0)
 
     def curvature(self, coef: Array, smoothing: float, model: int) -> Array:

@@ -5,7 +5,7 @@ other blocks. The room `spark` and the driver's own `LocalBlocks` run any pass w
 what it does, so a new kind of pass needs no change there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -337,10 +337,14 @@ class SamplePass:
     fraction : float
         1 takes all rows.
     seed : int
+    shares : tuple of (float, float)
+        Labels, and the fractions in which their rows are drawn instead. Weights make up for it, so
+        that sums over the sample stand for those over all rows.
     """
 
     fraction: float = 1.0
     seed: int = 0
+    shares: tuple[tuple[float, float], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -351,7 +355,14 @@ class SamplePass:
         """Rows of one block."""
         if self.fraction < 1.0:
             rng = np.random.default_rng((self.seed, partition))
-            block = block.subset(np.flatnonzero(rng.random(block.rows) < self.fraction))
+            fraction = np.full(block.rows, self.fraction)
+            for label, share in self.shares:
+                fraction[block.y == label] = share
+            drawn = np.flatnonzero(rng.random(block.rows) < fraction)
+            block = block.subset(drawn)
+            if self.shares:
+                weight = 1.0 if block.weight is None else block.weight
+                block = replace(block, weight=weight * (self.fraction / fraction[drawn]))
         return RowsSum([(partition, block)])
 
 

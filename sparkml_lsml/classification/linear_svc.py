@@ -13,6 +13,7 @@ from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.classification.classes import frequencies_start
 from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrainingSummary
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
@@ -211,9 +212,21 @@ miniBatchFraction, batchSize, localEpochs, seed
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1 = strength * share
             solver, reason = choose_solver(self, loss.smooth, l1, report.longest)
-            return Problem(loss, 1, l1, strength * (1.0 - share), solver, reason, _build)
+            start = frequencies_start(_constant(loss, report)) if loss in LOSSES.values() else None
+            return Problem(
+                loss, 1, l1, strength * (1.0 - share), solver, reason, _build, start=start
+            )
 
         return pose
+
+
+def _constant(loss: Loss, report: Report) -> Array:
+    """The intercept of the best constant model: where one class is rare, that is the minimum."""
+    weights = [report.labels.get(label, (0, 0.0))[1] for label in (0.0, 1.0)]
+    balance = (weights[1] - weights[0]) / sum(weights)
+    if not loss.smooth:
+        balance = np.sign(balance)
+    return np.array([balance])
 
 
 def _build(fit: LinearFit) -> "LinearSVCModel":

@@ -6,15 +6,14 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth
+from sparkml_lsml.solvers.search import MAX_TRIALS, Search, SearchState, below_bound
 from sparkml_lsml.solvers.steps import mapping_norm, safe_step
-
-MAX_TRIALS = 50
 
 
 @dataclass(frozen=True)
-class AcceleratedState(State):
-    """State of `Accelerated`.
+class AcceleratedState(SearchState):
+    """State of `Accelerated`; ``here`` is at ``base``.
 
     Attributes
     ----------
@@ -22,17 +21,11 @@ class AcceleratedState(State):
         The proximal point before the last.
     base : array of shape (size,)
         The extrapolated point where the last gradient was taken.
-    base_values : Smooth
-        Objective and gradient there.
     """
 
     previous: Array = field(default_factory=lambda: np.zeros(0))
     base: Array = field(default_factory=lambda: np.zeros(0))
-    base_values: Smooth | None = None
     theta: float = 1.0
-    trial: float = 1.0
-    trials: int = 0
-    reason: str = ""
     progress: Progress = field(default_factory=lambda: Progress(window=30))
 
 
@@ -72,9 +65,8 @@ class Accelerated:
 
     def init(self, coef: Array, objective: Objective) -> AcceleratedState:
         """The state before the first pass."""
-        return AcceleratedState(
-            coef, previous=coef, base=coef, trial=self.step_size * safe_step(objective)
-        )
+        search = Search(trial=self.step_size * safe_step(objective))
+        return AcceleratedState(coef, previous=coef, base=coef, search=search)
 
     def query(self, state: AcceleratedState, penalty: ElasticNet) -> Query:
         """Value and gradient at the next extrapolated point."""
@@ -86,15 +78,13 @@ class Accelerated:
         """Move on, shorten the step, or restart the momentum."""
         proximal, point = self._next(state, penalty)
         there = Smooth.at(point, answer, penalty)
-        if state.base_values is None:
+        here, search = state.here, state.search
+        if here is None:
             return self._moved(state, proximal, point, there, 1.0, penalty, first=True)
-        move = point - state.base
-        model = state.base_values.smooth + float(state.base_values.gradient @ move)
-        bound = model + 0.5 / state.trial * float(move @ move)
-        if not np.isfinite(there.value) or there.smooth > bound + 1e-12 * abs(bound):
-            if state.trials + 1 >= MAX_TRIALS:
-                return replace(state, reason="line_search")
-            return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
+        if not below_bound(here, there, point - state.base, search.trial):
+            search = search.halved(there.value)
+            reason = search.reason if search.ended(MAX_TRIALS) else ""
+            return replace(state, search=search, reason=reason)
         theta = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.theta**2))
         if float((state.base - proximal) @ (proximal - state.previous)) > 0.0:
             theta = 1.0  # the momentum points uphill: forget it
@@ -102,21 +92,14 @@ class Accelerated:
 
     def terminate(self, state: AcceleratedState) -> Reason | None:
         """Stop at the tolerance, or on divergence."""
-        if state.base_values is not None and not np.isfinite(state.objective):
-            return Reason("diverged", state.iteration)
-        if state.reason:
-            return Reason(state.reason, state.iteration)
-        done = state.base_values is not None and state.trials == 0
-        if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
-            return Reason("converged", state.iteration)
-        return None
+        return state.ended(self.tol)
 
     def _next(self, state: AcceleratedState, penalty: ElasticNet) -> tuple[Array, Array]:
         """The proximal point of the last base, and the extrapolation from it."""
-        if state.base_values is None:
+        if state.here is None:
             return state.base, state.base
-        step = state.base - state.trial * state.base_values.gradient
-        proximal = penalty.prox(step, state.trial)
+        length = state.search.trial
+        proximal = penalty.prox(state.base - length * state.here.gradient, length)
         grown = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.theta**2))
         return proximal, proximal + (state.theta - 1.0) / grown * (proximal - state.previous)
 
@@ -131,20 +114,21 @@ class Accelerated:
         first: bool,
     ) -> AcceleratedState:
         better = there.value <= state.objective
-        norm = mapping_norm(point, there, penalty, state.trial)
+        search = state.search
+        length = mapping_norm(point, there, penalty, search.trial)
+        # the step may grow again where the curvature is lower
+        grow = 1.0 if first or search.trials else 1.1
         return replace(
             state,
             coef=point if better else state.coef,
             objective=min(there.value, state.objective),
             iteration=state.iteration + (0 if first else 1),
-            gradient_norm=norm,
-            step_size=state.trial,
+            gradient_norm=length,
+            step_size=search.trial,
             previous=proximal,
             base=point,
-            base_values=there,
+            here=there,
             theta=theta,
-            # the step may grow again where the curvature is lower
-            trial=state.trial * (1.0 if first or state.trials else 1.1),
-            trials=0,
+            search=Search.along(there.value, -(length**2), grow * search.trial),
             progress=state.progress.record(min(there.value, state.objective)),
         )

@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import blas
 
 from sparkml_lsml.kernels.sdca import SdcaRound, SdcaTotals
 from sparkml_lsml.kernels.sgd_steps import SgdEpochs
@@ -14,13 +15,23 @@ from sparkml_lsml.penalties.elastic_net import ElasticNet
 
 Array = npt.NDArray[np.float64]
 
+TINY = float(np.finfo(np.float64).tiny)
+
+CLEARLY = 0.3
+"""Share of the tolerance that estimates of what is left to gain have to stay below."""
+
+LONGEST_WINDOW = 40
+"""Iterations at most from which an estimate goes on; the slower the progress, the more it takes."""
+
 ADVICE = {
     "converged": "the tolerance was reached",
+    "precision": "what a further step promises is lost in the rounding of the objective: this is "
+    "the minimum to the precision of the arithmetic",
     "max_iter": "maxIter was reached before the tolerance: raise maxIter or tol",
-    "line_search": "no step along the search direction lowers the objective further: "
-    "this is the precision of the arithmetic, or the data are badly scaled",
-    "stalled": "steps became too short at the kinks of the loss, maybe above the minimum: use "
-    "solver='auto'",
+    "line_search": "no step along the negative gradient lowers the objective, though it should: "
+    "this is not the minimum. Rescale features and labels of extreme size, or use another solver",
+    "stalled": "the objective stands still, and nothing shows that this is its minimum: use "
+    "solver='auto', or another stepSize",
     "diverged": "the objective is not finite or grows without end: lower stepSize, use "
     "solver='auto', or rescale features and labels of extreme size",
     "callback": "a callback asked to stop",
@@ -48,8 +59,17 @@ class Reason:
 
     @property
     def converged(self) -> bool:
-        """Whether the result is a minimum to within the tolerance."""
-        return self.name in ("converged", "line_search", "direct")
+        """Whether the result is a minimum to within the tolerance.
+
+        True only where a gradient, a duality gap or a decrement says so, where the arithmetic shows
+        no lower objective, and of direct solutions.
+        """
+        return self.name in ("converged", "precision", "direct")
+
+    @property
+    def fell_short(self) -> bool:
+        """Whether the solver meant to reach the minimum, and did not show that it has."""
+        return self.name in ("max_iter", "line_search", "stalled", "diverged")
 
     def __str__(self) -> str:
         return f"{self.name} at iteration {self.iteration}: {ADVICE[self.name]}"
@@ -71,6 +91,8 @@ class Query:
         Width over which the kinks of the loss are smoothed; 0 for the loss itself.
     dual : SdcaRound or None
         A round of dual coordinate ascent instead of a gradient.
+    others : tuple of arrays of shape (size,)
+        Further points whose mean loss is wanted as well, with the same smoothing.
     """
 
     coef: Array
@@ -79,6 +101,7 @@ class Query:
     seed: tuple[int, ...] = ()
     smoothing: float = 0.0
     dual: SdcaRound | None = None
+    others: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,11 +116,14 @@ class Answer:
         Its gradient there, or the averaged model after a round of local SGD.
     dual : SdcaTotals or None
         What a round of dual coordinate ascent did.
+    others : tuple of float
+        Mean loss at the query's other points.
     """
 
     value: float
     result: Array
     dual: SdcaTotals | None = None
+    others: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -357,13 +383,25 @@ class Smooth:
         return Smooth(value, smooth, gradient, subgradient)
 
 
+def norm(vector: Array) -> float:
+    """Euclidean norm, which underflows only where its value does: LAPACK's, unlike NumPy's."""
+    return float(blas.dnrm2(vector))
+
+
 @dataclass(frozen=True)
 class Progress:
-    """Whether iterations still pay: the rule for stopping that the solvers share.
+    r"""Whether iterations still pay: the rule for stopping that the solvers share.
 
-    A solver has converged when the norm of its (sub)gradient is at most ``tol`` times the
-    objective, or when the last ``window`` iterations together lowered the objective by less than
-    a fiftieth of ``tol``, relative to it.
+    A solver has *converged* when the norm of its (sub)gradient is at most ``tol`` times the
+    objective, or when what further iterations would gain is clearly less than that. Two estimates
+    of the gain have to agree. One is what the solver's model of the objective promises: for a
+    quasi-Newton method half of the squared Newton decrement, :math:`-g^T d / 2`. That is too little
+    where the model has not seen all directions yet. The other goes on from the last third of the
+    iterations as a geometric series: if the objective fell by A in the first half of these and by B
+    in the second, it is :math:`B^2 / (A - B)`.
+
+    It has *stalled* when the last ``window`` iterations together moved the objective by no more
+    than a fiftieth of ``tol``, relative to it, and nothing shows a minimum.
 
     Attributes
     ----------
@@ -371,20 +409,72 @@ class Progress:
         Longer for a method whose objective may rise for a while.
     recent : tuple of float
         Objectives of the last iterations.
+    count : int
+        Objectives that were recorded.
+
+    References
+    ----------
+    Boyd and Vandenberghe (2004), Convex Optimization, 9.5.1 (the Newton decrement).
+
+    Examples
+    --------
+    >>> progress = Progress()
+    >>> for objective in (1.5, 1.05, 1.005, 1.0005, 1.00005):
+    ...     progress = progress.record(objective)
+    >>> progress.verdict(1e-6, 1.00005, gradient_norm=0.1)
+    ''
+    >>> progress.verdict(1e-4, 1.00005, gradient_norm=0.1)
+    'converged'
     """
 
     window: int = 4
     recent: tuple[float, ...] = ()
+    count: int = 0
 
     def record(self, objective: float) -> Self:
         """Progress after one more iteration."""
-        return replace(self, recent=(*self.recent, objective)[-(self.window + 1) :])
+        kept = max(self.window, LONGEST_WINDOW) + 1
+        return replace(self, recent=(*self.recent, objective)[-kept:], count=self.count + 1)
 
-    def converged(self, tol: float, objective: float, gradient_norm: float) -> bool:
-        """Whether to stop."""
-        size = max(abs(objective), 1e-300)
-        if gradient_norm <= tol * size:
-            return True
-        full = len(self.recent) > self.window
+    def verdict(
+        self, tol: float, objective: float, gradient_norm: float, decrement: float | None = None
+    ) -> str:
+        """Why to stop, '' to go on.
+
+        Parameters
+        ----------
+        tol : float
+        objective, gradient_norm : float
+        decrement : float, optional
+            What the solver's model promises to gain; None where it has no model.
+        """
+        size = tol * max(abs(objective), TINY)
+        if gradient_norm <= size:
+            return "converged"
+        modelled = decrement is not None
+        small = decrement is None or decrement <= CLEARLY * size
+        gain, fell = self._gain(2 if modelled else self.window)
+        # without a model the series stands alone, and a fast start would make it too hopeful
+        if small and max(gain, 0.0 if modelled else fell) <= CLEARLY * size:
+            return "converged"
+        last = self.recent[-(self.window + 1) :]
         # the whole range: an objective that swings or rises has not come to rest
-        return full and max(self.recent) - min(self.recent) <= 0.02 * tol * size
+        if len(last) > self.window and max(last) - min(last) <= 0.02 * size:
+            shown = small if modelled else gain <= size
+            return "converged" if shown else "stalled"
+        return ""
+
+    def _gain(self, least: int) -> tuple[float, float]:
+        """What further iterations would gain, to judge by the last of at least so many.
+
+        And what the later half of these gained. Both are infinite where they do not tell.
+        """
+        iterations = max(least, min(self.count // 3, LONGEST_WINDOW))
+        last = self.recent[-(iterations + 1) :]
+        if len(last) <= iterations:
+            return float("inf"), float("inf")
+        middle = last[iterations // 2]
+        before, behind = last[0] - middle, middle - last[-1]
+        if not before > behind > 0.0:
+            return float("inf"), float("inf")
+        return behind**2 / (before - behind), behind

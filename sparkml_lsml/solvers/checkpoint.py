@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.solvers.base import Best, Iteration, Progress, Reason, Run, Smooth, State
+from sparkml_lsml.solvers.search import Search
 
 Array = npt.NDArray[np.float64]
 
-FORMAT = 1
+FORMAT = 2
 PIECE = 2**24
 """Bytes that are read at a time."""
 
@@ -116,7 +117,7 @@ def _member(archive: zipfile.ZipFile, name: str, file: BinaryIO) -> npt.NDArray[
 
 def _classes(solvers: Sequence[Any]) -> dict[str, type]:
     """Classes that a run of these solvers is made of, by name."""
-    found: list[type] = [Run, Iteration, Best, Reason, Smooth, Progress, State]
+    found: list[type] = [Run, Iteration, Best, Reason, Smooth, Progress, Search, State]
     found += _below(State)
     pending = list(solvers)
     while pending:

@@ -7,14 +7,13 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth
+from sparkml_lsml.solvers.search import MAX_TRIALS, Search, SearchState, below_bound
 from sparkml_lsml.solvers.steps import GROWTH_LIMIT, mapping_norm, safe_step
-
-MAX_TRIALS = 50
 
 
 @dataclass(frozen=True)
-class GradientDescentState(State):
+class GradientDescentState(SearchState):
     """State of `GradientDescent`: the last accepted point and the step that is tried.
 
     Attributes
@@ -26,13 +25,8 @@ class GradientDescentState(State):
     """
 
     point: Array = field(default_factory=lambda: np.zeros(0))
-    here: Smooth | None = None
-    trial: float = 1.0
-    trials: int = 0
     start: float = float("inf")
     smooth: bool = True
-    reason: str = ""
-    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,8 @@ class GradientDescent:
     def init(self, coef: Array, objective: Objective) -> GradientDescentState:
         """The state before the first pass."""
         trial = self.step_size * safe_step(objective)
-        return GradientDescentState(coef, point=coef, trial=trial, smooth=objective.loss.smooth)
+        search = Search(trial=trial)
+        return GradientDescentState(coef, point=coef, search=search, smooth=objective.loss.smooth)
 
     def query(self, state: GradientDescentState, penalty: ElasticNet) -> Query:
         """Value and gradient at the trial point."""
@@ -83,60 +78,60 @@ class GradientDescent:
         """Accept the trial point, or shorten the step."""
         point = self._trial_point(state, penalty)
         there = Smooth.at(point, answer, penalty)
-        if state.here is None:
+        here, search = state.here, state.search
+        length = mapping_norm(point, there, penalty, search.trial)
+        if here is None:
             return replace(
                 state,
                 objective=there.value,
                 here=there,
                 start=there.value,
-                gradient_norm=mapping_norm(point, there, penalty, state.trial),
+                gradient_norm=length,
+                search=Search.along(there.value, -(length**2), search.trial),
                 progress=state.progress.record(there.value),
             )
         if self.line_search == "fixed":
             limit = GROWTH_LIMIT * max(abs(state.start), 1.0)
             if not np.isfinite(there.value) or there.value > limit:
                 return replace(state, reason="diverged", iteration=state.iteration + 1)
-        else:
-            move = point - state.point
-            model = state.here.smooth + float(state.here.gradient @ move)
-            bound = model + 0.5 / state.trial * float(move @ move)
-            slack = 1e-12 * abs(bound)
-            if not np.isfinite(there.value) or there.smooth > bound + slack:
-                if state.trials + 1 >= MAX_TRIALS:
-                    return replace(state, reason="line_search" if state.smooth else "stalled")
-                return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
-        grow = 2.0 if self.line_search == "backtracking" and state.trials == 0 else 1.0
+        elif not below_bound(here, there, point - state.point, search.trial):
+            search = search.halved(there.value)
+            if not search.ended(MAX_TRIALS):
+                return replace(state, search=search)
+            return replace(
+                state, search=search, reason=search.reason if state.smooth else "stalled"
+            )
+        grow = 2.0 if self.line_search == "backtracking" and search.trials == 0 else 1.0
         better = there.value <= state.objective
         return replace(
             state,
             coef=point if better else state.coef,
             objective=min(there.value, state.objective),
             iteration=state.iteration + 1,
-            gradient_norm=mapping_norm(point, there, penalty, state.trial),
-            step_size=state.trial,
+            gradient_norm=length,
+            step_size=search.trial,
             point=point,
             here=there,
-            trial=grow * state.trial,
-            trials=0,
+            search=Search.along(there.value, -(length**2), grow * search.trial),
             progress=state.progress.record(min(there.value, state.objective)),
         )
 
     def terminate(self, state: GradientDescentState) -> Reason | None:
         """Stop at the tolerance, on divergence, or where the steps end at a kink of the loss."""
-        if state.here is not None and not np.isfinite(state.objective):
-            return Reason("diverged", state.iteration)
-        if state.reason:
-            return Reason(state.reason, state.iteration)
-        done = state.here is not None and state.trials == 0
-        if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
+        reason = state.ended(self.tol)
+        if reason is None or state.here is None or reason.name not in ("converged", "stalled"):
+            return reason
+        if state.here.value > state.start * (1.0 + 1e-6):
             # a fixed step that is too long stands still as well, but above where it started
-            above = state.here is not None and state.here.value > state.start * (1.0 + 1e-6)
-            flat = state.smooth or state.gradient_norm <= self.tol * abs(state.objective)
-            name = "diverged" if above else "converged" if flat else "stalled"
-            return Reason(name, state.iteration)
-        return None
+            return Reason("diverged", state.iteration)
+        kinks = not state.smooth and state.gradient_norm > self.tol * abs(state.objective)
+        if reason.name == "converged" and kinks:
+            return Reason("stalled", state.iteration)
+        return reason
 
     def _trial_point(self, state: GradientDescentState, penalty: ElasticNet) -> Array:
         if state.here is None:
             return state.point
-        return penalty.prox(state.point - state.trial * state.here.gradient, state.trial)
+        return penalty.prox(
+            state.point - state.search.trial * state.here.gradient, state.search.trial
+        )

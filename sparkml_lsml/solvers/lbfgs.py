@@ -7,11 +7,11 @@ from scipy import linalg
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth, norm
+from sparkml_lsml.solvers.search import FEW_TRIALS, MAX_TRIALS, Search, SearchState, first_step
 
-DECREASE, CURVATURE = 1e-4, 0.9
-MAX_TRIALS = 30
-EPSILON = float(np.finfo(np.float64).eps)
+LEAST_COSINE = 1e-12
+"""Between a step and the change of the gradient, below which the pair is rounding."""
 
 MEMORY_WITH_L1 = 10
 """Pairs at most with an L1 penalty: older ones are of other orthants, and mislead."""
@@ -24,18 +24,18 @@ Pair = tuple[Array, Array, float]
 
 
 @dataclass(frozen=True)
-class LBFGSState(State):
-    """State of `LBFGS`: the last accepted point, the memory, and the search under way."""
+class LBFGSState(SearchState):
+    """State of `LBFGS`: the last accepted point, the memory, and the search under way.
 
-    here: Smooth | None = None
+    Attributes
+    ----------
+    curved : bool
+        Whether the estimate of the second derivatives serves; one that misled does no more.
+    """
+
     pairs: tuple[Pair, ...] = ()
+    curved: bool = True
     direction: Array = field(default_factory=lambda: np.zeros(0))
-    trial: float = 0.0
-    short: float = 0.0
-    long: float = float("inf")
-    trials: int = 0
-    failed: bool = False
-    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class LBFGS:
     curvature : array of shape (size, size), optional
         Lower Cholesky factor of an estimate of the second derivatives, which the pairs then only
         correct. Not used with an L1 penalty.
+    cold : array of shape (size,), optional
+        Where to begin, without ``curvature``, if the objective is lower there than at the start
+        that comes with it: a start from a sample may mislead.
 
     References
     ----------
@@ -70,6 +73,7 @@ class LBFGS:
     tol: float = 1e-6
     memory: int = 10
     curvature: Array | None = field(default=None, repr=False, compare=False)
+    cold: Array | None = field(default=None, repr=False, compare=False)
     name: str = "l-bfgs"
     needs_smooth: bool = False
     estimates: bool = False
@@ -79,45 +83,55 @@ class LBFGS:
         return LBFGSState(coef)
 
     def query(self, state: LBFGSState, penalty: ElasticNet) -> Query:
-        """Value and gradient at the trial point."""
-        return Query(self._trial_point(state, penalty))
+        """Value and gradient at the trial point; first also the value at the cold start."""
+        begins = state.here is None and state.curved
+        others = (self.cold,) if begins and self.cold is not None else ()
+        return Query(self._trial_point(state, penalty), others=others)
 
     def step(self, state: LBFGSState, answer: Answer, penalty: ElasticNet) -> LBFGSState:
         """Accept the trial point and find a new direction, or change the step."""
         point = self._trial_point(state, penalty)
         there = Smooth.at(point, answer, penalty)
-        if state.here is None:
+        here, search = state.here, state.search
+        if here is None:
+            if answer.others and self.cold is not None:
+                value = answer.others[0] + penalty.value(self.cold)
+                if not there.value <= value:
+                    return replace(state, coef=self.cold, curved=False)
             return self._accept(state, point, there, penalty)
-        slope = float(state.here.subgradient @ state.direction)
         l1 = _has_l1(penalty)
-        if l1:
-            bound = DECREASE * float(state.here.subgradient @ (point - state.coef))
+        promised = float(here.subgradient @ (point - state.coef)) if l1 else None
+        slope = float(there.gradient @ state.direction)
+        if not search.lower_enough(there.value, promised):
+            search = search.too_long(there.value)
+        elif not l1 and search.steep(slope):
+            search = search.too_short(there.value, slope)
         else:
-            bound = DECREASE * state.trial * slope
-        if not np.isfinite(there.value) or there.value > state.here.value + bound:
-            return self._search(replace(state, long=state.trial), there, slope, l1)
-        if not l1 and float(there.gradient @ state.direction) < CURVATURE * slope:
-            return self._search(replace(state, short=state.trial), there, slope, l1)
-        return self._accept(state, point, there, penalty)
+            return self._accept(state, point, there, penalty)
+        proposed = bool(state.pairs) or (state.curved and self.curvature is not None)
+        if not search.ended(FEW_TRIALS if proposed else MAX_TRIALS):
+            return replace(state, search=search)
+        if not proposed:
+            return replace(state, search=search, reason=search.reason)
+        # what proposed the direction may be what is wrong: once more, along the negative gradient
+        slope = -float(here.subgradient @ here.subgradient)
+        return replace(
+            state,
+            pairs=(),
+            curved=False,
+            direction=-here.subgradient,
+            decrement=None,
+            search=Search.along(here.value, slope, first_step(here)),
+        )
 
     def terminate(self, state: LBFGSState) -> Reason | None:
         """Stop at the tolerance, or where no step lowers the objective."""
-        if state.here is None:
-            return None
-        if not np.isfinite(state.objective):
-            return Reason("diverged", state.iteration)
-        if state.failed:
-            return Reason("line_search", state.iteration)
-        if state.trials == 0 and state.progress.converged(
-            self.tol, state.objective, state.gradient_norm
-        ):
-            return Reason("converged", state.iteration)
-        return None
+        return state.ended(self.tol)
 
     def _trial_point(self, state: LBFGSState, penalty: ElasticNet) -> Array:
         if state.here is None:
             return state.coef
-        point: Array = state.coef + state.trial * state.direction
+        point: Array = state.coef + state.search.trial * state.direction
         if _has_l1(penalty):
             # OWL-QN never leaves the orthant of the current point: signs that flip become zero
             orthant = np.where(state.coef != 0.0, state.coef, -state.here.subgradient)
@@ -135,78 +149,36 @@ class LBFGS:
             memory = min(self.memory, MEMORY_WITH_L1) if _has_l1(penalty) else self.memory
             pairs = remember(pairs, point - state.coef, change, memory)
         l1 = _has_l1(penalty)
-        curvature = None if l1 else self.curvature
+        curvature = self.curvature if state.curved and not l1 else None
         direction = _direction(there.subgradient, pairs, l1, curvature)
-        norm = float(np.linalg.norm(there.subgradient))
+        slope = float(there.subgradient @ direction)
+        known = bool(pairs) or curvature is not None
         return replace(
             state,
             coef=point,
             objective=there.value,
             iteration=state.iteration + (0 if first else 1),
-            gradient_norm=norm,
-            step_size=state.trial,
+            gradient_norm=norm(there.subgradient),
+            step_size=state.search.trial,
             here=there,
             pairs=pairs,
             direction=direction,
-            trial=first_step(there) if not pairs and curvature is None else 1.0,
-            short=0.0,
-            long=float("inf"),
-            trials=0,
+            decrement=-0.5 * slope if known else None,
+            search=Search.along(there.value, slope, 1.0 if known else first_step(there)),
             progress=state.progress.record(there.value),
         )
-
-    def _search(self, state: LBFGSState, there: Smooth, slope: float, l1: bool) -> LBFGSState:
-        """Narrow the interval that holds an acceptable step, or give up on this direction."""
-        assert state.here is not None
-        closed = np.isfinite(state.long) and state.long - state.short <= 1e-16 * state.long
-        # a shorter step lowers the objective by less than its own rounding, as at a minimum where a
-        # fit began
-        lost = state.short == 0.0 and np.isfinite(state.long)
-        lost = lost and -slope * state.trial <= EPSILON * abs(state.here.value)
-        if closed or lost or state.trials + 1 >= MAX_TRIALS:
-            if not state.pairs:
-                return replace(state, failed=True, trials=0)
-            # the memory may be what is wrong: once more, along the negative gradient
-            return replace(
-                state,
-                pairs=(),
-                direction=-state.here.subgradient,
-                trial=first_step(state.here),
-                short=0.0,
-                long=float("inf"),
-                trials=1,
-            )
-        if not np.isfinite(state.long):
-            trial = 2.0 * state.trial
-        else:
-            trial = 0.5 * (state.short + state.long)
-            if np.isfinite(there.value) and state.short == 0.0:
-                trial = parabola(state.here.value, slope, state.long, there.value)
-        return replace(state, trial=trial, trials=state.trials + 1)
 
 
 def remember(pairs: tuple[Pair, ...], step: Array, change: Array, memory: int) -> tuple[Pair, ...]:
     """The pairs with one more, unless it shows no curvature: the matrix must stay definite."""
     product, square = float(step @ change), float(change @ change)
-    if product <= 1e-12 * square or square < SMALLEST_SQUARE:
+    if product <= LEAST_COSINE * norm(step) * norm(change) or square < SMALLEST_SQUARE:
         return pairs
     return (*pairs, (step, change, product))[-memory:]
 
 
-def first_step(here: Smooth) -> float:
-    """A first step along the negative gradient that moves by at most 1."""
-    return min(1.0, 1.0 / max(float(np.linalg.norm(here.subgradient)), 1e-300))
-
-
 def _has_l1(penalty: ElasticNet) -> bool:
     return bool(np.any(penalty.l1()))
-
-
-def parabola(value: float, slope: float, step: float, there: float) -> float:
-    """Minimum of the parabola through both values, kept inside the middle of the interval."""
-    bend = there - value - slope * step
-    best = -0.5 * slope * step**2 / bend if bend > 0.0 else 0.5 * step
-    return float(min(max(best, 0.1 * step), 0.5 * step))
 
 
 def _direction(
@@ -229,6 +201,5 @@ def _direction(
     direction: Array = -q
     if l1:
         direction[direction * gradient >= 0.0] = 0.0
-    if float(direction @ gradient) >= 0.0:
-        return -gradient
-    return direction
+    # also where it is no number
+    return direction if float(direction @ gradient) < 0.0 else -gradient

@@ -6,9 +6,10 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth, norm
 from sparkml_lsml.solvers.compact import CompactMatrix
-from sparkml_lsml.solvers.lbfgs import DECREASE, MAX_TRIALS, Pair, first_step, parabola, remember
+from sparkml_lsml.solvers.lbfgs import Pair, remember
+from sparkml_lsml.solvers.search import FEW_TRIALS, MAX_TRIALS, Search, SearchState, first_step
 
 MODEL_DECREASE = 0.01
 """Share of what the slope promises by which a step has to lower the quadratic model."""
@@ -21,25 +22,17 @@ SHORTEST = 1e-10
 
 
 @dataclass(frozen=True)
-class LBFGSBState(State):
+class LBFGSBState(SearchState):
     """State of `LBFGSB`: the last accepted point, the memory, and the search under way.
 
     Attributes
     ----------
     goal : array of shape (size,)
         The minimum of the local model within the bounds; trial points lie between it and ``coef``.
-    slope : float
-        Change of the objective towards the goal, to first order; negative.
     """
 
-    here: Smooth | None = None
     pairs: tuple[Pair, ...] = ()
     goal: Array = field(default_factory=lambda: np.zeros(0))
-    slope: float = 0.0
-    trial: float = 1.0
-    trials: int = 0
-    failed: bool = False
-    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -113,9 +106,14 @@ class LBFGSB:
         there = Smooth.at(point, answer, penalty)
         here, pairs = state.here, state.pairs
         if here is not None:
-            bound = here.value + DECREASE * state.trial * state.slope
-            if not np.isfinite(there.value) or there.value > bound:
-                return self._shorten(state, here, there, penalty)
+            if not state.search.lower_enough(there.value):
+                search = state.search.too_long(there.value)
+                if not search.ended(FEW_TRIALS if pairs else MAX_TRIALS):
+                    return replace(state, search=search)
+                if not pairs:
+                    return replace(state, search=search, reason=search.reason)
+                # the memory may be what is wrong: once more from the gradient alone
+                return self._aim(replace(state, pairs=()), here, penalty)
             change = there.gradient - here.gradient
             pairs = remember(pairs, point - state.coef, change, self.memory)
         moved = replace(
@@ -124,52 +122,31 @@ class LBFGSB:
             objective=there.value,
             iteration=state.iteration + (0 if here is None else 1),
             gradient_norm=self._projected_norm(point, there),
-            step_size=state.trial,
+            step_size=state.search.trial,
             here=there,
             pairs=pairs,
-            trials=0,
             progress=state.progress.record(there.value),
         )
         return self._aim(moved, there, penalty) if np.isfinite(there.value) else moved
 
     def terminate(self, state: LBFGSBState) -> Reason | None:
         """Stop at the tolerance, or where no step lowers the objective."""
-        if state.here is None:
-            return None
-        if not np.isfinite(state.objective):
-            return Reason("diverged", state.iteration)
-        done = state.trials == 0
-        if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
-            return Reason("converged", state.iteration)
-        if state.failed:
-            return Reason("line_search", state.iteration)
-        return None
+        return state.ended(self.tol)
 
     def _point(self, state: LBFGSBState) -> Array:
         if state.here is None:
             return state.coef
-        if state.trial == 1.0:
+        if state.search.trial == 1.0:
             return state.goal
         # rounding could leave the box by one digit
-        between = state.coef + state.trial * (state.goal - state.coef)
+        between = state.coef + state.search.trial * (state.goal - state.coef)
         return np.clip(between, self.lower, self.upper)
 
     def _projected_norm(self, coef: Array, here: Smooth) -> float:
-        within = np.clip(coef - here.subgradient, self.lower, self.upper)
-        return float(np.linalg.norm(coef - within))
-
-    def _shorten(
-        self, state: LBFGSBState, here: Smooth, there: Smooth, penalty: ElasticNet
-    ) -> LBFGSBState:
-        """A shorter step; in the end one without the memory, which may be what is wrong."""
-        if state.trials + 1 < MAX_TRIALS:
-            trial = 0.5 * state.trial
-            if np.isfinite(there.value):
-                trial = parabola(here.value, state.slope, state.trial, there.value)
-            return replace(state, trial=trial, trials=state.trials + 1)
-        if not state.pairs:
-            return replace(state, failed=True, trials=0)
-        return self._aim(replace(state, pairs=(), trials=1), here, penalty)
+        # u - P(u - g), without a difference that loses gradients which are small beside u
+        gradient = here.subgradient
+        down = np.minimum(gradient, coef - self.lower)
+        return norm(np.where(gradient > 0.0, down, np.maximum(gradient, coef - self.upper)))
 
     def _aim(self, state: LBFGSBState, here: Smooth, penalty: ElasticNet) -> LBFGSBState:
         """The goal: the minimum of the local model, within the bounds and the orthant."""
@@ -181,9 +158,18 @@ class LBFGSB:
                 matrix = CompactMatrix.multiple(1.0 / first_step(here), len(state.coef))
             goal = _minimum(_Model(state.coef, here.subgradient, matrix, lower, upper))
             slope = float(here.subgradient @ (goal - state.coef))
-            if slope < 0.0:
-                return replace(state, pairs=pairs, goal=goal, slope=slope, trial=1.0)
-        return replace(state, failed=True)
+            search = Search.along(here.value, slope)
+            if search.leads_down:
+                break
+        return replace(
+            state,
+            pairs=pairs,
+            goal=goal,
+            # the model's fall lies between half of the slope and the slope
+            decrement=-slope if pairs else None,
+            search=search,
+            reason="" if search.leads_down else search.reason,
+        )
 
     def _face(self, coef: Array, here: Smooth, penalty: ElasticNet) -> tuple[Array, Array]:
         """The box of this iteration; with L1 a coefficient may become zero, but not change sign."""

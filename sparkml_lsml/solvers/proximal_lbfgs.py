@@ -6,36 +6,28 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth, State
+from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth, norm
 from sparkml_lsml.solvers.compact import CompactMatrix
-from sparkml_lsml.solvers.lbfgs import DECREASE, MAX_TRIALS, Pair, first_step, remember
+from sparkml_lsml.solvers.lbfgs import Pair, remember
+from sparkml_lsml.solvers.search import FEW_TRIALS, MAX_TRIALS, Search, SearchState, first_step
 
 INNER_TOL = 1e-3
 INNER_ITERATIONS = 2_000
 POWER_ITERATIONS = 20
-EPSILON = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
-class ProximalState(State):
+class ProximalState(SearchState):
     """State of `ProximalLBFGS`: the last accepted point, the memory, and the search under way.
 
     Attributes
     ----------
     direction : array of shape (size,)
         From ``coef`` to the minimum of the local model.
-    slope : float
-        What the local model promises for a full step, to first order; negative.
     """
 
-    here: Smooth | None = None
     pairs: tuple[Pair, ...] = ()
     direction: Array = field(default_factory=lambda: np.zeros(0))
-    slope: float = 0.0
-    trial: float = 0.0
-    trials: int = 0
-    failed: bool = False
-    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -86,52 +78,38 @@ class ProximalLBFGS:
         """Accept the trial point and find a new direction, or shorten the step."""
         point = _point(state)
         there = Smooth.at(point, answer, penalty)
-        here = state.here
+        here, pairs = state.here, state.pairs  # those of a wider smoothing, at the start
         if here is not None:
-            bound = here.value + DECREASE * state.trial * state.slope
-            if not np.isfinite(there.value) or there.value > bound:
-                # a step that promises less than the rounding of the objective shows nothing
-                lost = abs(state.trial * state.slope) <= EPSILON * abs(here.value)
-                if state.trials + 1 < MAX_TRIALS and not lost:
-                    return replace(state, trial=0.5 * state.trial, trials=state.trials + 1)
-                if not state.pairs:
-                    return replace(state, failed=True, trials=0)
+            if not state.search.lower_enough(there.value):
+                search = state.search.too_long(there.value)
+                if not search.ended(FEW_TRIALS if pairs else MAX_TRIALS):
+                    return replace(state, search=search)
+                if not pairs:
+                    return replace(state, search=search, reason=search.reason)
                 # the memory may be what is wrong: once more from the gradient alone
-                return self._aim(replace(state, pairs=(), trials=1), here, penalty)
-            pairs = remember(
-                state.pairs, point - state.coef, there.gradient - here.gradient, self.memory
-            )
-        else:
-            pairs = state.pairs  # those of a wider smoothing, or none
+                return self._aim(replace(state, pairs=()), here, penalty)
+            change = there.gradient - here.gradient
+            pairs = remember(pairs, point - state.coef, change, self.memory)
         moved = replace(
             state,
             coef=point,
             objective=there.value,
             iteration=state.iteration + (0 if here is None else 1),
-            gradient_norm=float(np.linalg.norm(there.subgradient)),
-            step_size=state.trial,
+            gradient_norm=norm(there.subgradient),
+            step_size=state.search.trial,
             here=there,
             pairs=pairs,
-            trials=0,
             progress=state.progress.record(there.value),
         )
         return self._aim(moved, there, penalty)
 
     def terminate(self, state: ProximalState) -> Reason | None:
         """Stop at the tolerance, or where no step lowers the objective."""
-        if state.here is None:
-            return None
-        if not np.isfinite(state.objective):
-            return Reason("diverged", state.iteration)
-        done = state.trials == 0
-        if done and state.progress.converged(self.tol, state.objective, state.gradient_norm):
-            return Reason("converged", state.iteration)
-        if state.failed:
-            return Reason("line_search", state.iteration)
-        return None
+        return state.ended(self.tol)
 
     def _aim(self, state: ProximalState, here: Smooth, penalty: ElasticNet) -> ProximalState:
         """The direction to the minimum of the local model."""
+        l1 = np.asarray(penalty.l1())
         for pairs in (state.pairs, ()):
             if pairs:
                 goal = _model_minimum(state.coef, here.gradient, penalty, pairs)
@@ -139,19 +117,27 @@ class ProximalLBFGS:
                 step = first_step(here)
                 goal = penalty.prox(state.coef - step * here.gradient, step)
             direction = goal - state.coef
-            l1 = np.asarray(penalty.l1())
             slope = float(here.gradient @ direction) + float(
                 np.sum(l1 * (np.abs(goal) - np.abs(state.coef)))
             )
-            if slope < 0.0:
-                return replace(state, pairs=pairs, direction=direction, slope=slope, trial=1.0)
-        return replace(state, failed=True)
+            search = Search.along(here.value, slope)
+            if search.leads_down:
+                break
+        return replace(
+            state,
+            pairs=pairs,
+            direction=direction,
+            # the model's fall lies between half of the slope and the slope
+            decrement=-slope if pairs else None,
+            search=search,
+            reason="" if search.leads_down else search.reason,
+        )
 
 
 def _point(state: ProximalState) -> Array:
     if state.here is None:
         return state.coef
-    point: Array = state.coef + state.trial * state.direction
+    point: Array = state.coef + state.search.trial * state.direction
     return point
 
 

@@ -188,6 +188,7 @@ class LocalSGD:
         """Stop on a standstill, a vanishing step, or divergence."""
         if state.reason:
             return Reason(state.reason, state.iteration)
+        # nothing that a round sums says how far the minimum is
         if state.stalled >= PATIENCE or state.rate < MIN_SHARE * self.step_size:
-            return Reason("converged", state.iteration)
+            return Reason("stalled", state.iteration)
         return None

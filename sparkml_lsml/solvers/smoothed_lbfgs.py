@@ -7,8 +7,8 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, State
-from sparkml_lsml.solvers.lbfgs import LBFGS
+from sparkml_lsml.solvers.base import CLEARLY, Answer, Array, Query, Reason, State
+from sparkml_lsml.solvers.lbfgs import LBFGS, Pair
 from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
 
 WIDEST, RATIO = 10.0, 10.0
@@ -26,6 +26,15 @@ NARROWEST = 1e-9
 
 EARLY = 1e-4
 """An objective below this share of the width is as good as zero: on to the next width."""
+
+NARROW = 1.0
+"""From this width on rows on the wrong side of a constant model are beyond its parabola."""
+
+LAST = 0.3
+"""Share of the tolerance that the last width is solved to, where progress is uneven."""
+
+ENOUGH = 0.5
+"""Share of the tolerance that the last width is meant to be above the loss."""
 
 SCALES = (1.0, 1.02, 1.05, 1.01, 1.1, 0.95, 1.2, 0.9, 1.5, 0.8)
 CANDIDATE_NUMBERS = 16_000_000
@@ -47,10 +56,19 @@ class SmoothedState(State):
     """Iterations of the widths before this one."""
 
     start: Array = field(default_factory=lambda: np.zeros(0))
-    """Where the fit began."""
+    """Where the fit began, or would have begun without a sample: a constant model, say."""
+
+    start_objective: float = float("nan")
+    """The objective there, of the loss itself; NaN before it was measured."""
 
     measuring: bool = False
     """Whether the pass takes the loss itself, at the minimum of a smoothed one."""
+
+    rivals: tuple[Array, ...] = ()
+    """Where this width may begin as well, if the smoothed loss is lower there."""
+
+    constant: bool = False
+    """Whether this width began where it has its minimum if the start is that of the loss."""
 
     early: bool = False
     """Whether this width was left before its minimum: its curvature is no guide to the next."""
@@ -122,19 +140,32 @@ class SmoothedLBFGS:
         if width and self.close:
             width = CLOSE * self.unit
         inner = self.inner.init(coef, objective)
-        return SmoothedState(coef, inner=inner, width=width, start=coef)
+        cold = self.inner.cold if isinstance(self.inner, LBFGS) else None
+        start = coef if cold is None else cold
+        return SmoothedState(coef, inner=inner, width=width, start=start)
 
     def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
         """Value and gradient of the smoothed loss, at its minimum of the loss itself."""
         if state.measuring:
-            return Query(state.coef)
-        return replace(self.inner.query(state.inner, penalty), smoothing=state.width)
+            unknown = np.isnan(state.start_objective)
+            return Query(state.coef, others=(state.start,) if unknown else ())
+        query = self.inner.query(state.inner, penalty)
+        return replace(query, smoothing=state.width, others=query.others + state.rivals)
 
     def step(self, state: SmoothedState, answer: Answer, penalty: ElasticNet) -> SmoothedState:
         """A step for the current width; at its minimum, on to the next."""
         if state.measuring:
             return self._next_width(state, answer, penalty)
         inner = self.inner.step(state.inner, answer, penalty)
+        if inner.here is None:
+            # back at the cold start, where the sample's curvature is not known
+            width = WIDEST * self.unit if state.width else 0.0
+            return replace(state, coef=inner.coef, inner=inner, width=width)
+        if state.rivals:
+            [rival], state = state.rivals, replace(state, rivals=())
+            if answer.others[0] + penalty.value(rival) < inner.objective:
+                pairs = _shortened(inner.pairs, 1.0 / RATIO)
+                return replace(state, coef=rival, inner=type(inner)(rival, pairs=pairs))
         state = replace(
             state,
             coef=inner.coef,
@@ -144,22 +175,29 @@ class SmoothedLBFGS:
             step_size=inner.step_size,
             inner=inner,
         )
-        size = max(abs(inner.objective), 1e-300)
-        tol = min(PRECISION, max(self.tol, PRECISION * state.width / size))
-        if state.width == 0.0 or state.last:
-            tol = self.tol
-        stage: Any = replace(self.inner, tol=tol)
-        reason: Reason | None = stage.terminate(inner)
+        reason = inner.ended(self._tolerance(state))
         if reason is not None and reason.name == "diverged":
             return replace(state, reason=reason.name)
+        if reason is not None and (state.width == 0.0 or state.last):
+            return replace(state, reason=_told(reason, state.width))
+        between = inner.search.trials == 0
         # rows that can be separated have a minimum near zero, where a relative tolerance asks for
         # ever more
         early = state.width > 0.0 and not state.last and inner.objective <= EARLY * state.width
-        if reason is None and not (early and inner.trials == 0):
+        small = CLEARLY * self.tol * abs(inner.objective)
+        constant = state.constant and inner.decrement is not None and inner.decrement <= small
+        if reason is None and not (between and (early or constant)):
             return state
-        if reason is not None and (state.width == 0.0 or state.last):
-            return replace(state, reason=reason.name if state.width == 0.0 else "converged")
-        return replace(state, measuring=True, early=reason is None)
+        return replace(state, measuring=True, early=early and reason is None)
+
+    def _tolerance(self, state: SmoothedState) -> float:
+        """What the problem of this width is solved to."""
+        if state.width == 0.0:
+            return self.tol
+        if state.last:
+            return LAST * self.tol
+        size = max(abs(float(state.inner.objective)), 1e-300)
+        return min(PRECISION, max(self.tol, PRECISION * state.width / size))
 
     def _next_width(
         self, state: SmoothedState, answer: Answer, penalty: ElasticNet
@@ -169,17 +207,53 @@ class SmoothedLBFGS:
         Its minimum is as far from that of the loss, about, as it is from the loss here: above it
         for our own losses, and above or below for those of users.
         """
+        inner, width = state.inner, state.width
         loss = answer.value + penalty.value(state.coef)
-        apart = abs(state.inner.objective - loss)
+        if answer.others:
+            first = answer.others[0] + penalty.value(state.start)
+            state = replace(state, start_objective=first)
+        apart = abs(inner.objective - loss)
         state = replace(state, measuring=False, objective=loss)
-        if apart <= self.tol * abs(loss) or state.width <= NARROWEST * self.unit:
-            if state.inner.failed and not state.inner.direction.size:
-                # no direction led down from where this width began: that is the minimum
+        if apart <= self.tol * abs(loss) or width <= NARROWEST * self.unit:
+            # no direction led down from where this width began: that is the minimum
+            ended = inner.reason == "precision" and inner.iteration == 0
+            if ended or state.constant:
                 return replace(state, reason="converged")
             return replace(state, last=True)
-        start = type(state.inner)(state.coef, pairs=() if state.early else state.inner.pairs)
-        return replace(state, inner=start, width=state.width / RATIO, before=state.iteration)
+        pairs = () if state.early else inner.pairs
+        if state.start_objective > loss:
+            return self._narrowed(state, width / RATIO, state.coef, pairs)
+        # The start, such as a constant model, may be the minimum. Then those of the smooth losses
+        # approach it in proportion to their width.
+        if width > NARROW * self.unit:
+            rival = state.start + (state.coef - state.start) / RATIO
+            return replace(self._narrowed(state, width / RATIO, state.coef, pairs), rivals=(rival,))
+        # and so does what they are above it: on to the width that is narrow enough
+        above = abs(inner.objective - state.start_objective)
+        share = ENOUGH * self.tol * abs(state.start_objective) / above
+        share = min(1.0 / RATIO, max(share, NARROWEST * self.unit / width))
+        pairs = _shortened(pairs, share)
+        coef = state.start + share * (state.coef - state.start)
+        return replace(self._narrowed(state, share * width, coef, pairs), constant=True)
+
+    def _narrowed(
+        self, state: SmoothedState, width: float, coef: Array, pairs: tuple[Pair, ...]
+    ) -> SmoothedState:
+        begun = type(state.inner)(coef, pairs=pairs)
+        return replace(state, inner=begun, width=width, before=state.iteration, constant=False)
 
     def terminate(self, state: SmoothedState) -> Reason | None:
         """Stop at the minimum of the narrowest width."""
         return Reason(state.reason, state.iteration) if state.reason else None
+
+
+def _told(reason: Reason, width: float) -> str:
+    """Why the fit ends, where the smooth problem of the last width does."""
+    if width == 0.0:
+        return reason.name
+    return "converged" if reason.converged else "stalled"
+
+
+def _shortened(pairs: tuple[Pair, ...], share: float) -> tuple[Pair, ...]:
+    """Pairs of a smooth loss that has the same slopes at this share of the distance."""
+    return tuple((share * step, change, share * product) for step, change, product in pairs)

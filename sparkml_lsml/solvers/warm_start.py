@@ -1,7 +1,8 @@
 """A start from a sample of the rows, for the quasi-Newton solvers."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,16 @@ ROWS_A_COEFFICIENT, LEAST_A_COEFFICIENT = 200, 20
 """Rows of the sample for each coefficient: wanted, and without which it is of no use."""
 
 SAMPLE_BYTES = 32 * 2**20
+RARER_A_COEFFICIENT, FEWEST_A_COEFFICIENT = 10, 2
+"""Rows of a rare class for each coefficient: wanted, and without which the classes of a sample can
+be separated where those of all rows cannot."""
+
+NO_LABELS: Mapping[float, int] = MappingProxyType({})
+
+LEAST_GAIN = 0.01
+"""Where a sample gains less, the cold start may be the minimum of a loss with kinks: the constant
+model of a rare class, which is found sooner from there."""
+
 MUCH_SMALLER = 10
 """A sample is worth its pass where it is at most this part of the rows."""
 
@@ -36,8 +47,26 @@ KINK_WIDTH = 0.3
 """Width of the smoothed kinks in the curvature: narrower ones are met by too few rows."""
 
 
-def sample_rows(objective: BlockObjective, nbytes: int, models: int = 1) -> int:
-    """Rows of a sample that helps, 0 where none does, or where it would take too much.
+@dataclass(frozen=True)
+class Sample:
+    """How many rows to draw, about.
+
+    Attributes
+    ----------
+    rows : int
+        0 where no sample helps.
+    shares : dict of float to float
+        Labels so rare that more of their rows are drawn, and the fraction of these.
+    """
+
+    rows: int = 0
+    shares: dict[float, float] = field(default_factory=dict)
+
+
+def sample_of(
+    objective: BlockObjective, nbytes: int, models: int = 1, labels: Mapping[float, int] = NO_LABELS
+) -> Sample:
+    """A sample that helps, or one of no rows where none does, or where it would take too much.
 
     Parameters
     ----------
@@ -46,16 +75,29 @@ def sample_rows(objective: BlockObjective, nbytes: int, models: int = 1) -> int:
         Bytes of all rows.
     models : int
         Models that start from it.
+    labels : mapping of float to int
+        Rows of each class, if labels are classes.
     """
     rows, layout = objective.blocks.rows, objective.layout
     if layout.outputs != 1 or layout.constants:
-        return 0
+        return Sample()
     squares = models * layout.size**2
     if 8 * squares > CURVATURE_BYTES:
-        return 0
+        return Sample()
     fits = min(SAMPLE_BYTES * rows // max(1, nbytes), MOST_PRODUCTS // squares)
-    wanted = min(ROWS_A_COEFFICIENT * layout.size, fits, rows // MUCH_SMALLER)
-    return int(wanted) if wanted >= LEAST_A_COEFFICIENT * layout.size else 0
+    wanted = int(min(ROWS_A_COEFFICIENT * layout.size, fits, rows // MUCH_SMALLER))
+    if wanted < LEAST_A_COEFFICIENT * layout.size:
+        return Sample()
+    if len(labels) == 2 and min(labels.values()) < FEWEST_A_COEFFICIENT * layout.size:
+        return Sample()
+    # of all classes together no more than of the others
+    least = min(RARER_A_COEFFICIENT * layout.size, wanted / max(1, len(labels)))
+    shares = {
+        label: min(1.0, least / count)
+        for label, count in labels.items()
+        if 0 < count * wanted < least * rows
+    }
+    return Sample(wanted, shares)
 
 
 def starts_warm(solver: Solver, penalty: ElasticNet) -> bool:
@@ -71,21 +113,22 @@ def warm_start(
     penalties: Sequence[ElasticNet],
     solvers: Sequence[Solver],
     coef: Array,
-    rows: int,
+    sample: Sample,
     max_iter: Sequence[int],
 ) -> tuple[Array, list[Solver]]:
     """Solve a sample on the driver; where to start, and solvers that know the curvature there.
 
     With the second derivatives of the sample in place of a multiple of the identity, L-BFGS needs
-    a fifth of the passes over all rows. It corrects what the sample got wrong.
+    a fifth of the passes over all rows. It corrects what the sample got wrong. Its first pass
+    evaluates the cold start as well, and where that is better it begins there. A sample whose own
+    minimum was not found is not used: its rows may be separable, and bend nothing.
 
     Parameters
     ----------
     objective : BlockObjective
     penalties, solvers : sequences, one for each model
     coef : array of shape (models, size)
-    rows : int
-        Rows of the sample.
+    sample : Sample
     max_iter : sequence of int
 
     References
@@ -93,16 +136,20 @@ def warm_start(
     Byrd, Chin, Neveitt and Nocedal (2011), On the use of stochastic Hessian information in
     optimization methods for machine learning, SIAM Journal on Optimization 21.
     """
-    sample = objective.sample(rows)
+    drawn = objective.sample(sample.rows, sample.shares)
     roughly = [replace(solver, tol=max(SAMPLE_TOL, solver.tol)) for solver in solvers]  # type: ignore[type-var, attr-defined]
-    solutions = minimize(sample, penalties, roughly, coef, max_iter=max_iter)
+    solutions = minimize(drawn, penalties, roughly, coef, max_iter=max_iter)
+    cold, _ = drawn.value_and_gradient(coef)
     starts, warm = coef.copy(), list(solvers)
     for k, solution in enumerate(solutions):
-        if not np.isfinite(solution.coef).all() or solution.reason.name == "diverged":
+        if not solution.reason.converged:
+            continue
+        gain = cold[k] + penalties[k].value(coef[k]) - solution.objective
+        if not objective.loss.smooth and gain <= LEAST_GAIN * abs(solution.objective):
             continue
         solver = solvers[k]
         unit = solver.unit if isinstance(solver, SmoothedLBFGS) else 1.0
-        bend = sample.curvature(solution.coef, KINK_WIDTH * unit, k)
+        bend = drawn.curvature(solution.coef, KINK_WIDTH * unit, k)
         bend = bend + np.diag(np.broadcast_to(np.asarray(penalties[k].l2()), len(bend)))
         # columns that are constant in the sample bend nothing there
         mean = float(np.trace(bend)) / len(bend)
@@ -113,7 +160,8 @@ def warm_start(
             continue
         starts[k] = solution.coef
         if isinstance(solver, LBFGS):
-            warm[k] = replace(solver, curvature=factor)
+            warm[k] = replace(solver, curvature=factor, cold=coef[k])
         elif isinstance(solver, SmoothedLBFGS) and isinstance(solver.inner, LBFGS):
-            warm[k] = replace(solver, inner=replace(solver.inner, curvature=factor))
+            inner = replace(solver.inner, curvature=factor, cold=coef[k])
+            warm[k] = replace(solver, inner=inner)
     return starts, warm

@@ -21,7 +21,7 @@ from sparkml_lsml.reweighting import HeldOut, Poisson, Reweighting, Validation
 from sparkml_lsml.solvers import Iteration, NormalEquations, Reason, Solution, minimize
 from sparkml_lsml.solvers.base import Callback
 from sparkml_lsml.solvers.early_stopping import EarlyStopping
-from sparkml_lsml.solvers.warm_start import sample_rows, starts_warm, warm_start
+from sparkml_lsml.solvers.warm_start import Sample, sample_of, starts_warm, warm_start
 from sparkml_lsml.spark.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.class_weights import check_class_weight, class_factors
@@ -204,7 +204,7 @@ class Training:
                     diverged = Reason("diverged", reason.iteration)
                     results[k] = DivergedError(f"{name}: {diverged}")
                     continue
-                if reason.name == "max_iter":
+                if reason.fell_short:
                     log.warning("%s: %s", name, reason)
                 kept = validation_notes(solution.best, blocks.rows - self._rows)
                 summary = TrainingSummary(
@@ -408,7 +408,7 @@ def minimise(
         start = np.stack([member.start() for member in members])
         limits = [member.params.value("maxIter") for member in members]
         resume = None if checkpoint is None else checkpoint.load(solvers, first.layout.size)
-        rows = 0
+        sample = Sample()
         if resume is not None:
             notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
             passes = resume.passes
@@ -421,10 +421,12 @@ def minimise(
             and min(limits) > 0
             and all(map(starts_warm, solvers, penalties))
         ):
-            rows = sample_rows(objective, blocks.nbytes, len(members))
-        if rows:
-            start, solvers = warm_start(objective, penalties, solvers, start, rows, limits)
-            notes += (f"started from the solution for a sample of some {rows:,} rows",)
+            sample = sample_of(objective, blocks.nbytes, len(members), _labels(members))
+        if sample.rows:
+            start, warm = warm_start(objective, penalties, solvers, start, sample, limits)
+            if any(one is not other for one, other in zip(warm, solvers, strict=True)):
+                notes += (f"started from the solution for a sample of some {sample.rows:,} rows",)
+            solvers = warm
         rules = [
             EarlyStopping(member.params.value("patience"), member.params.value("validationTol"))
             for member in members
@@ -445,6 +447,13 @@ def minimise(
         for member, one, solution in zip(members, units, solutions, strict=True)
     ]
     return list(zip(coef, solutions, strict=True)), passes + objective.passes, notes
+
+
+def _labels(members: Sequence[Member]) -> dict[float, int]:
+    """Rows of each class, which one-vs-rest tells apart one by one."""
+    if members[0].positive >= 0:
+        return {float(m.positive): m.report.labels[1.0][0] for m in members}
+    return {label: rows for label, (rows, _) in members[0].report.labels.items()}
 
 
 def _reweighting(members: Sequence[Member]) -> Reweighting | None:

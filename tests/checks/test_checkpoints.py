@@ -17,6 +17,7 @@ from sparkml_lsml.solvers import LBFGS, CoCoA, Reason, minimize
 from sparkml_lsml.solvers.base import Iteration, Progress, Run, Smooth, State
 from sparkml_lsml.solvers.checkpoint import read_run, write_run
 from sparkml_lsml.solvers.lbfgs import LBFGSState
+from sparkml_lsml.solvers.search import Search
 from tests.checks.problems import make_problem, make_solver
 from tests.checks.registry import ITERATIVE
 
@@ -115,7 +116,8 @@ def run_of_everything() -> Run:
         iteration=7,
         here=Smooth(0.1, 0.2, coef, coef[::-1]),
         pairs=((coef, coef + 1.0, 0.3),),
-        failed=True,
+        search=Search.along(0.1, -0.5, 0.25),
+        reason="precision",
         progress=Progress(window=3, recent=(0.1, 1e300)),
     )
     line = Iteration(7, 0.1, 0.2, 0.3, 8, 0.5, float("nan"), 12)
@@ -130,7 +132,7 @@ def test_what_is_read_is_what_was_written() -> None:
     assert new.coef.tobytes() == old.coef.tobytes()
     assert new.here.subgradient.tobytes() == np.ascontiguousarray(old.here.subgradient).tobytes()
     assert np.isnan(new.objective)
-    assert (new.progress, new.failed, new.iteration) == (old.progress, True, 7)
+    assert (new.progress, new.search, new.iteration) == (old.progress, old.search, 7)
     assert [part.tobytes() for part in new.pairs[0][:2]] == [
         part.tobytes() for part in old.pairs[0][:2]
     ]

@@ -79,7 +79,7 @@ def test_the_solution_fulfils_the_kkt_conditions(loss: Loss) -> None:
     problem = make_problem(loss, seed=3, features=6, l2=0.05)
     penalty = problem.penalty(0.0, 0.05)
     lower, upper = draw_box(problem.layout.size, 7)
-    found = solve(problem, penalty, LBFGSB(tol=1e-9, lower=lower, upper=upper))
+    found = solve(problem, penalty, LBFGSB(tol=1e-12, lower=lower, upper=upper))
     value, gradient = problem.plain(found.coef, penalty)
     at_lower, at_upper = found.coef == lower, found.coef == upper
     limit = 1e-6 * value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import optimize
 from scipy.special import expit
 
 from sparkml_lsml.blocks import Block
@@ -18,7 +19,13 @@ from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, minimize
 from sparkml_lsml.solvers import warm_start as warm_start_room
 from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
-from sparkml_lsml.solvers.warm_start import MOST_PRODUCTS, sample_rows, starts_warm, warm_start
+from sparkml_lsml.solvers.warm_start import (
+    MOST_PRODUCTS,
+    Sample,
+    sample_of,
+    starts_warm,
+    warm_start,
+)
 from sparkml_lsml.standardization import Standardization, standardize
 
 Array = npt.NDArray[np.float64]
@@ -77,7 +84,7 @@ def test_a_warm_start_finds_the_same_minimum_sooner(loss: Loss, strength: float)
     penalty, zero = UNITS.penalty(0.0, strength), np.zeros((1, LAYOUT.size))
     cold_objective, warm_objective = objective(loss), objective(loss)
     [cold] = minimize(cold_objective, penalty, solver, zero, max_iter=500)
-    start, [warmed] = warm_start(warm_objective, [penalty], [solver], zero, 2_000, [500])
+    start, [warmed] = warm_start(warm_objective, [penalty], [solver], zero, Sample(2_000), [500])
     assert warm_objective.passes == 1
     [warm] = minimize(warm_objective, penalty, warmed, start, max_iter=500)
     assert warm.objective == pytest.approx(cold.objective, rel=2e-6)
@@ -93,12 +100,12 @@ def test_a_sample_that_misleads_costs_passes_and_nothing_else(
     monkeypatch.setattr(
         BlockObjective,
         "sample",
-        lambda self, rows: BlockObjective(
+        lambda self, rows, shares: BlockObjective(
             LocalBlocks([Block(5.0 - X[:300, ::-1] ** 2, 1.0 - Y[:300])]), loss, LAYOUT, UNITS
         ),
     )
     zero = np.zeros((1, LAYOUT.size))
-    start, solvers = warm_start(whole, [penalty], [LBFGS(tol=1e-7)], zero, 300, [500])
+    start, solvers = warm_start(whole, [penalty], [LBFGS(tol=1e-7)], zero, Sample(300), [500])
     assert np.abs(start).max() > 0.0
     [found] = minimize(whole, penalty, solvers, start, max_iter=500)
     [wanted] = minimize(whole, penalty, LBFGS(tol=1e-7), zero, max_iter=500)
@@ -117,31 +124,133 @@ def test_a_sample_leaves_out_the_fold_too() -> None:
 
 def test_which_problems_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     # 13 x 200 are too many of 20,000, and a tenth of 2,000 less than 13 x 20
-    assert sample_rows(objective(Logistic()), X.nbytes) == 2_000
+    assert sample_of(objective(Logistic()), X.nbytes) == Sample(2_000)
     few = objective(Logistic())
     few.blocks = type("Few", (), {"rows": 2_000})()
-    assert sample_rows(few, 2_000 * 8 * FEATURES) == 0
+    assert sample_of(few, 2_000 * 8 * FEATURES) == Sample()
     many = objective(Logistic())
     many.blocks = type("Many", (), {"rows": 10**8})()
-    assert sample_rows(many, 10**8 * 8 * FEATURES) == 200 * LAYOUT.size
+    assert sample_of(many, 10**8 * 8 * FEATURES).rows == 200 * LAYOUT.size
     # rows so wide that too few of them fit
-    assert sample_rows(many, 10**8 * 200_000) == 0
+    assert sample_of(many, 10**8 * 200_000) == Sample()
     # of many models, what their second derivatives take on the driver: 13^2 numbers each
-    assert sample_rows(many, 10**8 * 8 * FEATURES, models=10**6) == 0
+    assert sample_of(many, 10**8 * 8 * FEATURES, models=10**6) == Sample()
     most = int(MOST_PRODUCTS) // (50_000_000 * LAYOUT.size**2)
     assert most < 20 * LAYOUT.size
     monkeypatch.setattr(warm_start_room, "CURVATURE_BYTES", 2**40)
-    assert sample_rows(many, 10**8 * 8 * FEATURES, models=50_000_000) == 0
-    wanted = sample_rows(many, 10**8 * 8 * FEATURES, models=3_000_000)
+    assert sample_of(many, 10**8 * 8 * FEATURES, models=50_000_000) == Sample()
+    wanted = sample_of(many, 10**8 * 8 * FEATURES, models=3_000_000).rows
     assert wanted == int(MOST_PRODUCTS) // (3_000_000 * LAYOUT.size**2)
     for loss, layout in (
         (Multinomial(), Layout(FEATURES, outputs=3)),
         (Huber(), Layout(FEATURES, constants=1)),
     ):
         other = BlockObjective(many.blocks, loss, layout, Standardization.identity(layout))
-        assert sample_rows(other, 10**8 * 8 * FEATURES) == 0
+        assert sample_of(other, 10**8 * 8 * FEATURES) == Sample()
     assert starts_warm(LBFGS(), L2(1.0))
     assert starts_warm(SmoothedLBFGS(), L2(1.0))
     assert not starts_warm(LBFGS(), L1(1.0))
     assert not starts_warm(ProximalLBFGS(), L2(1.0))
     assert not starts_warm(SmoothedLBFGS(inner=ProximalLBFGS()), L2(1.0))
+
+
+def rare_rows(positives: int) -> tuple[Array, Array]:
+    """Rows of which so many are positive, drawn where the margins are large."""
+    draws = np.random.default_rng(1)
+    margins = X @ np.linspace(-0.05, 0.08, FEATURES) + draws.logistic(size=ROWS)
+    return X, (margins > np.sort(margins)[-positives - 1]).astype(float)
+
+
+@pytest.mark.parametrize("positives", [20, 60, 200])
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge()], ids=lambda x: x.name)
+def test_a_sample_that_can_be_separated_moves_no_minimum(loss: Loss, positives: int) -> None:
+    """Of 20 positives two are in the sample: its coefficients grow without end, and it bends
+    nothing. The minimum is SciPy's, of the textbook formulas of all rows."""
+    rows, y = rare_rows(positives)
+    whole = BlockObjective(LocalBlocks([Block(rows, y)]), loss, LAYOUT, UNITS)
+    start = np.zeros((1, LAYOUT.size))
+    start[0, LAYOUT.intercepts] = np.log(positives / (ROWS - positives))
+    # however the sample came about: also where it should not have been drawn
+    starts, solvers = warm_start(whole, [L2(0.0)], [LBFGS()], start, Sample(2_000), [500])
+    [found] = minimize(whole, L2(0.0), solvers, starts, max_iter=500)
+    assert found.reason.name == "converged"
+
+    Z = np.hstack([(rows - UNITS.shift) * UNITS.scale, np.ones((ROWS, 1))])
+    sign = 2.0 * y - 1.0
+
+    def plain(coef: Array) -> tuple[float, Array]:
+        margins = sign * (Z @ coef)
+        if isinstance(loss, Logistic):
+            value, slope = np.logaddexp(0.0, -margins), -expit(-margins)
+        else:
+            slack = np.maximum(1.0 - margins, 0.0)
+            value, slope = slack**2, -2.0 * slack
+        return float(value.mean()), np.asarray((slope * sign) @ Z / ROWS)
+
+    options = {"maxiter": 10_000, "ftol": 1e-15, "gtol": 1e-12}
+    wanted = optimize.minimize(plain, start[0], jac=True, method="L-BFGS-B", options=options)
+    assert found.objective <= wanted.fun * (1.0 + 1e-6)
+    cold = BlockObjective(LocalBlocks([Block(rows, y)]), loss, LAYOUT, UNITS)
+    minimize(cold, L2(0.0), LBFGS(), start, max_iter=500)
+    assert whole.passes <= cold.passes + 2
+
+
+def test_the_cold_start_is_taken_where_it_is_better() -> None:
+    """And then without the curvature of the sample: it is another problem's."""
+    whole = objective(Logistic())
+    zero = np.zeros((1, LAYOUT.size))
+    far = np.full((1, LAYOUT.size), 50.0)
+    factor = 1e-6 * np.eye(LAYOUT.size)
+    misled = LBFGS(tol=1e-7, curvature=factor, cold=zero[0])
+    [found] = minimize(whole, L2(0.0), misled, far, max_iter=500)
+    plain = objective(Logistic())
+    [wanted] = minimize(plain, L2(0.0), LBFGS(tol=1e-7), zero, max_iter=500)
+    np.testing.assert_array_equal(found.coef, wanted.coef)
+    assert whole.passes == plain.passes + 1
+
+
+def test_a_curvature_that_misleads_is_dropped() -> None:
+    """Next to nothing bends in the sample, so its steps are a million times too long."""
+    whole = objective(Logistic())
+    zero = np.zeros((1, LAYOUT.size))
+    misled = LBFGS(tol=1e-7, curvature=1e-9 * np.eye(LAYOUT.size))
+    [found] = minimize(whole, L2(0.0), misled, zero, max_iter=500)
+    [wanted] = minimize(objective(Logistic()), L2(0.0), LBFGS(tol=1e-10), zero, max_iter=500)
+    assert found.reason.name == "converged"
+    assert found.objective <= wanted.objective * (1.0 + 1e-7)
+
+
+def test_of_rare_classes_more_rows_are_drawn() -> None:
+    many = objective(Logistic())
+    many.blocks = type("Many", (), {"rows": 10**6})()
+    nbytes = 10**6 * 8 * FEATURES
+    usual = 200 * LAYOUT.size
+
+    def of(positives: int) -> Sample:
+        return sample_of(many, nbytes, 1, {0.0: 10**6 - positives, 1.0: positives})
+
+    # ten rows for each of 13 coefficients
+    assert of(500_000) == of(60_000) == Sample(usual)
+    assert of(10_000) == Sample(usual, {1.0: 0.013})
+    assert of(130) == Sample(usual, {1.0: 1.0})
+    # too few to tell what separates them from the others
+    assert of(25) == of(0) == Sample()
+    # of many classes no more rows than of a sample that knows none
+    classes = dict.fromkeys(map(float, range(1_000)), 1_000)
+    shares = sample_of(many, nbytes, 1, classes).shares
+    assert sum(1_000 * share for share in shares.values()) <= usual
+
+
+def test_a_sample_by_labels_stands_for_all_rows() -> None:
+    """Sums over it, as weighted, are sums over all rows up to chance; rare rows are all there."""
+    rows, y = rare_rows(100)
+    weight = np.random.default_rng(3).uniform(0.5, 1.5, size=ROWS)
+    whole = BlockObjective(LocalBlocks([Block(rows, y, weight)]), Logistic(), LAYOUT, UNITS)
+    drawn = whole.sample(4_000, {1.0: 1.0})
+    [block] = drawn.blocks._blocks
+    assert block.y.sum() == 100
+    positive = block.weight[block.y == 1.0].sum() / block.weight.sum()
+    assert positive == pytest.approx(weight[y == 1.0].sum() / weight.sum(), rel=0.05)
+    coef = np.full((1, LAYOUT.size), 0.01)
+    value, _ = drawn.value_and_gradient(coef)
+    assert value[0] == pytest.approx(whole.value_and_gradient(coef)[0][0], rel=0.01)
