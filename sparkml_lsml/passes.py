@@ -289,6 +289,20 @@ class GramSum:
         self.weight += other.weight
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent: of the symmetric products the upper triangle."""
+        upper = [row[k:] for k, row in enumerate(self.products)]
+        return {**self.__dict__, "products": np.concatenate(upper)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        size, start = len(state["sums"]), 0
+        products = np.empty((size, size))
+        for k in range(size):
+            row = state["products"][start : start + size - k]
+            products[k, k:] = products[k:, k] = row
+            start += size - k
+        self.__dict__.update(state, products=products)
+
 
 @dataclass(frozen=True, eq=False)
 class GramPass:
@@ -301,8 +315,9 @@ class GramPass:
 
     @property
     def nbytes(self) -> int:
-        """See `Pass.nbytes`: a square of features and label."""
-        return 8 * (len(self.scale) + 1) ** 2
+        """See `Pass.nbytes`: half a square of features and label."""
+        size = len(self.scale) + 1
+        return 4 * size * (size + 1)
 
     def __call__(self, block: Block, partition: int) -> GramSum:
         """Sums of one block."""

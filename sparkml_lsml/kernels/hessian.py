@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from sparkml_lsml.blocks.block import Block, Rows
+from sparkml_lsml.blocks.block import Block, CsrRows, Rows
+from sparkml_lsml.kernels.gram import SparseProducts, pays_sparse, sparse_pieces
 from sparkml_lsml.kernels.value_gradient import raw_predictions
 from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses.base import Loss
@@ -53,18 +54,29 @@ def hessian(
         Sum of the weights of the rows.
     """
     stored = units.to_stored(coef[None, :])
-    total, mass = np.zeros((layout.size, layout.size)), 0.0
-    # of sparse rows a chunk has many, which are dense here
-    rows = max(32, DENSE_BYTES // (8 * layout.size))
-    for X, y, weight in _shorter(block.chunks(), rows):
+
+    def bends(X: Rows, y: Array, weight: Array | None) -> Array:
         raw = raw_predictions(X, layout, stored)
         right = loss.value_and_derivative(y, raw + STEP)[1]
         left = loss.value_and_derivative(y, raw - STEP)[1]
         bend = np.maximum((right - left)[:, 0, 0] / (2.0 * STEP), 0.0)
-        bend = bend if weight is None else bend * weight
+        return bend if weight is None else bend * weight
+
+    if pays_sparse(block, units.shift, units.scale):
+        assert isinstance(block.X, CsrRows)
+        sums = SparseProducts(units.shift, units.scale, int(layout.fit_intercept))
+        for start, stop in sparse_pieces(block.X):
+            piece, y = block.X.rows(start, stop), block.y[start:stop]
+            weight = None if block.weight is None else block.weight[start:stop]
+            sums.add(piece, bends(piece, y, weight), np.ones((len(y), int(layout.fit_intercept))))
+        return sums.total()[0] * units.label_scale**2, block.weight_sum
+    total, mass = np.zeros((layout.size, layout.size)), 0.0
+    # of sparse rows a chunk has many, which are dense here
+    rows = max(32, DENSE_BYTES // (8 * layout.size))
+    for X, y, weight in _shorter(block.chunks(), rows):
         mass += float(len(y)) if weight is None else float(weight.sum())
         z = np.ones((len(y), layout.size))
         dense = X.toarray() if sparse.issparse(X) else X
         z[:, layout.weights] = (dense - units.shift) * units.scale
-        total += (z * bend[:, None]).T @ z
+        total += (z * bends(X, y, weight)[:, None]).T @ z
     return total * units.label_scale**2, mass

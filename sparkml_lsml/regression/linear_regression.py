@@ -22,7 +22,7 @@ from sparkml_lsml.regression.summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
 )
-from sparkml_lsml.solvers.normal import MAX_FEATURES
+from sparkml_lsml.solvers.normal import MAX_FEATURES, pays_direct
 from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.evaluation import Evaluation
@@ -98,8 +98,9 @@ aggregationDepth, epsilon
         loss takes it for: with Poisson's, the logarithm of the mean.
     solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
 "minibatch-sgd", "adam"}
-        ``auto`` solves the normal equations in one pass for up to 4,096 features. ``l-bfgs`` is the
-        quasi-Newton method that fits the loss and the penalty.
+        ``auto`` solves the normal equations in one pass for up to 4,096 features, unless rows and
+        features are so many that ``l-bfgs`` is done several times, and seconds, sooner; the
+        summary says so. ``l-bfgs`` is the quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
@@ -211,7 +212,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         loss = Huber(epsilon=self.value("epsilon")) if huber else find(name, LOSSES)
 
         def pose(report: Report) -> Problem:
-            solver, reason = self._choose(report.longest, loss, strength * share)
+            solver, reason = self._choose(report, loss, strength * share)
             population = solver == "normal"
             mean, deviation, rows = _label_moments(report, sample=not population)
             if deviation == 0.0:
@@ -235,8 +236,8 @@ miniBatchFraction, batchSize, localEpochs, seed
 
         return pose
 
-    def _choose(self, features: int, loss: Loss, l1: float) -> tuple[str, str]:
-        asked = self.value("solver")
+    def _choose(self, report: Report, loss: Loss, l1: float) -> tuple[str, str]:
+        asked, features = self.value("solver"), report.longest
         early = bool(self.value("validationIndicatorCol"))
         if asked == "normal" and early:
             raise ParamError(
@@ -248,9 +249,24 @@ miniBatchFraction, batchSize, localEpochs, seed
                 f"solver='normal' takes up to {MAX_FEATURES:,} features, found {features:,}: "
                 "use solver='l-bfgs'"
             )
-        if asked == "auto" and isinstance(loss, Squared) and not early and features <= MAX_FEATURES:
+        direct = isinstance(loss, Squared) and not early and features <= MAX_FEATURES
+        if asked != "auto" or not direct:
+            return choose_solver(self, loss.smooth, l1, features)
+        if _pays_direct(report):
             return "normal", f"auto: one pass for least squares up to {MAX_FEATURES:,} features"
-        return choose_solver(self, loss.smooth, l1, features)
+        solver, _ = choose_solver(self, loss.smooth, l1, features)
+        return solver, (
+            f"auto: sooner done than the normal equations of {features:,} features "
+            "(solver='normal'), which have standard errors"
+        )
+
+
+def _pays_direct(report: Report) -> bool:
+    moments = report.moments
+    if moments is None:  # pragma: no cover - blocks with rows always have moments
+        raise AssertionError("no moments of the features")
+    nonzeros = float(moments.stored.sum()) / (moments.weight or 1.0)
+    return pays_direct(moments.rows, nonzeros, moments.features)
 
 
 def _predicts_labels(loss: Loss, mean: float, deviation: float) -> bool:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pyspark.ml.linalg import Vectors
 from pyspark.ml.regression import LinearRegression as MLlibLinearRegression
 from pyspark.sql import DataFrame, SparkSession
-from scipy import stats
+from scipy import sparse, stats
+from sklearn.linear_model import Ridge
 
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.regression import LinearRegression
@@ -141,3 +143,26 @@ def test_an_exact_fit_has_tiny_errors(spark: SparkSession) -> None:
     assert (errors >= 0.0).all()
     assert errors.max() < 1e-10
     np.testing.assert_allclose(np.array(summary.pValues)[[0, 1, 2, 4]], 0.0, atol=1e-12)
+
+
+def test_where_the_sums_would_take_seconds_longer_auto_iterates_and_says_so(
+    spark: SparkSession,
+) -> None:
+    rng = np.random.default_rng(8)
+    X = sparse.random_array((150, 4_000), density=1e-3, rng=rng, format="csr")
+    y = X @ rng.normal(size=4_000) + 0.1 * rng.normal(size=150)
+    rows = [
+        (float(label), Vectors.sparse(4_000, row.indices.tolist(), row.data.tolist()))
+        for label, row in zip(y, (X[[k]] for k in range(150)), strict=True)
+    ]
+    data = spark.createDataFrame(rows, ["label", "features"])
+    estimator = LinearRegression(regParam=0.1, standardization=False, tol=1e-10)
+    model = estimator.fit(data)
+    assert model.summary.solver == "l-bfgs"
+    assert "solver='normal'" in model.summary.solver_reason
+    with pytest.raises(ParamError, match="solver='normal'"):
+        _ = model.summary.coefficientStandardErrors
+    # the same minimum by scikit-learn; MLlib divides the penalty by the deviation of the label
+    theirs = Ridge(alpha=150 * 0.1 / np.std(y, ddof=1), tol=1e-12).fit(X, y)
+    np.testing.assert_allclose(model.coefficients, theirs.coef_, atol=1e-5)
+    assert model.intercept == pytest.approx(theirs.intercept_, abs=1e-5)

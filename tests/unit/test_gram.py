@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
+from sparkml_lsml.blocks.block import CsrRows, as_csr
 from sparkml_lsml.kernels import gram
-from sparkml_lsml.kernels.gram import GRAM_CHUNK_ROWS
+from sparkml_lsml.kernels.gram import GRAM_CHUNK_ROWS, sparse_pieces
 from tests.unit.formulas import Array, make_block, ones_or
 
 both_forms = pytest.mark.parametrize("compressed", [False, True], ids=["dense", "sparse"])
@@ -107,3 +108,70 @@ def test_the_rows_of_a_block_stay_as_they_are(compressed: bool) -> None:
     stored, labels, _ = block.take(np.arange(50))
     np.testing.assert_array_equal(stored.toarray() if compressed else stored, X)
     np.testing.assert_array_equal(labels, y)
+
+
+def wide(rows: int, weighted: bool) -> tuple[Array, Array, Array | None]:
+    """Rows of 200 features with 4 values each: two columns lie far from zero, one not quite."""
+    rng = np.random.default_rng(rows)
+    X = np.where(rng.random((rows, 200)) < 0.01, rng.normal(1.0, 2.0, (rows, 200)), 0.0)
+    X[:, 3] = 1e9 + rng.integers(0, 5, rows)
+    X[:, 199] = -40.0 + rng.normal(size=rows)
+    X[:, 7] = 3.5 + rng.normal(size=rows)
+    weight = rng.uniform(0.0, 2.0, size=rows) if weighted else None
+    if weight is not None:
+        weight[::5] = 0.0
+    return X, 100.0 + rng.normal(size=rows), weight
+
+
+@pytest.fixture
+def never_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(rows: sparse.csr_array) -> Array:
+        raise AssertionError(f"{rows.shape[0]} rows were made dense")
+
+    def columns(rows: sparse.csr_array, *_: object) -> Array:
+        return refuse(rows) if rows.shape[1] > 2 else plain(rows)
+
+    plain = sparse.csr_array.toarray
+    monkeypatch.setattr(sparse.csr_array, "toarray", columns)
+
+
+@both_weights
+@pytest.mark.usefixtures("never_dense")
+def test_rows_with_few_values_are_multiplied_as_they_are(weighted: bool) -> None:
+    X, y, weight = wide(700, weighted)
+    shares = ones_or(weight, len(X))
+    shift = shares @ X / shares.sum()
+    deviation = np.sqrt(shares @ np.square(X - shift) / shares.sum())
+    scale = np.divide(1.0, deviation, out=np.zeros(200), where=deviation > 0.0)
+    products, sums = gram(make_block(X, y, weight, True), shift, scale, 99.0)
+    # the same sums in extended precision
+    Z = np.column_stack([(X.astype(np.longdouble) - shift) * scale, y.astype(np.longdouble) - 99])
+    wanted = (Z * shares[:, None]).T @ Z
+    np.testing.assert_allclose(products, wanted.astype(float), rtol=0, atol=1e-13 * shares.sum())
+    np.testing.assert_allclose(sums, (shares @ Z).astype(float), rtol=0, atol=1e-14 * shares.sum())
+    np.testing.assert_array_equal(products, products.T)
+
+
+@pytest.mark.usefixtures("never_dense")
+def test_of_few_values_too_those_far_from_zero_keep_all_their_digits() -> None:
+    # whole numbers, and scales that are powers of two: products are exact
+    rng = np.random.default_rng(0)
+    whole = rng.integers(-8, 8, (900, 300)).astype(float)
+    small = np.where(rng.random((900, 300)) < 0.01, whole, 0.0)
+    small[:, 11] = rng.integers(-8, 8, 900)
+    far, scale = np.zeros(300), np.full(300, 0.25)
+    far[11], far[12] = 1e15, 3.0
+    block = make_block(small + far * (np.arange(300) == 11), small[:, 11] + 2e14, None, True)
+    products, sums = gram(block, far, scale, 2e14)
+    Z = np.column_stack([(small - far * (np.arange(300) == 12)) * 0.25, small[:, 11]])
+    np.testing.assert_array_equal(products, Z.T @ Z)
+    np.testing.assert_array_equal(sums, Z.sum(axis=0))
+
+
+def test_pieces_of_rows_hold_all_rows_once_and_bound_their_products() -> None:
+    lengths = np.array([0, 2_000, 3, 1, 0, 1_500, 700, 700, 700, 0])
+    pointers = np.append(0, np.cumsum(lengths))
+    X = CsrRows(np.ones(pointers[-1]), np.zeros(pointers[-1], np.int32), pointers, 2_000)
+    pieces = list(sparse_pieces(X))
+    assert [row for start, stop in pieces for row in range(start, stop)] == list(range(10))
+    assert all(sum(lengths[a:b] ** 2) <= 2_000**2 for a, b in pieces if b > a + 1)

@@ -14,6 +14,7 @@ from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Squared
 from sparkml_lsml.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.solvers import NormalEquations, Solution
+from sparkml_lsml.solvers.normal import pays_direct
 from sparkml_lsml.standardization import Standardization, standardize
 from tests.unit.formulas import Array, make_block, ones_or
 
@@ -403,3 +404,22 @@ def test_penalties_over_the_same_rows_have_precisions_of_their_own() -> None:
         assert solution.precision is not None
         expected = inverse_diagonal(X, None, True, l2 * deviation**2)
         np.testing.assert_allclose(solution.precision.inverse, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "nonzeros", "features", "direct"),
+    [
+        (1e3, 10, 10, True),
+        (1e7, 100, 100, True),
+        (1e5, 10, 1_000, True),
+        (1e6, 1_000, 1_000, True),
+        # 5 s for the system, beside half a second of iterations
+        (6e4, 40, 4_000, False),
+        # 80 s for the sums, beside 24 s
+        (1e5, 4_000, 4_000, False),
+    ],
+)
+def test_the_direct_solver_is_for_data_where_it_costs_little(
+    rows: float, nonzeros: float, features: int, direct: bool
+) -> None:
+    assert pays_direct(rows, nonzeros, features) == direct

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -74,6 +76,38 @@ def test_second_derivatives_are_those_of_the_formula(
     # a row may lie at the kink of the squared hinge
     close = 5e-3 if loss.name == "squaredHinge" else 1e-6
     np.testing.assert_allclose(found, wanted, rtol=0, atol=close * np.abs(wanted).max())
+    assert mass == pytest.approx(sums.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [True, False], ids=["weighted", ""])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["intercept", ""])
+def test_second_derivatives_of_rows_with_few_values_are_those_of_the_formula(
+    monkeypatch: pytest.MonkeyPatch, fit_intercept: bool, weighted: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    X = np.where(rng.random((400, 150)) < 0.01, rng.normal(1.0, 2.0, (400, 150)), 0.0)
+    X[:, 4] = 1e6 + rng.normal(size=400)
+    y, weight = rng.integers(0, 2, 400).astype(float), rng.random(400) if weighted else None
+    layout = Layout(150, fit_intercept=fit_intercept)
+    deviation = X.std(axis=0)
+    scale = np.divide(1.0, deviation, out=np.zeros(150), where=deviation > 0.0)
+    scale[4] *= 1.0 if fit_intercept else 1e-6
+    shift = X.mean(axis=0) * fit_intercept
+    coef = 0.2 * rng.normal(size=layout.size)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("rows were made dense")
+
+    # one column lies far from zero with an intercept, and none without
+    monkeypatch.setattr(sys.modules[hessian.__module__], "_shorter", refuse)
+    units = Standardization(layout, scale, shift)
+    found, mass = hessian(Block(as_csr(X), y, weight), Logistic(), layout, units, coef)
+    z = (X - shift) * scale
+    if fit_intercept:
+        z = np.hstack([z, np.ones((400, 1))])
+    sums = np.ones(400) if weight is None else weight
+    wanted = (z * (expit(z @ coef) * expit(-z @ coef) * sums)[:, None]).T @ z
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
     assert mass == pytest.approx(sums.sum(), rel=1e-12)
 
 
