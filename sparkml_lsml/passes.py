@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.blocks.columns import union
@@ -324,6 +325,54 @@ class GramPass:
         block = reweighted(block, partition, self.reweighting)
         products, sums = gram(block, self.shift, self.scale, self.label_shift)
         return GramSum(products, sums, block.weight_sum)
+
+
+@dataclass
+class RangeSum:
+    """Least and largest values of columns; arrays of shape (columns,)."""
+
+    low: Array
+    high: Array
+
+    def merge(self, other: "RangeSum") -> "RangeSum":
+        """Add other rows, in place."""
+        np.minimum(self.low, other.low, out=self.low)
+        np.maximum(self.high, other.high, out=self.high)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class RangePass:
+    """Between which values columns lie, in rows that count.
+
+    Parameters
+    ----------
+    columns : int array of shape (columns,)
+    """
+
+    columns: Places
+
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`."""
+        return 16 * len(self.columns)
+
+    def __call__(self, block: Block, partition: int) -> RangeSum:
+        """Ranges of one block."""
+        size = len(self.columns)
+        found = RangeSum(np.full(size, np.inf), np.full(size, -np.inf))
+        for X, _, weight in block.chunks(size):
+            if weight is not None:
+                X = X[np.flatnonzero(weight)]
+            if not X.shape[0]:
+                continue
+            part = X[:, self.columns]
+            if sparse.issparse(part):
+                ends = part.min(axis=0).toarray().ravel(), part.max(axis=0).toarray().ravel()
+            else:
+                ends = part.min(axis=0), part.max(axis=0)
+            found.merge(RangeSum(*ends))
+        return found
 
 
 @dataclass

@@ -45,12 +45,15 @@ class Standardization:
         :math:`\mu_j`; zeros without an intercept.
     label_scale : float
         :math:`\sigma_y` of a regression, otherwise 1.
+    origin : array of shape (features,), optional
+        What the stored features are less of than the rows themselves, for standard errors.
     """
 
     layout: Layout
     scale: Array
     shift: Array
     label_scale: float = 1.0
+    origin: Array | None = None
 
     @staticmethod
     def identity(layout: Layout) -> "Standardization":

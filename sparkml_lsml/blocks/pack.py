@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from sparkml_lsml.blocks.arrow import Features, to_features
 from sparkml_lsml.blocks.block import Block, CsrRows
 from sparkml_lsml.blocks.files import BlockFiles, BlockWriter
 from sparkml_lsml.blocks.moments import Moments
+from sparkml_lsml.blocks.origin import Origin
 from sparkml_lsml.errors import DiskError
 
 Array = npt.NDArray[np.float64]
@@ -61,6 +62,8 @@ class PackSettings:
         Number of folds of a cross-validation, whose numbers are the last column; 0 for none.
     ordered : bool
         Whether the order of the rows has to be the same when a block is packed again.
+    origin : Origin or None
+        What is subtracted from some columns.
     """
 
     task: Task
@@ -71,6 +74,7 @@ class PackSettings:
     on_disk: bool = True
     folds: int = 0
     ordered: bool = False
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +145,8 @@ class Report:
         Weight and mean label of each partition: they show sorted rows.
     folds : list of Report
         Of the rows of each fold: lengths, moments and labels.
+    origin : Origin or None
+        What all these rows were packed less of; the driver knows.
     """
 
     problems: dict[str, int] = field(default_factory=dict)
@@ -154,6 +160,7 @@ class Report:
     label_means: list[tuple[float, float]] = field(default_factory=list)
     handles: list[tuple[int, Handle]] = field(default_factory=list)
     folds: list["Report"] = field(default_factory=list)
+    origin: Origin | None = None
 
     def merge(self, other: "Report") -> "Report":
         """Add the report of other partitions, in place."""
@@ -176,6 +183,7 @@ class Report:
         else:
             self.folds = self.folds or other.folds
         self.handles += other.handles
+        self.origin = self.origin or other.origin
         return self
 
     def count(self, problem: str, rows: npt.NDArray[np.bool_], values: Any = None) -> None:
@@ -295,7 +303,13 @@ class _Packer:
         if settings.folds:
             fold, valid = self._folds(batch.column(batch.num_columns - 1))
             usable &= valid
-        features = to_features(batch.column(0), settings.dtype)
+        if settings.origin is None:
+            features = to_features(batch.column(0), settings.dtype)
+        else:
+            features = to_features(batch.column(0), np.float64)
+            if features.X is not None:
+                X = settings.origin.subtract(features.X, settings.dtype)
+                features = replace(features, X=X)
         report.see_features(features)
         usable &= features.present
         if features.X is None or not usable.all() or not report.usable:

@@ -243,7 +243,10 @@ def _inverse_diagonal(factor: Array, units: Standardization, means: Array) -> Ar
         rows = np.triu(root[at, start:]) * unit[at, None]
         inverse[at] = np.square(rows).sum(axis=1)
     if units.layout.fit_intercept:
-        centre = (units.shift + means / units.scale) * unit
+        centre = units.shift + means / units.scale
+        if units.origin is not None:
+            centre = centre + units.origin
+        centre = centre * unit
         across = linalg.blas.dtrmv(root, centre, trans=1)
         inverse = np.append(inverse, 1.0 + float(across @ across))
     return inverse

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.metrics import Measure, Ranking
 from sparkml_lsml.reweighting import HeldOut, Reweighting
 from sparkml_lsml.spark.aggregate import LAST_BYTES
+from sparkml_lsml.spark.centring import can_centre
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.ingest import Factors
 from sparkml_lsml.spark.problem import Member
@@ -97,7 +98,8 @@ def cross_fit(
     poses = [member._pose(dataset) for member in members]
     task = members[0]._task()
     tested = range(folds) if held_out is None else held_out
-    with Training(members[0], dataset, task, fold=fold, folds=folds) as training:
+    centre = all(map(can_centre, members))
+    with Training(members[0], dataset, task, fold=fold, folds=folds, centre=centre) as training:
         blocks, batch = training.blocks, []
         check_measure(measure(), blocks.report)
         for number in tested:
@@ -178,6 +180,12 @@ def measures(
 ) -> tuple[Any, ...]:
     """Measures of models on the rows that they were not trained on, in one pass."""
     scorers = tuple(model._scorer() for model in models)
+    origin = blocks.report.origin
+    if origin is not None:
+        scorers = tuple(
+            replace(one, intercepts=origin.intercepts(one.coefficients, one.intercepts))
+            for one in scorers
+        )
     task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted, factors)
     sums: _Measures = blocks.run(task, "metrics", LAST_BYTES)
     return sums.measures

@@ -148,7 +148,7 @@ def partial_fit(
     started = time.perf_counter()
     try:
         known = classes if isinstance(classes, int) else int(getattr(model, "numClasses", 0))
-        training = Training(own, dataset, own._task(), classes=known)
+        training = Training(own, dataset, own._task(), classes=known, centre=False)
     except NoRowsError:
         if model is None:
             raise
@@ -182,7 +182,10 @@ def partial_fit(
                 seconds=time.perf_counter() - started,
                 passes=update.objective.passes,
                 sent=blocks.sent,
-                notes=(f"piece {after.number}; {after.features.rows:,} rows so far",),
+                notes=(
+                    f"piece {after.number}; {after.features.rows:,} rows so far",
+                    *blocks.notes,
+                ),
             )
             watch.summaries[0] = summary
             for line in solution.history:

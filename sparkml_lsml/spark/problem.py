@@ -164,6 +164,8 @@ class Member:
             if np.isfinite(ends).any():
                 # with centred features these would be bounds on all coefficients together
                 units = replace(units, shift=np.zeros_like(units.shift))
+        if self.report.origin is not None and problem.solver == "normal":
+            units = replace(units, origin=self.report.origin.dense(self.layout.features))
         return units, units.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)
 
     def solver(self, units: Standardization) -> Solver:
@@ -185,6 +187,18 @@ class Member:
         # what is at a bound may be a digit beyond it in other units
         return stored if bounds is None else np.clip(stored, bounds.lower, bounds.upper)
 
+    def of_rows(self, stored: Array) -> Array:
+        """Coefficients for rows as they are, from those for the stored features."""
+        return self._moved(stored, back=True)
+
+    def _moved(self, coef: Array, back: bool = False) -> Array:
+        layout, origin = self.layout, self.report.origin
+        if origin is None or not np.isfinite(coef).all():
+            return coef
+        out, weights = coef.copy(), layout.weight_matrix(coef[None, :])[0]
+        out[layout.intercepts] = origin.intercepts(weights, coef[layout.intercepts], back)
+        return out
+
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""
         if self.params._initial is not None:
@@ -202,7 +216,7 @@ class Member:
         layout, (units, _) = self.layout, self.units()
         check_fits(model, self.params, layout.outputs, layout.features)
         # a scale of the loss starts at that of the labels
-        stored = stored_coefficients_of(model, layout, units.label_scale)
+        stored = self._moved(stored_coefficients_of(model, layout, units.label_scale))
         return np.asarray(units.from_stored(stored[None, :])[0])
 
     def cold_start(self) -> Array:

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.blocks.origin import Origin, close_columns
 from sparkml_lsml.blocks.pack import Handle, PackSettings, Report, Task
 from sparkml_lsml.errors import BackendError, DataError, NoRowsError, SourceChangedError
 from sparkml_lsml.objective import LocalBlocks
-from sparkml_lsml.passes import Pass, SamplePass
+from sparkml_lsml.passes import Pass, RangePass, RangeSum, SamplePass
 from sparkml_lsml.spark.aggregate import (
     LAST_BYTES,
     JobGroup,
@@ -29,6 +31,7 @@ from sparkml_lsml.spark.aggregate import (
     surrounding_jobs,
 )
 from sparkml_lsml.spark.causes import raise_for_disk, raise_for_loss, raise_for_source
+from sparkml_lsml.spark.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.ingest import (
     HANDLE_SCHEMA,
     Factors,
@@ -46,7 +49,7 @@ from sparkml_lsml.spark.session import (
     parallelism,
 )
 from sparkml_lsml.spark.sweep import forget_blocks, remove_files
-from sparkml_lsml.spark.validating import check_validation
+from sparkml_lsml.spark.validating import TRAINED, check_validation
 from sparkml_lsml.spark.workers import open_block, settle
 
 log = logging.getLogger("sparkml_lsml")
@@ -91,6 +94,9 @@ class IngestPlan:
     ordered : bool
         Whether the places of rows decide what a model sees of them: a block that is packed again
         in another order is then another block.
+    centre : bool
+        Whether columns whose values lie close together, and far from zero, may be packed less an
+        `Origin`: only an intercept takes up what that changes.
     """
 
     features: str
@@ -106,6 +112,7 @@ class IngestPlan:
     validation: str | None = None
     factors: Factors | None = None
     ordered: bool = False
+    centre: bool = False
 
 
 class ResidentBlocks:
@@ -121,6 +128,8 @@ class ResidentBlocks:
         Whether the rows came to the driver.
     passes : int
         Passes that were run over the blocks.
+    notes : tuple of str
+        What a summary is to say of the packing.
 
     Raises
     ------
@@ -146,10 +155,12 @@ class ResidentBlocks:
         self._written = False
         self._executors = executors(self._sc)
         self.sent = 0
+        self.notes: tuple[str, ...] = ()
         try:
             check_executors(self._sc)
             self.report = self._ingest()
             self._check()
+            self._centre()
             if self._bring_home():
                 self._release_rdd()
         except BaseException:
@@ -224,7 +235,46 @@ class ResidentBlocks:
             self._local = None
             self._release_rdd()
 
-    def _ingest(self) -> Report:
+    def _centre(self) -> None:
+        """Pack the rows again, less an `Origin`, where columns need it.
+
+        Which these are is known when all rows are packed. That takes a second read of the source,
+        which is one more than others need.
+        """
+        plan, report = self._plan, self.report
+        trained = report.folds[TRAINED] if plan.validation is not None else report
+        assert trained.moments is not None
+        columns = close_columns(trained.moments, plan.dtype)
+        if not plan.centre:
+            self.notes = lost_notes(trained.moments, columns)
+            return
+        origin = None
+        if len(columns):
+            ranges: RangeSum = self.run(RangePass(columns), f"{plan.name} ranges")
+            differ = (ranges.low < ranges.high) | (plan.dtype == "float32")
+            if differ.any():
+                origin = Origin(columns[differ], ranges.low[differ].astype(np.float64))
+        if origin is None:
+            self.notes = rounded_notes(trained.moments)
+            return
+        features = report.longest
+        self._release_rdd()
+        self._fit = uuid.uuid4().hex
+        self.report = report = self._ingest(origin)
+        self._check()
+        if report.longest != features:
+            raise SourceChangedError(
+                f"the source was read twice, and gave rows of {features:,} features and then of "
+                f"{report.longest:,}: write the frame to a table, or checkpoint() it, and fit on "
+                "that"
+            )
+        for one in (report, *report.folds):
+            one.origin = origin
+        trained = report.folds[TRAINED] if plan.validation is not None else report
+        assert trained.moments is not None
+        self.notes = rounded_notes(trained.moments)
+
+    def _ingest(self, origin: Origin | None = None) -> Report:
         """Pack all rows: one job, one read of the source."""
         plan, target = self._plan, most_partitions(self._sc)
         # with an execution of "distributed" nothing may stay inline, or little would be tested
@@ -238,6 +288,7 @@ class ResidentBlocks:
             on_disk=not self._encrypted,
             folds=plan.folds,
             ordered=plan.ordered,
+            origin=origin,
         )
         report = self._pack(settings, target)
         handles = [handle for _, handle in report.handles]

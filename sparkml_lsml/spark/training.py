@@ -23,6 +23,7 @@ from sparkml_lsml.solvers.base import Callback
 from sparkml_lsml.solvers.early_stopping import EarlyStopping
 from sparkml_lsml.solvers.warm_start import Sample, sample_of, starts_warm, warm_start
 from sparkml_lsml.spark.callbacks import Fit, ModelOfFit, Watch
+from sparkml_lsml.spark.centring import can_centre, centred_notes
 from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.class_weights import check_class_weight, class_factors
 from sparkml_lsml.spark.custom_losses import check_losses
@@ -207,6 +208,8 @@ class Training:
                 if reason.fell_short:
                     log.warning("%s: %s", name, reason)
                 kept = validation_notes(solution.best, blocks.rows - self._rows)
+                centred = centred_notes(member.report.origin, member.layout, coef)
+                coef = member.of_rows(coef)
                 summary = TrainingSummary(
                     history=solution.history,
                     objective=solution.objective,
@@ -223,7 +226,7 @@ class Training:
                     seconds=time.perf_counter() - self._started,
                     passes=passes,
                     sent=blocks.sent - before,
-                    notes=(*self._notes, *told, *kept, *shared),
+                    notes=(*self._notes, *blocks.notes, *centred, *told, *kept, *shared),
                 )
                 watch.summaries[k] = summary
                 results[k] = member.problem.build(
@@ -309,7 +312,8 @@ def fit_linear(
     DataError, ColumnError
         If the rows cannot be trained on.
     """
-    with Training(models[0][0], dataset, task) as training:
+    centre = all(can_centre(params) for params, _ in models)
+    with Training(models[0][0], dataset, task, centre=centre) as training:
         problems = [pose(training.report) for _, pose in models]
         if any(problem.solver == "sgd" for problem in problems) and training.shuffle_if_sorted():
             problems = [pose(training.report) for _, pose in models]
@@ -336,6 +340,7 @@ def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
         fold=None if validation is None else quoted(validation).cast("int"),
         folds=0 if validation is None else 2,
         validation=validation,
+        centre=can_centre(params),
     )
 
 
