@@ -13,7 +13,10 @@ from sparkml_lsml.losses.base import Loss
 Array = npt.NDArray[np.float64]
 
 PIECE = 32_768
-"""Rows that are copied at a time."""
+"""Rows that are copied at a time, at most."""
+
+PIECE_VALUES = 2**26
+"""Values of those rows, on average."""
 
 
 @dataclass
@@ -58,7 +61,8 @@ class ValidationPass:
         assert block.fold is not None
         total = ValidationSum(np.zeros(len(self.coef)), np.zeros(len(self.coef)))
         rows = np.flatnonzero(block.fold == self.fold)
-        for start in range(0, len(rows), PIECE):
-            part = block.subset(rows[start : start + PIECE])
+        step = max(1, min(PIECE, PIECE_VALUES * block.rows // max(1, block.stored)))
+        for start in range(0, len(rows), step):
+            part = block.subset(rows[start : start + step])
             total.merge(ValidationSum(*loss_sums(part, self.loss, self.layout, self.coef)))
         return total

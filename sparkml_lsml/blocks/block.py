@@ -59,7 +59,7 @@ class CsrRows:
     def rows(self, start: int, stop: int) -> sparse.csr_array:
         """Rows ``start`` to ``stop`` as a SciPy matrix that shares the memory."""
         first, last = int(self.indptr[start]), int(self.indptr[stop])
-        pointers = (self.indptr[start : stop + 1] - first).astype(np.int32)
+        pointers = self.indptr[start : stop + 1] - first
         return _csr(
             self.data[first:last], self.indices[first:last], pointers, stop - start, self.features
         )
@@ -74,7 +74,7 @@ class CsrRows:
         return _csr(
             self.data[positions],
             self.indices[positions],
-            pointers.astype(np.int32),
+            pointers,
             len(rows),
             self.features,
         )
@@ -83,11 +83,20 @@ class CsrRows:
 def _csr(
     data: Dense,
     indices: npt.NDArray[np.int32],
-    indptr: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
     rows: int,
     features: int,
 ) -> sparse.csr_array:
+    indptr = short_pointers(indptr)
     return sparse.csr_array((data, indices, indptr), shape=(rows, features), copy=False)
+
+
+def short_pointers(indptr: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Row pointers of the type of the column numbers, where they fit it.
+
+    Otherwise SciPy widens the column numbers, which takes memory and is right.
+    """
+    return indptr.astype(np.int32) if indptr[-1] <= np.iinfo(np.int32).max else indptr
 
 
 Rows = Dense | sparse.csr_array

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 Chunk = tuple[Rows, Array, Array | None]
 
 STEP = 1e-3
-"""Half the distance over which the derivative of a loss is differenced."""
+"""Half the distance over which the derivative of a loss is differenced, in units of the label."""
 
 DENSE_BYTES = 32 * 2**20
 """Rows that are made dense at a time."""
@@ -53,13 +53,13 @@ def hessian(
     weight : float
         Sum of the weights of the rows.
     """
-    stored = units.to_stored(coef[None, :])
+    stored, step = units.to_stored(coef[None, :]), STEP * units.label_scale
 
     def bends(X: Rows, y: Array, weight: Array | None) -> Array:
         raw = raw_predictions(X, layout, stored)
-        right = loss.value_and_derivative(y, raw + STEP)[1]
-        left = loss.value_and_derivative(y, raw - STEP)[1]
-        bend = np.maximum((right - left)[:, 0, 0] / (2.0 * STEP), 0.0)
+        right = loss.value_and_derivative(y, raw + step)[1]
+        left = loss.value_and_derivative(y, raw - step)[1]
+        bend = np.maximum((right - left)[:, 0, 0] / (2.0 * step), 0.0)
         return bend if weight is None else bend * weight
 
     if pays_sparse(block, units.shift, units.scale):

@@ -41,8 +41,13 @@ class Multinomial:
         # fancy indexing copies, so the labels' outputs are kept before exp works in place
         chosen = shifted[rows, :, label]
         probability = np.exp(shifted, out=shifted)
-        total = probability.sum(axis=2, keepdims=True)
-        value = np.log(total[:, :, 0]) - chosen
-        probability /= total
-        probability[rows, :, label] -= 1.0
+        # p - 1 and the logarithm of a sum near 1 cancel where a prediction is certain and right:
+        # what the other classes have stays exact
+        own = probability[rows, :, label]
+        probability[rows, :, label] = 0.0
+        others = probability.sum(axis=2)
+        total = own + others
+        value = np.where(chosen == 0.0, np.log1p(others), np.log(total) - chosen)
+        probability[rows, :, label] = -others
+        probability /= total[:, :, None]
         return value, probability

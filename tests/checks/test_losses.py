@@ -158,6 +158,19 @@ def test_logistic_keeps_all_digits_of_a_tiny_loss() -> None:
             assert derivative[0, 0, 0] == pytest.approx(slopes[0], rel=1e-13, abs=0.0)
 
 
+def test_softmax_keeps_all_digits_of_a_tiny_loss() -> None:
+    # p - 1 and the logarithm of a sum of 1 and less than 1e-16 have none from m = 37 on
+    [cls] = [cls for cls in LOSSES if cls().name == "multinomial"]
+    for m in (1.0, 20.0, 40.0, 100.0, 300.0):
+        for y in range(3):
+            raw = np.array([0.5, -0.25, 0.0])
+            raw[y] += m
+            value, derivative = cls().value_and_derivative(np.array([float(y)]), raw[None, None, :])
+            expected, slopes = exact("multinomial", float(y), raw, digits=700)
+            assert value[0, 0] == pytest.approx(expected, rel=1e-13, abs=0.0)
+            np.testing.assert_allclose(derivative[0, 0], slopes, rtol=1e-13, atol=0.0)
+
+
 @every_loss
 @pytest.mark.parametrize("size", [1e3, -1e3, 1e8, -1e8, 1e150, -1e150])
 def test_large_predictions_are_exact_and_warn_of_nothing(cls: type, size: float) -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 
 import sparkml_lsml.blocks.block as room
 from sparkml_lsml.blocks import Block, CsrRows
-from sparkml_lsml.blocks.block import as_csr
+from sparkml_lsml.blocks.block import as_csr, short_pointers
 
 Array = npt.NDArray[np.float64]
 
@@ -207,3 +207,10 @@ def test_compressed_rows_put_together_keep_their_types() -> None:
         np.int32,
         np.int64,
     )
+
+
+def test_pointers_of_more_values_than_32_bits_count_stay_what_they_are() -> None:
+    few, many = np.array([0, 3, 2**31 - 1]), np.array([0, 70_000, 2**31, 2**31 + 70_000])
+    assert short_pointers(few).dtype == np.int32
+    np.testing.assert_array_equal(short_pointers(few), few)
+    np.testing.assert_array_equal(short_pointers(many), many)

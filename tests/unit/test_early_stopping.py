@@ -15,7 +15,7 @@ from sparkml_lsml.blocks import Block
 from sparkml_lsml.blocks.arrow import CsrRows
 from sparkml_lsml.blocks.block import as_csr
 from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Hinge, Logistic, Multinomial
+from sparkml_lsml.losses import Hinge, Logistic, Multinomial, Squared
 from sparkml_lsml.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.penalties import L2
 from sparkml_lsml.reweighting import Validation
@@ -33,6 +33,7 @@ from sparkml_lsml.solvers.base import Best, Run
 from sparkml_lsml.solvers.checkpoint import read_run, write_run
 from sparkml_lsml.solvers.early_stopping import EarlyStopping
 from sparkml_lsml.standardization import Standardization
+from sparkml_lsml.validation import ValidationPass
 
 Array = npt.NDArray[np.float64]
 
@@ -220,6 +221,29 @@ def test_multinomial_losses_are_validated() -> None:
     logs = raw - np.log(np.exp(raw).sum(axis=2, keepdims=True))
     expected = [-logs[held, m, y[held].astype(int)].mean() for m in range(2)]
     np.testing.assert_allclose(three.validation_loss(coef), expected)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["dense", "sparse"])
+def test_rows_with_many_values_are_copied_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    rng = np.random.default_rng(2)
+    X, y, held = rng.normal(size=(60, 20)), rng.normal(size=60), np.arange(60) % 2
+    block = Block(as_csr(X) if compressed else X, y, fold=held.astype(np.int32))
+    copied: list[int] = []
+    subset = Block.subset
+
+    def count(self: Block, rows: npt.NDArray[np.intp]) -> Block:
+        copied.append(20 * len(rows))
+        return subset(self, rows)
+
+    monkeypatch.setattr(Block, "subset", count)
+    monkeypatch.setattr("sparkml_lsml.validation.PIECE_VALUES", 100)
+    layout, coef = Layout(20), rng.normal(size=(1, 21))
+    found = ValidationPass(Squared(), layout, coef, 1)(block, 0)
+    assert copied == [100] * 6
+    residuals = (X @ coef[0, :20] + coef[0, 20] - y)[held == 1]
+    assert found.value[0] == pytest.approx(0.5 * np.square(residuals).sum(), rel=1e-12)
 
 
 def test_a_resumed_run_stops_where_the_whole_does() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -109,6 +110,36 @@ def test_second_derivatives_of_rows_with_few_values_are_those_of_the_formula(
     wanted = (z * (expit(z @ coef) * expit(-z @ coef) * sums)[:, None]).T @ z
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
     assert mass == pytest.approx(sums.sum(), rel=1e-12)
+
+
+@dataclass(frozen=True)
+class PseudoHuber:
+    """sqrt(d^2 + r^2) of the residual r: it bends within d of 0, and hardly beyond."""
+
+    width: float
+    name: str = "pseudoHuber"
+    constants: tuple[str, ...] = ()
+    smooth: bool = True
+    curvature: float = np.inf
+
+    def value_and_derivative(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        residual = raw - y[:, None, None]
+        value = np.hypot(residual, self.width)
+        return value[:, :, 0], residual / value
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1.0, 1e6])
+def test_second_derivatives_are_differences_in_units_of_the_label(unit: float) -> None:
+    own = np.random.default_rng(5)
+    layout, y = Layout(FEATURES), unit * own.normal(size=500)
+    units = Standardization(layout, UNITS.scale, UNITS.shift, label_scale=unit)
+    coef = 0.2 * own.normal(size=layout.size)
+    found, _ = hessian(Block(X[:500], y), PseudoHuber(unit), layout, units, coef)
+    z = np.hstack([(X[:500] - units.shift) * units.scale, np.ones((500, 1))])
+    # the second derivative by hand: d^2 / (d^2 + r^2)^(3/2)
+    bends = 1.0 / (unit * (1.0 + (z @ coef - y / unit) ** 2) ** 1.5)
+    wanted = unit**2 * (z * bends[:, None]).T @ z
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("strength", [1e-2, 1e-5])
