@@ -45,7 +45,7 @@ class Origin:
     >>> origin.subtract(np.array([[1.0, 1.7e15 + 3.0]]), np.dtype(float)).tolist()
     [[1.0, 3.0]]
     >>> origin.intercepts(np.array([[1.0, 2.0]]), np.array([0.5]), back=True).tolist()
-    [-3400000000000000.0]
+    [-3399999999999999.5]
     """
 
     columns: Columns

@@ -18,7 +18,7 @@ from sklearn.svm import LinearSVC as SklearnLinearSVC
 from sparkml_lsml.classification import CalibratedClassifier, LinearSVC, LogisticRegression
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.tuning import CrossValidator
-from tests.spark.helpers import frame
+from tests.spark.helpers import frame, nothing_left
 
 Array = npt.NDArray[np.float64]
 
@@ -67,7 +67,8 @@ def test_least_squares_and_its_errors_are_those_of_mllib_on_centred_rows(
     theirs = MLlibLinearRegression(solver="normal").fit(frame(spark, NEAR[:, used], TARGET))
     rows = frame(spark, ROWS[:, used], TARGET, kind=kind)
     for solver in ("auto", "l-bfgs"):
-        model = LinearRegression(solver=solver, execution=execution, tol=1e-10).fit(rows)
+        with nothing_left(spark):
+            model = LinearRegression(solver=solver, execution=execution, tol=1e-10).fit(rows)
         np.testing.assert_allclose(model.coefficients, theirs.coefficients, rtol=1e-7)
         # half a digit of the terms that cancel
         assert model.intercept + FAR * model.coefficients[1] == pytest.approx(
