@@ -19,6 +19,7 @@ from pyspark.sql.types import (
 
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig, SplitConfig
 from sparkml_lsml.jobs.errors import JobError
+from sparkml_lsml.jobs.hashing import comparable, deciding
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.jobs.redaction import resolve
 from sparkml_lsml.jobs.storage import Place
@@ -88,7 +89,7 @@ class Split:
 
 
 def split(frame: DataFrame, config: SplitConfig) -> Split:
-    """Hold rows out by a hash, which is the same in every run and for every partitioning.
+    """Hold rows out by a hash: the same in every run, for every partitioning and type of an id.
 
     `DataFrame.randomSplit` would sort every partition, depend on how the rows are partitioned,
     and could tear identical rows apart.
@@ -103,7 +104,8 @@ def split(frame: DataFrame, config: SplitConfig) -> Split:
     Raises
     ------
     JobError
-        If a column is missing, or holds maps, which have no hash.
+        If a column is missing, holds maps, which have no hash, or decides and is of a type that
+        other files have otherwise.
     """
     names = config.by or tuple(sorted(frame.columns))
     require_columns(frame, config.by, "split.by")
@@ -113,7 +115,11 @@ def split(frame: DataFrame, config: SplitConfig) -> Split:
                 f"split: the column '{name}' holds maps, which cannot be hashed; "
                 "name the columns that decide in split.by"
             )
-    digest = F.xxhash64(F.lit(config.seed), *(F.col(quoted(name)) for name in names))
+    hashed: list[Column] = []
+    for name in names:
+        value, kind = F.col(quoted(name)), frame.schema[name].dataType
+        hashed += deciding(value, kind, name) if config.by else comparable(value, kind)
+    digest = F.xxhash64(F.lit(config.seed), *hashed)
     held_out = F.pmod(digest, F.lit(_HASH_STEPS)) < F.lit(round(config.fraction * _HASH_STEPS))
     return Split(frame.where(~held_out), frame.where(held_out), held_out)
 

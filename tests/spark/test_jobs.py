@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import yaml
+from pyspark.errors import SparkRuntimeException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.functions import array_to_vector
@@ -39,6 +41,7 @@ from sparkml_lsml.jobs import (
 from sparkml_lsml.jobs.checking import check_all
 from sparkml_lsml.jobs.cli import main
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig, SplitConfig
+from sparkml_lsml.jobs.hashing import deciding
 from sparkml_lsml.jobs.report import SCHEMA_VERSION
 from sparkml_lsml.jobs.run import evaluate, score, train
 from tests.spark.helpers import nothing_left
@@ -195,6 +198,119 @@ def test_split_by_what_cannot_be_hashed(spark: SparkSession) -> None:
         data.split(frame, SplitConfig(fraction=0.5))
     with pytest.raises(JobError, match="no column 'n'"):
         data.split(frame, SplitConfig(fraction=0.5, by=("n",)))
+
+
+def held_out_by(frame: DataFrame, names: list[str]) -> dict[str, list[bool]]:
+    """Tell for each column which rows it would hold out, in the frame's order."""
+    config = partial(SplitConfig, fraction=0.3, seed=5)
+    columns = [data.split(frame, config(by=(n,))).is_held_out.alias(n) for n in names]
+    rows = frame.select(*columns).collect()
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def test_split_of_an_id_is_the_same_whatever_its_type(spark: SparkSession) -> None:
+    # what a bigint of Parquet has been held out by since there are splits
+    digest = F.xxhash64(F.lit(5), F.col("id"))
+    id_, text = F.col("id"), F.col("id").cast("string")
+    kinds = {
+        "bigint": id_,
+        **{kind: id_.cast(kind) for kind in ("int", "smallint", "double", "decimal(38,0)")},
+        "decimal": id_.cast("decimal(20,3)"),
+        "string": text,
+        "binary": text.cast("binary"),
+        "point": F.concat(F.lit(" "), text, F.lit(".00 ")),
+        "exponent": F.concat(text, F.lit("e0")),
+        "plus": F.when(id_ >= 0, F.concat(F.lit("+"), text)).otherwise(text),
+        "zeros": F.when(id_ >= 0, F.lpad(text, 9, "0")).otherwise(text),
+    }
+    expected = (F.pmod(digest, F.lit(1_000_000)) < 300_000).alias("expected")
+    frame = spark.range(-40, 360, 1, 1).select(expected, *(c.alias(n) for n, c in kinds.items()))
+    wanted = [row["expected"] for row in frame.select("expected").collect()]
+    assert 60 < sum(wanted) < 180  # seven standard deviations of a binomial
+    names = [name for name in frame.columns if name != "expected"]
+    assert held_out_by(frame, names) == dict.fromkeys(names, wanted)
+
+
+SAME = {
+    "seven": ["cast(7 as bigint)", "'007'", "7.0D", "7.0", "'7'"],
+    "largest": ["9223372036854775807", "'9223372036854775807'"],
+    "wide": ["cast('12345678901234567890123' as decimal(38,0))", "'12345678901234567890123'"],
+    "fraction": ["1.5D", "1.50", "'1.5'", "' 1.50'", "15e-1D"],
+    "date": ["date'2024-03-09'", "'2024-03-09'"],
+    "flag": ["true", "'true'"],
+    "missing": ["''", "' '", "cast('NaN' as double)", "cast(null as bigint)", "cast(null as date)"],
+    "text": ["'C-12'", "cast('C-12' as binary)", "'C-12 '"],
+}
+"""Values as Parquet, JSON and CSV may have them, by the id that they are."""
+
+
+@pytest.mark.parametrize("ansi", ["true", "false"])
+def test_what_is_hashed_of_values_that_are_one_id(spark: SparkSession, ansi: str) -> None:
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        values = [F.expr(text) for texts in SAME.values() for text in texts]
+        kinds = [field.dataType for field in spark.range(1).select(*values).schema]
+        parts = zip(values, kinds, strict=True)
+        columns = [F.xxhash64(*deciding(value, kind, "v")) for value, kind in parts]
+        found = iter(spark.range(1).select(*columns).collect()[0])
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", before)
+    hashes = {name: {next(found) for _ in texts} for name, texts in SAME.items()}
+    assert {name: len(each) for name, each in hashes.items()} == dict.fromkeys(SAME, 1)
+    assert len(set().union(*hashes.values())) == len(SAME)
+
+
+def test_ids_that_differ_beyond_doubles_are_divided(spark: SparkSession) -> None:
+    # 20 digits with a common beginning: as doubles they would all be one
+    ids = F.concat(F.lit("202401020000"), F.lpad(F.col("id").cast("string"), 8, "0"))
+    [found] = held_out_by(spark.range(400).select(ids.alias("id")), ["id"]).values()
+    assert 60 < sum(found) < 180  # seven standard deviations of a binomial
+
+
+def test_split_by_a_double_that_has_lost_its_ids(spark: SparkSession) -> None:
+    frame = spark.range(3).select((F.col("id") * 1e16).alias("id"))
+    with pytest.raises(SparkRuntimeException, match="'id' is of type double and has"):
+        held_out_by(frame, ["id"])
+
+
+@pytest.mark.parametrize("kind", ["float", "timestamp", "array<int>", "struct<a:int>"])
+def test_split_by_types_that_files_change(spark: SparkSession, kind: str) -> None:
+    frame = spark.createDataFrame([], f"id {kind}")
+    with pytest.raises(JobError, match=f"'id' is of type {kind}.*text or double.*input.schema"):
+        data.split(frame, SplitConfig(fraction=0.5, by=("id",)))
+
+
+def test_split_of_whole_rows_of_other_types(spark: SparkSession) -> None:
+    rows = [(i, i + 0.1, f"c{i}", i % 2 == 0) for i in range(300)]
+    wide = spark.createDataFrame(rows, "id bigint, x double, name string, flag boolean")
+    narrow = wide.select(
+        wide.id.cast("int"), wide.x.cast("string"), "name", wide.flag.cast("string")
+    )
+    config = SplitConfig(fraction=0.3)
+    expected = ids(data.split(wide, config).held_out)
+    assert 40 < len(expected) < 140
+    assert ids(data.split(narrow, config).held_out) == expected
+
+
+def test_a_csv_file_is_held_out_as_the_parquet_file_was(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = spark.range(300).select((F.col("id") * 7).alias("customer"), F.lit(1.0).alias("x"))
+    rows.write.parquet(str(tmp_path / "parquet"))
+    rows.write.option("header", True).csv(str(tmp_path / "csv"))
+    found = []
+    for kind, options in (
+        ("parquet", {}),
+        ("csv", {"header": True}),
+        ("csv", {"header": True, "inferSchema": True}),
+    ):
+        tree = {"format": kind, "path": str(tmp_path / kind), "options": options}
+        frame = data.read(spark, InputConfig.model_validate(tree))
+        config = SplitConfig(fraction=0.2, seed=7, by=("customer",))
+        found.append({int(row["customer"]) for row in data.split(frame, config).held_out.collect()})
+    assert found[0] == found[1] == found[2]
+    assert found[0]
 
 
 # ---------------------------------------------------- metrics
