@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.paths import (
     exists,
     file_system,
@@ -17,6 +18,7 @@ from sparkml_lsml.spark.paths import (
     only_file,
     rename,
 )
+from sparkml_lsml.spark.pathtext import path_text
 from sparkml_lsml.spark.persistence import SafeWriter, reading
 
 log = logging.getLogger("sparkml_lsml")
@@ -45,7 +47,7 @@ class StreamingTrainer:
     Parameters
     ----------
     estimator : LinearSVC, LogisticRegression or LinearRegression
-    path : str
+    path : str or os.PathLike
         Of the model, on any Hadoop file system. Other processes may load it with the class of the
         model while the query runs; while a new one takes the place of the old, for the time of a
         rename, there is none.
@@ -55,7 +57,7 @@ class StreamingTrainer:
     Raises
     ------
     TypeError
-        If the estimator has no ``partialFit``.
+        If the estimator has no ``partialFit``, or the path is neither a text nor an `os.PathLike`.
 
     Notes
     -----
@@ -85,13 +87,19 @@ class StreamingTrainer:
     2
     """
 
-    def __init__(self, estimator: LinearEstimator, path: str, classes: int | None = None) -> None:
+    def __init__(
+        self,
+        estimator: LinearEstimator,
+        path: "str | os.PathLike[str]",
+        classes: int | None = None,
+    ) -> None:
         if not isinstance(estimator, LinearEstimator):
             raise TypeError(
                 f"StreamingTrainer: found a {type(estimator).__name__}, expected a linear estimator"
                 " of sparkml_lsml, which has partialFit"
             )
-        self._estimator, self._path, self._classes = estimator, path.rstrip("/") or path, classes
+        self._estimator, self._classes = estimator, classes
+        self._path = path_text(path, type(self).__name__)
         self._known: tuple[Any, dict[str, Any]] | None = None
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
@@ -109,6 +117,7 @@ class StreamingTrainer:
         BackendError
             If threads are not pinned, so that Spark does not tell which query this is.
         """
+        check_frame(batch, type(self).__name__)
         spark = batch.sparkSession
         query = spark.sparkContext.getLocalProperty(QUERY) or ""
         if not query and os.environ.get("PYSPARK_PIN_THREAD", "true").lower() == "false":

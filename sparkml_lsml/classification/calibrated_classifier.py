@@ -20,6 +20,7 @@ from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import check_numeric, quoted
 from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.spark.model import LinearModel
@@ -191,6 +192,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         return copied
 
     def _fit(self, dataset: DataFrame) -> "CalibratedClassifierModel":
+        check_frame(dataset, type(self).__name__)
         own: Any = self.copy()._normalise()
         classifier = own._binary_classifier()
         classifier._check_columns(dataset)

@@ -1,5 +1,6 @@
 """One-vs-rest: a binary classifier for each class, all trained in shared passes."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -18,9 +19,11 @@ from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamErro
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.composite import check_classes, source_of
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
+from sparkml_lsml.spark.pathtext import path_text
 from sparkml_lsml.spark.persistence import WholeWriter, reading
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.scoring import Scorer, add_scores
@@ -80,6 +83,7 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
     _ranges: ClassVar[dict[str, Range]] = {"parallelism": COUNT}
 
     def _fit(self, dataset: DataFrame) -> mllib.OneVsRestModel:
+        check_frame(dataset, type(self).__name__)
         own: Any = self.copy()
         own._normalise()  # a param map passes by the setters
         classifier: Any = self.getClassifier()
@@ -125,6 +129,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
     def _transform(self, dataset: DataFrame) -> DataFrame:
         models: Any = self.models
         if not all(isinstance(model, LinearModel) for model in models):
+            check_frame(dataset, type(self).__name__, streaming=True)
             return super()._transform(dataset)
         scorer = Scorer(
             np.concatenate([model._coefficients for model in models]),
@@ -229,7 +234,7 @@ class _Reader(MLReader[Any]):
         super().__init__()
         self._owner, self._reader = owner, reader
 
-    def load(self, path: str) -> Any:
+    def load(self, path: "str | os.PathLike[str]") -> Any:
         """Load from a path.
 
         Raises
@@ -237,10 +242,13 @@ class _Reader(MLReader[Any]):
         PersistenceError
             If the folder holds another class, names one that is neither MLlib's, nor ours, nor
             imported already, or is damaged.
+        TypeError
+            If the path is neither a text nor an `os.PathLike`.
         BackendError
             If the session is one of Spark Connect.
         """
         name = self._owner.__name__
+        path = path_text(path, f"{name}.load")
         theirs = f"spark.ml.classification.{name}"
         own = f"{self._owner.__module__}.{name}"
         metadata = check_classes(

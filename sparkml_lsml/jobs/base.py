@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sparkml_lsml.jobs import redaction
+from sparkml_lsml.spark.pathtext import path_text
 
 
 def fault(message: str, key: str | None = None) -> PydanticCustomError:
@@ -44,7 +46,12 @@ def _no_password(value: str) -> str:
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | os.PathLike) else value
+
+
+def _as_text(value: Any) -> Any:
+    """A `pathlib.Path` of a configuration that was made in Python as YAML would have it."""
+    return path_text(value, "a path") if isinstance(value, os.PathLike) else value
 
 
 def plain(value: Any) -> Any:
@@ -83,7 +90,7 @@ def _finite_keys(labels: dict[Any, float]) -> dict[Any, float]:
 _NonEmpty = StringConstraints(min_length=1)
 Text = Annotated[str, _NonEmpty, AfterValidator(_no_reference)]
 EnvText = Annotated[str, _NonEmpty]
-PathText = Annotated[str, _NonEmpty, AfterValidator(_no_password)]
+PathText = Annotated[str, _NonEmpty, BeforeValidator(_as_text), AfterValidator(_no_password)]
 Paths = Annotated[
     tuple[PathText, ...], Field(strict=False, min_length=1), BeforeValidator(_as_list)
 ]

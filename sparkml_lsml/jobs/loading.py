@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -30,7 +31,7 @@ _EXPECTED = {
 }
 
 
-def read_config(kind: type[C], source: str) -> tuple[C, yamlfile.Document]:
+def read_config(kind: type[C], source: str | os.PathLike[str]) -> tuple[C, yamlfile.Document]:
     """Read and check a configuration.
 
     Parameters
@@ -52,11 +53,11 @@ def read_config(kind: type[C], source: str) -> tuple[C, yamlfile.Document]:
         With every problem found: no YAML, a key unknown, missing, given twice or of the wrong
         type, an environment variable that is not set.
     """
-    document = yamlfile.read(source)
+    document = yamlfile.read(os.fspath(source))
     return check(kind, document), document
 
 
-def load_config(kind: type[C], source: str) -> C:
+def load_config(kind: type[C], source: str | os.PathLike[str]) -> C:
     """Read and check a configuration; see `read_config`.
 
     Examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +23,7 @@ from sparkml_lsml.spark import saved
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.paths import check_read_alike
+from sparkml_lsml.spark.pathtext import path_text
 from sparkml_lsml.spark.persistence import read_metadata, reading
 
 _OUR_MODULES = (classification, regression)
@@ -35,6 +37,7 @@ _EXPECTED = {
     "toInt": "a whole number",
     "toBoolean": "true or false",
     "toString": "a text",
+    "to_folder": "a text",
     "toList": "a list",
     "toListFloat": "a list of numbers",
     "toListInt": "a list of whole numbers",
@@ -256,7 +259,7 @@ def build(config: TrainConfig) -> Pipeline:
     return Pipeline(stages=stages)
 
 
-def load_model(spark: SparkSession, path: str) -> Any:
+def load_model(spark: SparkSession, path: str | os.PathLike[str]) -> Any:
     """Load a saved model without importing any class that is not a known one.
 
     `PipelineModel.load` imports whatever classes the folder names, which runs code of whoever wrote
@@ -277,6 +280,7 @@ def load_model(spark: SparkSession, path: str) -> Any:
     PersistenceError
         If the path of a pipeline, or the session, would let MLlib's readers read other files.
     """
+    path = path_text(path, "load_model")
     metadata = _metadata(spark, path)
     name = metadata.get("class")
     allowed = _loadable()

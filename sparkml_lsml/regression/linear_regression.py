@@ -1,5 +1,6 @@
 """Linear regression: least squares, and Huber's robust loss."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -107,7 +108,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
         Whether data of at most 32 MB is solved on the driver (expert).
-    checkpointDir : str
+    checkpointDir : str or os.PathLike
         Folder on any Hadoop file system where a fit notes how far it is. The same fit goes on from
         there after the driver has died, and removes it at its end.
     checkpointInterval : int
@@ -179,7 +180,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         seed: int = 0,
         dtype: str = "float64",
         execution: str = "auto",
-        checkpointDir: str = "",
+        checkpointDir: str | os.PathLike[str] = "",
         checkpointInterval: int = 10,
         validationIndicatorCol: str | None = None,
         patience: int = 5,

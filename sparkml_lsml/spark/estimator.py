@@ -14,6 +14,7 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.callbacks import checked_callbacks
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric, quoted
 from sparkml_lsml.spark.keywords import unknown_param
 from sparkml_lsml.spark.params import HasSolverSettings
@@ -252,6 +253,7 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
 
     def _check_columns(self, dataset: DataFrame) -> None:
         """Refuse columns that cannot be used, before any job runs."""
+        check_frame(dataset, type(self).__name__)
         check_features(dataset, self.value("featuresCol"))
         check_numeric(dataset, self.value("labelCol"), "labelCol")
         if self.value("weightCol"):
@@ -267,6 +269,7 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         Nothing is done before the first model is asked for. Then the rows are read once, and all
         models that read them in the same way share the passes over them.
         """
+        check_frame(dataset, type(self).__name__)
         estimator = self.copy()
         jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
         groups: dict[Any, list[int]] = {}

@@ -19,6 +19,7 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.display import html, text
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.aggregate import JobGroup, Total, aggregate
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import (
     check_features,
     check_numeric,
@@ -128,10 +129,7 @@ class Evaluation:
 
     def check(self) -> Self:
         """Refuse columns that cannot be used, before any job runs."""
-        if not isinstance(self.dataset, DataFrame):
-            raise TypeError(
-                f"dataset is of type {type(self.dataset).__name__}: expected a DataFrame"
-            )
+        check_frame(self.dataset, f"{type(self.model).__name__}.evaluate")
         check_features(self.dataset, self.column("featuresCol"))
         check_numeric(self.dataset, self.column("labelCol"), "labelCol")
         if self.weight:

@@ -1,6 +1,7 @@
 """Params that our estimators share, their ranges, and the solvers they compose."""
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from sparkml_lsml.solvers import (
     SmoothedLBFGS,
     Solver,
 )
+from sparkml_lsml.spark.pathtext import path_text
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ class CheckedParams(Params):
             if not self.isDefined(param):
                 continue
             value = to_python(self.getOrDefault(param))
+            if isinstance(value, os.PathLike):  # of a param map, which nobody has converted
+                value = param.typeConverter(value)
             if isinstance(value, int) and param.typeConverter == TypeConverters.toFloat:
                 value = value if isinstance(value, bool) else float(value)
             if self.isSet(param):
@@ -183,6 +187,13 @@ class CheckedParams(Params):
         """Value of a Param, or None where it has none."""
         param = self.getParam(name)
         return self.getOrDefault(param) if self.isDefined(param) else None
+
+
+def to_folder(value: Any) -> str:
+    """The converter of Params that name a folder, '' for none."""
+    if isinstance(value, os.PathLike):
+        return path_text(value, "a folder")
+    return TypeConverters.toString(value)
 
 
 def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Any:
@@ -259,7 +270,7 @@ class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
         "checkpointDir",
         "Folder on any Hadoop file system where a fit notes how far it is, for the same fit to go "
         "on after the driver has died; '' for none.",
-        TypeConverters.toString,
+        to_folder,
     )
     checkpointInterval: Param[int] = _param(
         "checkpointInterval",

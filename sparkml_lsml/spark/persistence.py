@@ -8,6 +8,7 @@ checked, is in `sparkml_lsml.spark.saved`.
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
@@ -30,6 +31,7 @@ from sparkml_lsml.spark.paths import (
     whole,
     without_globs,
 )
+from sparkml_lsml.spark.pathtext import path_text
 
 Owner = TypeVar("Owner", bound="SafeReadWrite")
 
@@ -40,19 +42,22 @@ class _Whole(MLWriter):
     MLlib's writers remove what they overwrite before they write, and metadata before the rest.
     """
 
-    def save(self, path: str) -> None:
+    def save(self, path: "str | os.PathLike[str]") -> None:
         """Save to a path on any Hadoop file system.
 
         Raises
         ------
         FileExistsError
             If there is something at the path and `overwrite` was not called.
+        TypeError
+            If the path is neither a text nor an `os.PathLike`.
         PersistenceError
             If `load` would refuse the folder, for example because a coefficient is NaN, or the
             error of the file system shows a password in the path.
         BackendError
             If the session is one of Spark Connect.
         """
+        path = path_text(path, "save")
         with _hiding(path), whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
             self.saveImpl(sibling)
 
@@ -147,7 +152,7 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         super().__init__()
         self._owner = owner
 
-    def load(self, path: str) -> Owner:
+    def load(self, path: "str | os.PathLike[str]") -> Owner:
         """Load from a path.
 
         Raises
@@ -155,11 +160,13 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         PersistenceError
             If the folder holds another class, a newer format, unknown Params, or anything else
             than a save wrote.
+        TypeError
+            If the path is neither a text nor an `os.PathLike`.
         BackendError
             If the session is one of Spark Connect.
         """
         spark: SparkSession = self.sparkSession
-        path = path.rstrip("/") or path
+        path = path_text(path, f"{self._owner.__name__}.load")
         with reading(f"{path}/metadata"):
             metadata = saved.from_json(read_metadata(spark, path), _name(self._owner))
         arrays: saved.Arrays = {}

@@ -26,6 +26,7 @@ from pyspark.sql.types import (
 from sparkml_lsml.blocks.arrow import to_features
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import check_features, feature_column, quoted
 from sparkml_lsml.spark.session import check_executors, is_local
 
@@ -135,9 +136,12 @@ def add_scores(
     ------
     ColumnError
         If an output column is already there, or the features are not.
+    TypeError
+        If it is no frame.
     BackendError
         If the executors of a cluster lack packages.
     """
+    check_frame(dataset, "transform", streaming=True)
     sc = getattr(dataset.sparkSession, "_sc", None)
     if isinstance(sc, SparkContext) and not is_local(sc):
         check_executors(sc)  # a cluster that only scores has the package to be shipped, too

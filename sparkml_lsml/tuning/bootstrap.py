@@ -12,6 +12,7 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.cross_fitting import check_measure, checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
@@ -120,6 +121,7 @@ def bootstrap(
     >>> bool(low[0, 0] < 2.0 < high[0, 0])
     True
     """
+    check_frame(dataset, "bootstrap")
     refuse_validation(estimator, "bootstrap")
     if n < 2:
         raise ParamError(f"n={n}: expected at least 2 replicates")

@@ -13,6 +13,7 @@ from pyspark.ml.util import MLWriter
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.errors import ParamError
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.spark.persistence import WholeWriter
@@ -151,6 +152,7 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         return SearchReader(cls)
 
     def _fit(self, dataset: DataFrame) -> CrossValidatorModel:
+        check_frame(dataset, type(self).__name__)
         group = self.getGroupCol()
         if not group:
             return self._fit_folds(dataset)

@@ -1,5 +1,6 @@
 """Loading of searches that our classes, MLlib's in Python or MLlib's in the JVM have saved."""
 
+import os
 from typing import Any, Generic, TypeVar
 
 from pyspark.ml.tuning import _ValidatorSharedReadWrite
@@ -7,6 +8,7 @@ from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.spark.composite import check_classes, source_of
+from sparkml_lsml.spark.pathtext import path_text
 from sparkml_lsml.spark.persistence import reading
 
 Search = TypeVar("Search", bound=MLReadable[Any])
@@ -28,7 +30,7 @@ class SearchReader(MLReader[Search], Generic[Search]):
         super().__init__()
         self._owner: Any = owner
 
-    def load(self, path: str) -> Search:
+    def load(self, path: "str | os.PathLike[str]") -> Search:
         """Load from a path.
 
         Raises
@@ -36,11 +38,14 @@ class SearchReader(MLReader[Search], Generic[Search]):
         PersistenceError
             If the folder holds another class, names one that is neither MLlib's, nor ours, nor
             imported already, or is damaged.
+        TypeError
+            If the path is neither a text nor an `os.PathLike`.
         BackendError
             If the session is one of Spark Connect.
         """
         spark: SparkSession = self.sparkSession
         name = self._owner.__name__
+        path = path_text(path, f"{name}.load")
         own, mllib = f"{self._owner.__module__}.{name}", f"pyspark.ml.tuning.{name}"
         expected = (own, mllib, f"org.apache.spark.ml.tuning.{name}")
         metadata = check_classes(spark, path, expected)

@@ -12,6 +12,7 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.spark.cross_fitting import checked
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.resident import ResidentBlocks
@@ -120,6 +121,7 @@ def regularization_path(
     >>> path.features.tolist(), path.coefficients.shape
     ([0, 1, 2, 2, 2], (5, 1, 2))
     """
+    check_frame(dataset, "regularization_path")
     base = estimator.copy()._normalise()
     base._check_columns(dataset)
     _check(base, regParams, n, ratio, together)

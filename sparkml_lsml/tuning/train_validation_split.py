@@ -8,6 +8,7 @@ from pyspark.ml.tuning import TrainValidationSplitModel, TrainValidationSplitWri
 from pyspark.ml.util import MLWriter
 from pyspark.sql import DataFrame
 
+from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.ingest import quoted
 from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.persistence import SearchReader
@@ -49,6 +50,7 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
         return SearchReader(cls)
 
     def _fit(self, dataset: DataFrame) -> TrainValidationSplitModel:
+        check_frame(dataset, type(self).__name__)
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
         random, name = f"{self.uid}_rand", f"{self.uid}_fold"
         rows = dataset.select("*", F.rand(self.getSeed()).alias(random))
