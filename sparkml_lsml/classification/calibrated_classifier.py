@@ -20,8 +20,8 @@ from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.ingest import check_numeric, quoted
+from sparkml_lsml.spark.frames import check_frame, column_of, quoted
+from sparkml_lsml.spark.ingest import check_numeric
 from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import (
@@ -267,7 +267,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         name = self.value("foldCol")
         if name:
             check_numeric(dataset, name, "foldCol")
-            return dataset, quoted(name)
+            return dataset, column_of(dataset, name)
         name = f"{self.uid}_fold"
         number = F.floor(F.rand(self.value("seed")) * folds)
         return dataset.select("*", number.cast("int").alias(name)), quoted(name)

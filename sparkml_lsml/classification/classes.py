@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.layout import Layout
+from sparkml_lsml.spark.frames import column_field
 
 Array = npt.NDArray[np.float64]
 
@@ -40,8 +41,8 @@ def frequencies_start(intercepts: Array) -> Callable[[Layout], Array]:
 
 def declared_classes(dataset: DataFrame, label: str) -> int:
     """Number of classes that a StringIndexer or its like wrote into the column's metadata."""
-    [metadata] = [f.metadata for f in dataset.schema.fields if f.name.lower() == label.lower()]
-    attribute = (metadata or {}).get("ml_attr", {})
+    metadata = column_field(dataset, label, "labelCol").metadata or {}
+    attribute = metadata.get("ml_attr", {})
     return len(attribute.get("vals", ())) or int(attribute.get("num_vals", 0))
 
 

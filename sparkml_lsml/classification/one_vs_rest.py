@@ -19,8 +19,8 @@ from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamErro
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.composite import check_classes, source_of
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.frames import check_frame, column_of, column_type
+from sparkml_lsml.spark.ingest import check_numeric
 from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
 from sparkml_lsml.spark.pathtext import path_text
@@ -93,6 +93,7 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
                 "classifier with one, expected one without. Call setInitialModel(None) on it"
             )
         if not _shares_passes(classifier):
+            self._check_columns(dataset)
             return super()._fit(dataset)._resetUid(self.uid)
         columns = {
             classifier.labelCol: self.getLabelCol(),
@@ -103,6 +104,13 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
             columns[classifier.weightCol] = self.getWeightCol()
         models = _fit_classes(classifier.copy(columns)._normalise(), dataset)
         return self._copyValues(OneVsRestModel(models)._resetUid(self.uid))
+
+    def _check_columns(self, dataset: DataFrame) -> None:
+        """Refuse what MLlib's road would meet as an error of Spark with a plan."""
+        column_type(dataset, self.getFeaturesCol(), "featuresCol")
+        check_numeric(dataset, self.getLabelCol(), "labelCol")
+        if self.isDefined(self.weightCol) and self.getWeightCol():
+            check_numeric(dataset, self.getWeightCol(), "weightCol")
 
     def write(self) -> MLWriter:
         """A writer; call ``overwrite()`` on it to replace what is at the path."""
@@ -198,7 +206,7 @@ def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
             own = _report_of(report, number)
             members.append(Member(estimator, estimator._pose(binary)(own), own, positive=number))
         models = training.solve(members)
-    label = quoted(classifier.value("labelCol"))
+    label = column_of(dataset, classifier.value("labelCol"))
     for number, (estimator, model) in enumerate(zip(estimators, models, strict=True)):
         if isinstance(model, DivergedError):
             raise model

@@ -10,6 +10,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
+    DoubleType,
+    FloatType,
     MapType,
     NumericType,
     StringType,
@@ -17,12 +19,14 @@ from pyspark.sql.types import (
     UserDefinedType,
 )
 
+from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, PredictionsConfig, SplitConfig
 from sparkml_lsml.jobs.errors import JobError
 from sparkml_lsml.jobs.hashing import comparable, deciding
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.jobs.redaction import resolve
 from sparkml_lsml.jobs.storage import Place
+from sparkml_lsml.spark.frames import column_of, column_type, has_column, known_columns
 
 _HASH_STEPS = 1_000_000
 
@@ -60,8 +64,16 @@ def read(spark: SparkSession, config: InputConfig) -> DataFrame:
         frame = reader.format(config.format).load(paths)
     if config.drop_nulls:
         require_columns(frame, config.drop_nulls, "input.drop_nulls")
-        frame = frame.dropna(subset=[quoted(name) for name in config.drop_nulls])
+        for name in config.drop_nulls:
+            frame = frame.where(_has_value(frame, name))
     return frame
+
+
+def _has_value(frame: DataFrame, name: str) -> Column:
+    value = column_of(frame, name)
+    if isinstance(column_type(frame, name, "column"), DoubleType | FloatType):
+        return value.isNotNull() & ~F.isnan(value)
+    return value.isNotNull()
 
 
 def require_columns(frame: DataFrame, names: tuple[str, ...], key: str) -> None:
@@ -70,13 +82,19 @@ def require_columns(frame: DataFrame, names: tuple[str, ...], key: str) -> None:
     Raises
     ------
     JobError
-        That names the missing column, its nearest known one, and all there are.
+        That names the missing column, its nearest known one, and all there are; or the column of
+        which there are several.
     """
     for name in names:
-        if name not in frame.columns:
-            guess = nearest(name, frame.columns) or ";"
-            columns = ", ".join(frame.columns)
+        if not has_column(frame, name):
+            known = known_columns(frame)
+            guess = nearest(name, known) or ";"
+            columns = ", ".join(known)
             raise JobError(f"{key}: there is no column '{name}'{guess} there are: {columns}")
+        try:
+            column_type(frame, name, key)
+        except ColumnError as error:
+            raise JobError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -110,29 +128,18 @@ def split(frame: DataFrame, config: SplitConfig) -> Split:
     names = config.by or tuple(sorted(frame.columns))
     require_columns(frame, config.by, "split.by")
     for name in names:
-        if isinstance(frame.schema[name].dataType, MapType):
+        if isinstance(column_type(frame, name, "split.by"), MapType):
             raise JobError(
                 f"split: the column '{name}' holds maps, which cannot be hashed; "
                 "name the columns that decide in split.by"
             )
     hashed: list[Column] = []
     for name in names:
-        value, kind = F.col(quoted(name)), frame.schema[name].dataType
+        value, kind = column_of(frame, name), column_type(frame, name, "split.by")
         hashed += deciding(value, kind, name) if config.by else comparable(value, kind)
     digest = F.xxhash64(F.lit(config.seed), *hashed)
     held_out = F.pmod(digest, F.lit(_HASH_STEPS)) < F.lit(round(config.fraction * _HASH_STEPS))
     return Split(frame.where(~held_out), frame.where(held_out), held_out)
-
-
-def quoted(name: str) -> str:
-    """Quote a column's name, which may hold a dot.
-
-    Examples
-    --------
-    >>> quoted("a.b")
-    '`a.b`'
-    """
-    return "`" + name.replace("`", "``") + "`"
 
 
 def map_labels(frame: DataFrame, column: str, config: LabelConfig) -> DataFrame:
@@ -148,8 +155,8 @@ def map_labels(frame: DataFrame, column: str, config: LabelConfig) -> DataFrame:
     require_columns(frame, (column,), "label.column")
     if config.map is None:
         return frame
-    label = F.col(quoted(column))
-    kind = frame.schema[column].dataType
+    label = column_of(frame, column)
+    kind = column_type(frame, column, "label.column")
     mapped: Column = F.lit(None).cast("double")
     for value, target in config.map.items():
         if isinstance(kind, StringType):
@@ -191,8 +198,8 @@ def check_labels(source: DataFrame, column: str, config: LabelConfig) -> None:
     if config.map is None:
         return
     original = "__original_label__"
-    mapped = map_labels(source.withColumn(original, F.col(quoted(column))), column, config)
-    missing = mapped.where(F.col(quoted(column)).isNull())
+    mapped = map_labels(source.withColumn(original, column_of(source, column)), column, config)
+    missing = mapped.where(column_of(mapped, column).isNull())
     counts = missing.groupBy(original).count().orderBy(F.desc("count"), original)
     groups = counts.limit(5).collect()
     if groups:
@@ -228,7 +235,7 @@ def select_output(frame: DataFrame, config: PredictionsConfig) -> DataFrame:
     """
     if config.columns:
         require_columns(frame, config.columns, "output.predictions.columns")
-        frame = frame.select(*(F.col(quoted(name)) for name in config.columns))
+        frame = frame.select(*(column_of(frame, name) for name in config.columns))
     if config.format == "csv":
         nested = [field.name for field in frame.schema if _is_nested(field.dataType)]
         if nested:

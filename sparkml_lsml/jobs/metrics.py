@@ -13,8 +13,9 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from sparkml_lsml.jobs.data import quoted, require_columns
+from sparkml_lsml.jobs.data import require_columns
 from sparkml_lsml.jobs.errors import JobError
+from sparkml_lsml.spark.frames import column_of, column_type, has_column
 
 # More pairs of label and prediction than this are no classes, and would not fit a report.
 _MOST_PAIRS = 100_000
@@ -75,9 +76,9 @@ def compute(frame: DataFrame, columns: ScoredColumns, task: str) -> dict[str, An
     )
     require_columns(frame, used, "evaluation")
     narrow = [
-        F.col(quoted(columns.label)).cast("double").alias("label"),
-        F.col(quoted(columns.prediction)).cast("double").alias("prediction"),
-        (F.col(quoted(columns.weight)).cast("double") if columns.weight else F.lit(1.0)).alias(
+        column_of(frame, columns.label).cast("double").alias("label"),
+        column_of(frame, columns.prediction).cast("double").alias("prediction"),
+        (column_of(frame, columns.weight).cast("double") if columns.weight else F.lit(1.0)).alias(
             "weight"
         ),
     ]
@@ -85,11 +86,12 @@ def compute(frame: DataFrame, columns: ScoredColumns, task: str) -> dict[str, An
     if task == "regression":
         vectors.clear()
     # what is no vector, as after a way through JSON, ranks nothing; the class is there all the same
-    kinds = {field.name: field.dataType for field in frame.schema}
     present = {
-        key: name for key, name in vectors.items() if isinstance(kinds.get(str(name)), VectorUDT)
+        key: name
+        for key, name in vectors.items()
+        if name and has_column(frame, name) and isinstance(column_type(frame, name, key), VectorUDT)
     }
-    narrow += [F.col(quoted(str(name))).alias(key) for key, name in present.items()]
+    narrow += [column_of(frame, name).alias(key) for key, name in present.items()]
     # Several passes follow, and each would read and score everything anew.
     scored = frame.select(*narrow).persist()
     try:

@@ -21,6 +21,7 @@ from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_l
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark import saved
 from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.frames import folding, has_column
 from sparkml_lsml.spark.model import LinearModel
 from sparkml_lsml.spark.paths import check_read_alike
 from sparkml_lsml.spark.pathtext import path_text
@@ -160,8 +161,9 @@ def check_columns(whole: Pipeline, config: TrainConfig, rows: DataFrame, scored:
     """
     stages = whole.getStages()
     read = {name for stage in stages for name in _named(stage, READ)}
-    here, there = _lower(rows.columns), _lower(scored.columns)
-    missing = sorted(name for name in read if name.lower() in here - there)
+    missing = sorted(
+        name for name in read if has_column(rows, name) and not has_column(scored, name)
+    )
     if missing:
         raise JobError(
             f"evaluation_input: found no columns {', '.join(missing)}; expected those of input "
@@ -171,17 +173,18 @@ def check_columns(whole: Pipeline, config: TrainConfig, rows: DataFrame, scored:
     added = [_named(stage, WRITTEN) for stage in stages]
     # a stage may add columns that no Param of it names
     if predictions is not None and all(added):
-        there |= _lower(name for names in added for name in names)
-        unknown = [name for name in predictions.columns if name.lower() not in there]
+        fold = folding(scored)
+        new = {fold(name) for names in added for name in names}
+        unknown = [
+            name
+            for name in predictions.columns
+            if fold(name) not in new and not has_column(scored, name)
+        ]
         if unknown:
             raise JobError(
                 f"output.predictions.columns: found no columns {', '.join(unknown)}; expected "
                 "those of the rows, and those that the pipeline adds"
             )
-
-
-def _lower(names: Iterable[str]) -> set[str]:
-    return {name.lower() for name in names}
 
 
 def _named(stage: Any, names: Iterable[str]) -> list[str]:

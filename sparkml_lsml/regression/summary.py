@@ -13,7 +13,7 @@ from sparkml_lsml.display import plots
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.solvers.base import Precision
 from sparkml_lsml.spark.evaluation import RowsSummary
-from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.frames import column_of
 from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.tallies import ResidualSums, RowSample
 
@@ -142,8 +142,9 @@ class LinearRegressionSummary(RowsSummary):
     @property
     def residuals(self) -> DataFrame:
         """A frame of the residuals, label less prediction, in the order of ``predictions``."""
-        label, found = quoted(self.labelCol), quoted(self.predictionCol)
-        return self.predictions.select((label.cast("double") - found).alias("residuals"))
+        rows = self.predictions
+        label, found = column_of(rows, self.labelCol), column_of(rows, self.predictionCol)
+        return rows.select((label.cast("double") - found).alias("residuals"))
 
     @property
     def coefficientStandardErrors(self) -> list[float]:

@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.aggregate import JobGroup, surrounding_jobs
-from sparkml_lsml.spark.ingest import Factors, quoted
+from sparkml_lsml.spark.frames import column_of
+from sparkml_lsml.spark.ingest import Factors
 from sparkml_lsml.spark.params import CheckedParams, Range
 from sparkml_lsml.spark.session import context
 
@@ -107,10 +108,10 @@ def class_factors(params: CheckedParams, dataset: DataFrame, name: str) -> Facto
         return None
     held = params.value("validationIndicatorCol")
     if held:
-        dataset = dataset.where(~quoted(held))  # nothing is learned from these rows
+        dataset = dataset.where(~column_of(dataset, held))  # nothing is learned from these rows
     weight = params.value("weightCol")
-    label = quoted(params.value("labelCol")).cast("double")
-    mass = quoted(weight).cast("double") if weight else F.lit(1.0)
+    label = column_of(dataset, params.value("labelCol")).cast("double")
+    mass = column_of(dataset, weight).cast("double") if weight else F.lit(1.0)
     sums = dataset.groupBy(label.alias("label")).agg(F.sum(mass).alias("weight"))
     jobs = JobGroup(context(dataset), name, surrounding_jobs())
     try:

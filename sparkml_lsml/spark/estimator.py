@@ -14,8 +14,8 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.callbacks import checked_callbacks
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric, quoted
+from sparkml_lsml.spark.frames import check_frame, column_of
+from sparkml_lsml.spark.ingest import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.keywords import unknown_param
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.partial import partial_fit
@@ -219,7 +219,9 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         self._copyValues(model)
         if dataset is not None:
             validation = self.value("validationIndicatorCol")
-            model._summarise(dataset.where(~quoted(validation)) if validation else dataset)
+            model._summarise(
+                dataset.where(~column_of(dataset, validation)) if validation else dataset
+            )
 
     def _check_loaded(self) -> None:
         self._normalise()

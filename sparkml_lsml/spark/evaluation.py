@@ -19,7 +19,7 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.display import html, text
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.aggregate import JobGroup, Total, aggregate
-from sparkml_lsml.spark.frames import check_frame
+from sparkml_lsml.spark.frames import check_frame, has_column
 from sparkml_lsml.spark.ingest import (
     check_features,
     check_numeric,
@@ -147,7 +147,7 @@ class Evaluation:
         So they do where the frame has no such column, as in MLlib.
         """
         name = str(self.model.value("weightCol") or "")
-        return name if name.lower() in (c.lower() for c in self.dataset.columns) else ""
+        return name if name and has_column(self.dataset, name) else ""
 
     def run(self, tally: Tally, task: Task) -> Any:
         """The tally of all rows, in one job.

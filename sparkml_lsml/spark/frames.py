@@ -1,10 +1,14 @@
-"""What is a frame, and what is none: told before anything is asked of it."""
+"""What is a frame, and which of its columns a name means: told before anything is asked of it."""
 
+from collections.abc import Callable
 from typing import Any
 
-from pyspark.sql import DataFrame
+import pyspark.sql.functions as F
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql.types import DataType, StructField, StructType
 
-from sparkml_lsml.errors import without_secrets
+from sparkml_lsml.errors import ColumnError, without_secrets
 
 CONNECT = "pyspark.sql.connect."
 """Modules of Spark Connect, whose frames `session.context` refuses where it has to."""
@@ -61,3 +65,84 @@ def _described(found: Any) -> tuple[str, str]:
         given,
         "Make one of it: spark.createDataFrame(it), with vectors or lists of numbers as features",
     )
+
+
+def quoted(name: str) -> Column:
+    """A column by its exact name, dots included."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def folding(dataset: DataFrame) -> Callable[[str], str]:
+    """What makes names equal that mean the same column: of the session, at this moment."""
+    sensitive = str(dataset.sparkSession.conf.get("spark.sql.caseSensitive")).lower() == "true"
+    return str if sensitive else str.lower
+
+
+def column_of(dataset: DataFrame, name: str) -> Column:
+    """The column that a name means: one of the frame, or else what Spark makes of it.
+
+    A column whose name has dots goes by that name, though MLlib wants it in backticks; these will
+    do, too. Other names with dots are fields of structs, such as ``s.features``.
+    """
+    return quoted(name) if _named(dataset, name) else F.col(name)
+
+
+def has_column(dataset: DataFrame, name: str) -> bool:
+    """Whether a name means a column, be there several of that name."""
+    return bool(_named(dataset, name)) or _field(dataset, name) is not None
+
+
+def column_field(dataset: DataFrame, name: str, role: str) -> StructField:
+    """Type and metadata of the column that a name means.
+
+    Raises
+    ------
+    ColumnError
+        If there is no such column, or several; the message lists those there are.
+    """
+    matches = _named(dataset, name)
+    found = matches[0] if matches else _field(dataset, name)
+    if len(matches) > 1:
+        raise ColumnError(
+            f"{role}='{name}' fits {len(matches)} columns: expected one, found "
+            f"{', '.join(dataset.columns)}"
+        )
+    if found is None:
+        have = known_columns(dataset)
+        near = [each for each in have if each.lower() == name.lower()]
+        cases = f". Did you mean '{near[0]}'? spark.sql.caseSensitive is true" if near else ""
+        raise ColumnError(
+            f"{role}='{name}' is not a column: found {', '.join(have)}. Set {role}{cases}"
+        )
+    return found
+
+
+def column_type(dataset: DataFrame, name: str, role: str) -> DataType:
+    """Type of the column that a name means; raises as `column_field` does."""
+    return column_field(dataset, name, role).dataType
+
+
+def known_columns(dataset: DataFrame) -> list[str]:
+    """Names that an error may list: columns, and after a struct its fields."""
+    found = []
+    for field in dataset.schema.fields:
+        found.append(field.name)
+        if isinstance(field.dataType, StructType):
+            found += [f"{field.name}.{each}" for each in field.dataType.names]
+    return found
+
+
+def _named(dataset: DataFrame, name: str) -> list[StructField]:
+    fold = folding(dataset)
+    return [field for field in dataset.schema.fields if fold(field.name) == fold(name)]
+
+
+def _field(dataset: DataFrame, name: str) -> StructField | None:
+    """What Spark makes of a name that no column has: a field of a struct, or a quoted name."""
+    if ("." not in name and "`" not in name) or name.endswith("*"):
+        return None
+    try:
+        [field] = dataset.select(F.col(name)).schema.fields
+    except AnalysisException:
+        return None
+    return field

@@ -24,7 +24,8 @@ from pyspark.sql.types import (
 from sparkml_lsml.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
 from sparkml_lsml.blocks.folds import fold_reports
 from sparkml_lsml.blocks.pack import PROBLEMS, Handle, PackSettings, Report, Task, pack
-from sparkml_lsml.errors import ColumnError, ColumnTypeError, DataError
+from sparkml_lsml.errors import ColumnTypeError, DataError
+from sparkml_lsml.spark.frames import column_of, column_type
 from sparkml_lsml.spark.workers import forget_deleted, settle
 
 HANDLE_SCHEMA = "handle binary, report binary"
@@ -34,25 +35,6 @@ Factors = dict[float, float]
 
 SMALL_REPORT = 64 * 1024
 """Bytes of a report that may stay in the cached row of its block."""
-
-
-def column_type(dataset: DataFrame, name: str, role: str) -> DataType:
-    """Type of a column.
-
-    Raises
-    ------
-    ColumnError
-        If there is no such column; the message lists those there are.
-    """
-    matches = [f.dataType for f in dataset.schema.fields if f.name.lower() == name.lower()]
-    if len(matches) == 1:
-        return matches[0]
-    have = ", ".join(dataset.columns)
-    if matches:
-        raise ColumnError(
-            f"{role}='{name}' fits {len(matches)} columns: expected one, found {have}"
-        )
-    raise ColumnError(f"{role}='{name}' is not a column: found {have}. Set {role}")
 
 
 def check_features(dataset: DataFrame, name: str) -> DataType:
@@ -88,14 +70,9 @@ def check_boolean(dataset: DataFrame, name: str, role: str) -> None:
         )
 
 
-def quoted(name: str) -> Column:
-    """A column by its exact name, dots included."""
-    return F.col("`" + name.replace("`", "``") + "`")
-
-
 def feature_column(dataset: DataFrame, name: str) -> Column:
     """The features as Arrow is to have them: arrays as they are, vectors as their struct."""
-    column = quoted(name)
+    column = column_of(dataset, name)
     if not isinstance(check_features(dataset, name), VectorUDT):
         return column
     vector = F.unwrap_udt(column)
@@ -133,13 +110,14 @@ def training_frame(
 
     Partitions are joined, never split: that would be a shuffle that nobody asked for.
     """
+    y = column_of(dataset, label).cast("double")
     columns = [
         feature_column(dataset, features).alias("features"),
-        quoted(label).cast("double").alias("label"),
+        y.alias("label"),
     ]
-    weights = None if weight is None else quoted(weight).cast("double")
+    weights = None if weight is None else column_of(dataset, weight).cast("double")
     if factors is not None:
-        weights = weighed(weights, quoted(label).cast("double"), factors)
+        weights = weighed(weights, y, factors)
     if weights is not None:
         columns.append(weights.alias("weight"))
     if fold is not None:

@@ -8,6 +8,8 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.display import html
 from sparkml_lsml.display.text import number
+from sparkml_lsml.errors import ColumnError
+from sparkml_lsml.spark.frames import column_field
 
 Array = npt.NDArray[np.float64]
 
@@ -58,8 +60,11 @@ def _facts(model: Any) -> list[tuple[str, str]]:
 
 def feature_names(dataset: DataFrame, column: str) -> dict[int, str]:
     """Names of features by their number, as far as a `VectorAssembler` or its like noted them."""
-    fields = [f for f in dataset.schema.fields if f.name.lower() == column.lower()]
-    attributes = fields[0].metadata.get("ml_attr", {}).get("attrs", {}) if fields else {}
+    try:
+        metadata = column_field(dataset, column, "featuresCol").metadata or {}
+    except ColumnError:  # the Param was set anew after the fit
+        metadata = {}
+    attributes = metadata.get("ml_attr", {}).get("attrs", {})
     found: dict[int, str] = {}
     for kind in attributes.values():
         for each in kind:

@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import (
     ArrayType,
+    DataType,
     DoubleType,
     StructField,
     StructType,
@@ -26,8 +27,8 @@ from pyspark.sql.types import (
 from sparkml_lsml.blocks.arrow import to_features
 from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.ingest import check_features, feature_column, quoted
+from sparkml_lsml.spark.frames import check_frame, column_of, folding
+from sparkml_lsml.spark.ingest import check_features, feature_column
 from sparkml_lsml.spark.session import check_executors, is_local
 
 Array = npt.NDArray[np.float64]
@@ -146,9 +147,9 @@ def add_scores(
     if isinstance(sc, SparkContext) and not is_local(sc):
         check_executors(sc)  # a cluster that only scores has the package to be shipped, too
     wanted = {kind: outputs[kind] for kind in KINDS if outputs.get(kind)}
-    have = {name.lower() for name in dataset.columns}
-    clash = [name for name in wanted.values() if name.lower() in have]
-    if clash or len(set(wanted.values())) < len(wanted):
+    fold = folding(dataset)
+    have, new = ({fold(name) for name in names} for names in (dataset.columns, wanted.values()))
+    if have & new or len(new) < len(wanted):
         raise ColumnError(
             f"output columns {', '.join(wanted.values())} must be new and differ from each other: "
             f"found {', '.join(dataset.columns)}. Drop or rename, or set predictionCol and its like"
@@ -168,7 +169,7 @@ def add_scores(
     for kind, output in wanted.items():
         values = F.col(name)[kind]
         if not hasattr(F, "arrow_udf"):
-            values = _with_nan(values, kind, quoted(features))
+            values = _with_nan(values, kind, column_of(scored, features))
         if kind != "prediction":
             # the function fails on null, which without an otherwise stays null
             values = F.when(values.isNotNull(), array_to_vector(values))
@@ -202,12 +203,18 @@ def _as_rows(dataset: DataFrame, features: str) -> DataFrame:
         columnar = False
     if not columnar:
         return dataset
-    if not any(isinstance(field.dataType, UserDefinedType) for field in dataset.schema.fields):
+    if not _holds_vectors(dataset.schema):
         return dataset
-    column = quoted(features)
+    column = column_of(dataset, features)
     if isinstance(check_features(dataset, features), VectorUDT):
         column = F.unwrap_udt(column)["values"]
     return dataset.where(F.coalesce(F.size(column), F.lit(0)) > -2)
+
+
+def _holds_vectors(kind: DataType) -> bool:
+    if isinstance(kind, StructType):
+        return any(_holds_vectors(field.dataType) for field in kind.fields)
+    return isinstance(kind, UserDefinedType)
 
 
 def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any:

@@ -28,7 +28,8 @@ from sparkml_lsml.spark.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.class_weights import check_class_weight, class_factors
 from sparkml_lsml.spark.custom_losses import check_losses
 from sparkml_lsml.spark.fingerprint import LABEL, Fingerprint
-from sparkml_lsml.spark.ingest import Factors, column_type, quoted
+from sparkml_lsml.spark.frames import column_of, column_type
+from sparkml_lsml.spark.ingest import Factors
 from sparkml_lsml.spark.params import HasSolverSettings
 from sparkml_lsml.spark.persistence import digest
 from sparkml_lsml.spark.problem import Member, Pose, linear_fit
@@ -99,7 +100,7 @@ class Training:
         **plan: Any,
     ) -> None:
         self._started = time.perf_counter()
-        self._plan = replace(ingest_plan(params, task), **plan)
+        self._plan = replace(ingest_plan(params, dataset, task), **plan)
         self._dataset = dataset
         self._notes: tuple[str, ...] = ()
         self._checkpoints = Checkpoints(
@@ -325,7 +326,7 @@ def fit_linear(
         )
 
 
-def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
+def ingest_plan(params: HasSolverSettings, dataset: DataFrame, task: Task) -> IngestPlan:
     """How an estimator wants its rows packed."""
     validation = params.value("validationIndicatorCol") or None
     return IngestPlan(
@@ -337,7 +338,7 @@ def ingest_plan(params: HasSolverSettings, task: Task) -> IngestPlan:
         execution=params.value("execution"),
         depth=params.value("aggregationDepth"),
         name=type(params).__name__,
-        fold=None if validation is None else quoted(validation).cast("int"),
+        fold=None if validation is None else column_of(dataset, validation).cast("int"),
         folds=0 if validation is None else 2,
         validation=validation,
         centre=can_centre(params),

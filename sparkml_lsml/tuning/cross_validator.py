@@ -13,8 +13,8 @@ from pyspark.ml.util import MLWriter
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.ingest import quoted
+from sparkml_lsml.spark.frames import check_frame, column_of, quoted
+from sparkml_lsml.spark.ingest import check_numeric
 from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.groups import group_numbers
@@ -182,8 +182,10 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
         folds = self.getNumFolds()
         own, name = self.getFoldCol(), f"{self.uid}_fold"
-        fold = quoted(own or name)
+        fold = quoted(name)
         if own:
+            check_numeric(dataset, own, "foldCol")
+            fold = column_of(dataset, own)
             rows = dataset
         elif self._group is not None:
             rows = dataset.select("*", self._group.alias(name))

@@ -16,7 +16,7 @@ from pyspark.sql.types import (
 )
 
 from sparkml_lsml.errors import ColumnTypeError, DataError
-from sparkml_lsml.spark.ingest import column_type, quoted
+from sparkml_lsml.spark.frames import column_of, column_type
 
 MAX_GROUPS = 1_000
 """Each group is a fold: a model for each param map, and moments of its own on the executors."""
@@ -70,9 +70,10 @@ def group_numbers(dataset: DataFrame, name: str) -> tuple[Column, int]:
             f"groupCol='{name}' is {kind.simpleString()}: expected strings, numbers, booleans, "
             "dates, timestamps or bytes"
         )
-    key = _key(quoted(name), kind)
+    value = column_of(dataset, name)
+    key = _key(value, kind)
     found = (
-        dataset.select(quoted(name).alias("value"), key.alias("key"))
+        dataset.select(value.alias("value"), key.alias("key"))
         .groupBy("key")
         .agg(F.min("value").alias("value"), F.count(F.lit(1)).alias("rows"))
         .orderBy(F.col("key").isNotNull(), "value")

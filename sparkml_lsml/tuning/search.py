@@ -112,6 +112,8 @@ class Search:
             whole=whole,
         )
         if not self.stages:
+            for member in self.members:  # here, since errors list no column of the search's own
+                member.copy()._normalise()._check_columns(whole)
             found = fit(dataset, choose=choose, held_out=held_out)
             return found if self.stages is None else _in_pipelines(found)
         added = set(dataset.columns).difference(whole.columns)
