@@ -19,7 +19,7 @@ from sparkml_lsml.spark.paths import (
     rename,
 )
 from sparkml_lsml.spark.pathtext import path_text
-from sparkml_lsml.spark.persistence import SafeWriter, reading
+from sparkml_lsml.spark.persistence import SafeWriter, reading, write_line
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -154,15 +154,9 @@ class StreamingTrainer:
         if not exists(spark, self._path) and not self._recover(spark):
             return None, note
         model = self._estimator._model_class().read().session(spark).load(self._path)
-        place = f"{self._path}/{NOTE}"
-        if not exists(spark, place):
+        if not exists(spark, f"{self._path}/{NOTE}"):
             return model, note  # saved by somebody else: no batch is in it
-        with reading(place):
-            text = first_bytes(spark, only_file(spark, place), MAX_NOTE)
-            found = json.loads(text)
-            if not isinstance(found, dict) or set(found) != set(note):
-                raise PersistenceError("is no note of a query and a batch: the folder is damaged")
-        return model, found
+        return model, _read_note(spark, self._path)
 
     def _recover(self, spark: SparkSession) -> bool:
         """Put back the model that a save had moved away when its process died; if there is one.
@@ -185,6 +179,16 @@ class StreamingTrainer:
         return True
 
 
+def _read_note(spark: SparkSession, path: str) -> dict[str, Any]:
+    """The query and the batch that the model at a path has last learned from."""
+    with reading(f"{path}/{NOTE}"):
+        text = first_bytes(spark, only_file(spark, f"{path}/{NOTE}"), MAX_NOTE)
+        found = json.loads(text)
+        if not isinstance(found, dict) or set(found) != {"query", "batch"}:
+            raise PersistenceError("is no note of a query and a batch: the folder is damaged")
+    return found
+
+
 class _Writer(SafeWriter):
     """Saves a model together with a note, in the same rename."""
 
@@ -194,6 +198,9 @@ class _Writer(SafeWriter):
 
     def saveImpl(self, path: str) -> None:
         """Write the note, then the model, whose metadata come last."""
-        text = self.sparkSession.createDataFrame([(json.dumps(self._note),)], "value string")
-        text.coalesce(1).write.option("compression", "none").text(f"{path}/{NOTE}")
+        write_line(self.sparkSession, f"{path}/{NOTE}", json.dumps(self._note))
         super().saveImpl(path)
+
+    def _read_back(self, path: str) -> None:
+        super()._read_back(path)
+        _read_note(self.sparkSession, path)

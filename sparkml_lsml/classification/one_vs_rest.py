@@ -114,7 +114,7 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
 
     def write(self) -> MLWriter:
         """A writer; call ``overwrite()`` on it to replace what is at the path."""
-        return WholeWriter(super().write())
+        return WholeWriter(self, super().write())
 
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]
@@ -164,7 +164,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
 
     def write(self) -> MLWriter:
         """A writer; call ``overwrite()`` on it to replace what is at the path."""
-        return WholeWriter(super().write())
+        return WholeWriter(self, super().write())
 
     @classmethod
     def read(cls) -> "_Reader":  # type: ignore[override]

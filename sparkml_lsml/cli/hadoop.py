@@ -42,7 +42,7 @@ class HadoopFolder:
         """The metadata of a part, unchecked."""
         path = self._path(place)
         with reading(f"{path}/metadata"):
-            return read_metadata(self._spark, path)
+            return read_metadata(self._spark, path, unpacked=True)
 
     def arrays(self, place: str, declared: saved.Declared) -> saved.Arrays:
         """The arrays of a part, checked."""

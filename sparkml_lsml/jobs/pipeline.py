@@ -331,7 +331,7 @@ def _metadata(spark: SparkSession, path: str) -> dict[str, Any]:
     # as strictly as our own reader: what is checked here is what MLlib's reader will then see
     try:
         with reading(f"{path}/metadata"):
-            return saved.parse(read_metadata(spark, path))
+            return saved.parse(read_metadata(spark, path, unpacked=True))
     except PersistenceError as error:
         raise JobError(f"{path}: holds no saved model ({one_line(error)})") from error
 

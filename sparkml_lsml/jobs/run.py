@@ -184,7 +184,9 @@ def _trained(
         say(f"training on {report.rows['training']:,} rows")
         model = fit(whole, training, report)
         with report.timed("save"):
-            model.write().save(places.staged("output.model").full)
+            staged = places.staged("output.model").full
+            model.write().save(staged)
+            pipeline.load_model(spark, staged)  # MLlib's writers do not read back what they wrote
         if held_out is not None:
             say(f"evaluating on {report.rows['held_out']:,} held-out rows")
             scored = model.transform(held_out)

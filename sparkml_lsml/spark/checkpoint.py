@@ -13,11 +13,11 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from pyspark.sql import SparkSession
 
@@ -25,7 +25,7 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.solvers.base import Run
 from sparkml_lsml.solvers.checkpoint import read_run, write_run
 from sparkml_lsml.spark.fingerprint import Fingerprint, differences
-from sparkml_lsml.spark.paths import exists, file_system, names, rename
+from sparkml_lsml.spark.paths import exists, file_system, names, rename, write_file
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -147,7 +147,7 @@ class Checkpoints:
     def _try_to_write(self) -> None:
         probe = f"{self._folder}/.probe-{uuid.uuid4().hex}"
         try:
-            _write(self._spark, probe, b"")
+            _put(self._spark, probe, lambda file: None)
             files, hadoop = file_system(self._spark, probe)
             files.delete(hadoop, False)
         except Exception as error:
@@ -195,9 +195,9 @@ class Checkpoint:
             name = f"pass-{run.passes}-{self._mark}.zip"
             if not exists(self._spark, f"{self.path}/fingerprint.json"):
                 text = self._fingerprint.to_json().encode()
-                _write(self._spark, f"{self.path}/fingerprint.json", text)
-            with _written_by(lambda file: write_run(run, file)) as local:
-                _put(self._spark, local, f"{self.path}/{name}")
+                told = f"{self.path}/fingerprint.json"
+                _put(self._spark, told, lambda file: file.write(text))
+            _put(self._spark, f"{self.path}/{name}", lambda file: write_run(run, file))
             before, self._mine = self._mine, name
             if before not in ("", name):
                 files, hadoop = file_system(self._spark, f"{self.path}/{before}")
@@ -291,28 +291,13 @@ def _read_fingerprint(spark: SparkSession, folder: str) -> Fingerprint | None:
         ) from error
 
 
-def _write(spark: SparkSession, path: str, content: bytes) -> None:
-    with _written_by(lambda file: file.write(content)) as local:
-        _put(spark, local, path)
-
-
-@contextlib.contextmanager
-def _written_by(write: Any) -> Iterator[Path]:
-    """A file of the driver that holds what a function wrote."""
-    with tempfile.TemporaryDirectory(prefix="sparkml_lsml-checkpoint-") as folder:
-        path = Path(folder, "content")
-        with path.open("wb") as file:
-            write(file)
-        yield path
-
-
-def _put(spark: SparkSession, local: Path, path: str) -> None:
-    """Copy a file of the driver to a path, where it appears whole or not at all."""
+def _put(spark: SparkSession, path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """Make a file of what a function writes, which appears whole or not at all."""
     folder, _, name = path.rpartition("/")
     part = f"{folder}/.{name}-{uuid.uuid4().hex}"
     files, hadoop = file_system(spark, part)
     try:
-        files.copyFromLocalFile(False, True, file_system(spark, f"file://{local}")[1], hadoop)
+        write_file(spark, part, write)
         if exists(spark, path):
             files.delete(file_system(spark, path)[1], False)
         rename(spark, part, path)

@@ -48,9 +48,9 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
     for folder in folders_in(spark, path):
         folders += 1
         with reading(f"{folder}/metadata"):
-            _check(saved.parse(read_metadata(spark, folder)))
+            _check(saved.parse(read_metadata(spark, folder, unpacked=True)))
     with reading(f"{path}/metadata"):
-        metadata = saved.parse(read_metadata(spark, path))
+        metadata = saved.parse(read_metadata(spark, path, unpacked=True))
         if metadata.get("class") not in expected:
             raise PersistenceError(
                 f"holds a {saved.shown(metadata.get('class'))}, expected a "

@@ -2,10 +2,11 @@
 
 import contextlib
 import re
+import tempfile
 import uuid
-from collections.abc import Iterator
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
 from pyspark.sql import SparkSession
 
@@ -112,7 +113,8 @@ def check_read_alike(spark: SparkSession, path: str) -> None:
     if (found := spark.conf.get(HIDES, HIDDEN)) != HIDDEN:
         raise PersistenceError(
             f"{HIDES} is '{found}', expected its default, '{HIDDEN}': MLlib's readers would take "
-            f"hidden files for metadata of {without_secrets(path)}. Unset it to load the folder"
+            f"hidden files for metadata of {without_secrets(path)}. Unset it to load the folder, "
+            "or to save it"
         )
     plain = PurePath(path).as_posix()  # without the backslashes of Windows
     if without_globs(plain) != plain:
@@ -123,14 +125,36 @@ def check_read_alike(spark: SparkSession, path: str) -> None:
         )
 
 
-def first_bytes(spark: SparkSession, path: str, most: int) -> bytes:
-    """A file as it is stored, or its first ``most`` bytes."""
+def first_bytes(spark: SparkSession, path: str, most: int, *, unpacked: bool = False) -> bytes:
+    """A file as it is stored, or its first ``most`` bytes.
+
+    ``unpacked`` where its name ends as that of a compressed file, as Spark's readers have it.
+    """
     files, hadoop = file_system(spark, path)
     stream = files.open(hadoop)
+    if unpacked:
+        sc: Any = classic(spark)
+        codecs = sc._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory
+        codec = codecs(_configuration(spark)).getCodec(hadoop)
+        stream = stream if codec is None else codec.createInputStream(stream)
     try:
         return bytes(stream.readNBytes(most))
     finally:
         stream.close()
+
+
+def write_file(spark: SparkSession, path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """Make a file of what a function writes, on the driver.
+
+    Spark's writers would heed the settings of the session: in which form, in how many files, and
+    whether packed.
+    """
+    with tempfile.TemporaryDirectory(prefix="sparkml_lsml-write-") as folder:
+        local = Path(folder, "content")
+        with local.open("wb") as file:
+            write(file)
+        files, hadoop = file_system(spark, path)
+        files.copyFromLocalFile(False, True, file_system(spark, f"file://{local}")[1], hadoop)
 
 
 def parquet_columns(spark: SparkSession, path: str) -> list[StoredColumn]:

@@ -1,9 +1,10 @@
 """Saving and loading of estimators and models, without pickles and without foreign imports.
 
 A saved folder holds ``metadata/`` with one line of JSON, in the form that Spark's pipelines read,
-and for a model ``data/`` with its arrays as Parquet rows (name, chunk, values). The metadata is
-written last, and the folder is renamed into place as a whole. What may be in them, and how it is
-checked, is in `sparkml_lsml.spark.saved`.
+and for a model ``data/`` with its arrays as Parquet rows (name, chunk, values). The driver writes
+both, for Spark's writers heed the session's settings. The metadata is written last, the folder is
+read back, and renamed into place as a whole. What may be in them, and how it is checked, is in
+`sparkml_lsml.spark.saved`.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,17 +32,31 @@ from sparkml_lsml.spark.paths import (
     parquet_columns,
     whole,
     without_globs,
+    write_file,
 )
 from sparkml_lsml.spark.pathtext import path_text
 
 Owner = TypeVar("Owner", bound="SafeReadWrite")
 
 
+PART = 128 * 2**20
+"""Bytes of stored arrays that come to the driver at a time."""
+
+
 class _Whole(MLWriter):
-    """Writer whose folder appears whole or not at all.
+    """Writer whose folder appears whole or not at all, and only if it can be loaded.
 
     MLlib's writers remove what they overwrite before they write, and metadata before the rest.
+
+    Parameters
+    ----------
+    instance : Params
+        What is saved; its class reads it back.
     """
+
+    def __init__(self, instance: Any) -> None:
+        super().__init__()
+        self._instance = instance
 
     def save(self, path: "str | os.PathLike[str]") -> None:
         """Save to a path on any Hadoop file system.
@@ -52,14 +68,26 @@ class _Whole(MLWriter):
         TypeError
             If the path is neither a text nor an `os.PathLike`.
         PersistenceError
-            If `load` would refuse the folder, for example because a coefficient is NaN, or the
-            error of the file system shows a password in the path.
+            If `load` would refuse the folder, for example because a coefficient is NaN, or what
+            was written cannot be read back; or the error of the file system shows a password in
+            the path.
         BackendError
             If the session is one of Spark Connect.
         """
         path = path_text(path, "save")
         with _hiding(path), whole(self.sparkSession, path, self.shouldOverwrite) as sibling:
             self.saveImpl(sibling)
+            try:
+                self._read_back(sibling)
+            except Exception as error:
+                told = _reason(error).replace(sibling, path)
+                raise PersistenceError(
+                    f"{without_secrets(path)} was not saved: what was written cannot be read back. "
+                    f"{told}"
+                ) from error
+
+    def _read_back(self, path: str) -> None:
+        type(self._instance).read().session(self.sparkSession).load(path)
 
 
 class WholeWriter(_Whole):
@@ -67,12 +95,14 @@ class WholeWriter(_Whole):
 
     Parameters
     ----------
+    instance : Params
+        What is saved.
     writer : MLWriter
         Not told to overwrite: it never sees what is at the path.
     """
 
-    def __init__(self, writer: MLWriter) -> None:
-        super().__init__()
+    def __init__(self, instance: Any, writer: MLWriter) -> None:
+        super().__init__(instance)
         self._writer = writer
 
     def saveImpl(self, path: str) -> None:
@@ -90,10 +120,6 @@ class SafeWriter(_Whole):
     instance : Params
         With ``_saved_arrays() -> dict`` and ``_saved_facts() -> dict`` where it has any.
     """
-
-    def __init__(self, instance: Any) -> None:
-        super().__init__()
-        self._instance = instance
 
     def saveImpl(self, path: str) -> None:
         """Write arrays, then metadata, into an empty folder."""
@@ -114,13 +140,16 @@ class SafeWriter(_Whole):
                 "facts": facts,
             }
         )
-        # the reader takes plain files only, whatever the session's settings say
         if arrays:
-            frame = spark.createDataFrame(list(saved.chunks(arrays)), saved.SCHEMA)
-            plain = frame.coalesce(1).write.option("compression", "none")
-            plain.option("parquet.enable.dictionary", "false").parquet(f"{path}/data")
-        text = spark.createDataFrame([(line,)], "value string")
-        text.coalesce(1).write.option("compression", "none").text(f"{path}/metadata")
+            data = f"{path}/data/part-00000.parquet"
+            write_file(spark, data, partial(saved.write_arrays, arrays))
+        write_line(spark, f"{path}/metadata", line)
+
+
+def write_line(spark: SparkSession, folder: str, line: str) -> None:
+    """Make a folder with one line of text, as Spark's readers expect it."""
+    content = f"{line}\n".encode()
+    write_file(spark, f"{folder}/part-00000", lambda file: file.write(content))
 
 
 def _plain(value: Any) -> Any:
@@ -239,8 +268,10 @@ def params_from_json(instance: Any, found: dict[str, Any]) -> None:
                 instance._set(**{name: value})
 
 
-def read_metadata(spark: SparkSession, path: str) -> bytes:
+def read_metadata(spark: SparkSession, path: str, *, unpacked: bool = False) -> bytes:
     """The metadata of a saved folder, unchecked, and no more of them than may be there.
+
+    ``unpacked`` for those that MLlib has written, which a setting of Hadoop has compressed.
 
     Raises
     ------
@@ -253,7 +284,7 @@ def read_metadata(spark: SparkSession, path: str) -> bytes:
             "writes last"
         )
     file = only_file(spark, f"{path}/metadata")
-    return first_bytes(spark, file, saved.MAX_METADATA + 1)
+    return first_bytes(spark, file, saved.MAX_METADATA + 1, unpacked=unpacked)
 
 
 def read_arrays(spark: SparkSession, path: str, declared: saved.Declared) -> saved.Arrays:
@@ -267,8 +298,11 @@ def read_arrays(spark: SparkSession, path: str, declared: saved.Declared) -> sav
     if not exists(spark, f"{path}/data"):
         raise PersistenceError("is missing: the folder is damaged")
     file = only_file(spark, f"{path}/data")
-    saved.check_stored(parquet_columns(spark, file), declared)
-    frame = spark.read.schema(saved.SCHEMA).parquet(without_globs(file))
+    columns = parquet_columns(spark, file)
+    saved.check_stored(columns, declared)
+    # a session may have its files split by the byte, and each part is a job
+    parts = 1 + sum(column.nbytes for column in columns) // PART
+    frame = spark.read.schema(saved.SCHEMA).parquet(without_globs(file)).coalesce(parts)
     return saved.join(frame.toLocalIterator(), declared)
 
 

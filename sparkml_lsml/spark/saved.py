@@ -11,10 +11,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sparkml_lsml.errors import PersistenceError
 
@@ -222,12 +224,40 @@ def declare(arrays: Arrays) -> Declared:
     }
 
 
-def chunks(arrays: Arrays) -> Iterator[tuple[str, int, list[float]]]:
+def chunks(arrays: Arrays) -> Iterator[tuple[str, int, Array]]:
     """Rows that hold the arrays: name, number of the chunk, numbers."""
     for name, values in arrays.items():
         flat = np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
         for number, start in enumerate(range(0, max(len(flat), 1), CHUNK)):
-            yield name, number, flat[start : start + CHUNK].tolist()
+            yield name, number, flat[start : start + CHUNK]
+
+
+def write_arrays(arrays: Arrays, file: BinaryIO) -> None:
+    """Write a file that `check_stored` and `join` accept."""
+    values = pa.list_(pa.float64())
+    schema = pa.schema([("name", pa.string()), ("chunk", pa.int32()), ("values", values)])
+    # its form is pinned: other versions of PyArrow and of this package read it
+    with pq.ParquetWriter(
+        file,
+        schema,
+        version="1.0",
+        data_page_version="1.0",
+        compression="NONE",
+        use_dictionary=False,
+        use_compliant_nested_type=True,
+        store_schema=False,
+    ) as writer:
+        for name, number, part in chunks(arrays):
+            writer.write_batch(
+                pa.record_batch(
+                    [
+                        pa.array([name], pa.string()),
+                        pa.array([number], pa.int32()),
+                        pa.ListArray.from_arrays([0, len(part)], pa.array(part)),
+                    ],
+                    schema=schema,
+                )
+            )
 
 
 @dataclass(frozen=True)

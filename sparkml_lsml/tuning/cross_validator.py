@@ -144,7 +144,7 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
 
     def write(self) -> MLWriter:
         """A writer in Python, since MLlib's in the JVM would lose ``groupCol``."""
-        return WholeWriter(CrossValidatorWriter(self))
+        return WholeWriter(self, CrossValidatorWriter(self))
 
     @classmethod
     def read(cls) -> "SearchReader[CrossValidator]":  # type: ignore[override]

@@ -41,7 +41,7 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
 
     def write(self) -> MLWriter:
         """A writer in Python, so that `load` gives this class again."""
-        return WholeWriter(TrainValidationSplitWriter(self))
+        return WholeWriter(self, TrainValidationSplitWriter(self))
 
     @classmethod
     def read(cls) -> "SearchReader[TrainValidationSplit]":  # type: ignore[override]

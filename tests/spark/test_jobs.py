@@ -19,6 +19,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.ml.pipeline import PipelineModelWriter
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField, StructType
@@ -921,6 +922,30 @@ def test_failure_keeps_the_old_outputs(
     assert changed <= {place / "out"}
 
 
+def test_a_model_that_cannot_be_read_back_replaces_nothing(
+    spark: SparkSession, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLlib writes the metadata of a pipeline; here half of them get lost."""
+    tree = train_tree(place)
+    train(config_of(tree), spark)
+    former = (place / "out" / "report.json").read_bytes()
+    tree["output"]["overwrite"] = True
+    real = PipelineModelWriter.saveImpl
+
+    def damaging(self: Any, path: str) -> None:
+        real(self, path)
+        for part in Path(path.removeprefix("file:")).glob("metadata/part-*"):
+            part.write_bytes(part.read_bytes()[:100])
+            part.with_name(f".{part.name}.crc").unlink()
+
+    monkeypatch.setattr(PipelineModelWriter, "saveImpl", damaging)
+    with pytest.raises(JobError, match="holds no saved model"):
+        train(config_of(tree), spark)
+    assert (place / "out" / "report.json").read_bytes() == former
+    pipeline.load_model(spark, str(place / "out" / "model"))
+    assert left_behind(place) == []
+
+
 def test_wrong_pipeline_is_told_before_anything_is_read(spark: SparkSession, place: Path) -> None:
     tree = train_tree(place, input={"format": "parquet", "path": "nowhere"})
     tree["pipeline"]["estimator"]["params"] = {"regparam": 1}
@@ -1007,7 +1032,7 @@ def test_a_model_of_a_foreign_class_is_refused_unimported(
     metadata = json.loads(file.read_text(encoding="utf-8"))
     metadata["class"] = "foreign_module.Evil"
     file.write_text(json.dumps(metadata), encoding="utf-8")
-    (file.parent / f".{file.name}.crc").unlink()
+    (file.parent / f".{file.name}.crc").unlink(missing_ok=True)
     (place / "foreign_module.py").write_text(
         f"open({str(place / 'imported')!r}, 'w').close()", encoding="utf-8"
     )
