@@ -20,10 +20,11 @@ from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
+from sparkml_lsml.spark.estimator import own_fit
 from sparkml_lsml.spark.frames import check_frame, column_of, quoted
 from sparkml_lsml.spark.ingest import check_numeric
 from sparkml_lsml.spark.keywords import keywords
-from sparkml_lsml.spark.model import LinearModel
+from sparkml_lsml.spark.model import LinearModel, own_transform
 from sparkml_lsml.spark.params import (
     OPTIONAL_NAME,
     SAMPLING_SOLVERS,
@@ -99,7 +100,8 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
     Parameters
     ----------
     classifier : LinearSVC or LogisticRegression
-        Of this package; a `LinearSVC` by default. Its columns of features, labels and weights are
+        Of this package, or a subclass, whose own ``fit`` or ``_fit`` is called, fold after fold; a
+        `LinearSVC` by default. Its columns of features, labels and weights are
         replaced by those of this estimator. It is no Param, but kept by ``copy`` and ``save``; maps
         of Params (grids) reach its Params.
     method : {"sigmoid", "isotonic"}
@@ -210,7 +212,11 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
                 _check_classes(seen.labels, f"the rows outside of fold {number}")
                 members.append(Member(classifier, pose(seen), seen, number))
             members.append(Member(classifier, pose(report), report))
-            models = checked(training.solve(members), [classifier] * len(members))
+            if own_fit(classifier):
+                parts = [rows.where(fold != number) for number in range(folds)]
+                models = _fit_one_by_one(classifier, [*parts, dataset])
+            else:
+                models = checked(training.solve(members), [classifier] * len(members))
             found = measures(
                 models[:-1],
                 HeldOut(tuple(range(folds))),
@@ -223,7 +229,8 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         for each in found:
             counts.merge(each)
         last = models[-1]
-        classifier.adopt(last, dataset)
+        if not own_fit(classifier):
+            classifier.adopt(last, dataset)
         model = CalibratedClassifierModel(
             last._coefficients,
             last._intercepts,
@@ -236,7 +243,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
     def _binary_classifier(self) -> Any:
         """A copy of the classifier, checked, with the columns of this estimator."""
         given: Any = self._classifier
-        if type(given) not in CLASSIFIERS.values():
+        if not isinstance(given, tuple(CLASSIFIERS.values())):
             raise ParamError(
                 f"classifier is a {type(given).__module__}.{type(given).__name__}: expected a "
                 f"{' or a '.join(CLASSIFIERS)} of sparkml_lsml.classification"
@@ -292,6 +299,21 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         params_from_json(classifier, saved)
         classifier._check_loaded()
         return cls(classifier=classifier)
+
+
+def _fit_one_by_one(classifier: Any, parts: list[DataFrame]) -> list[Any]:
+    """Models of a subclass with a ``fit`` of its own, which knows what it does with the rows."""
+    models = [classifier.fit(rows) for rows in parts]
+    for model in models:
+        # margins are counted where the rows are, from coefficients
+        if not isinstance(model, LinearModel) or own_transform(model):
+            raise ParamError(
+                f"{type(classifier).__name__} fits a {type(model).__name__} that is no linear "
+                "model of sparkml_lsml, or scores in a way of its own: expected a "
+                f"{' or a '.join(f'{name}Model' for name in CLASSIFIERS)}, whose margins are "
+                "calibrated"
+            )
+    return models
 
 
 def _check_classes(labels: dict[float, tuple[int, float]], which: str) -> None:

@@ -19,9 +19,10 @@ from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamErro
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.composite import check_classes, source_of
-from sparkml_lsml.spark.frames import check_frame, column_of, column_type
+from sparkml_lsml.spark.estimator import own_fit
+from sparkml_lsml.spark.frames import check_frame, column_of, column_type, quoted
 from sparkml_lsml.spark.ingest import check_numeric
-from sparkml_lsml.spark.model import LinearModel
+from sparkml_lsml.spark.model import LinearModel, own_transform
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
 from sparkml_lsml.spark.pathtext import path_text
 from sparkml_lsml.spark.persistence import WholeWriter, reading
@@ -38,9 +39,10 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
     Takes the place of :class:`pyspark.ml.classification.OneVsRest` with its Params. Where the
     classifier is a `LinearSVC` or a binomial `LogisticRegression` of this package, the rows are
     read once and the models of all classes share each pass over them; each has the objective and
-    the stopping rule of a fit of its own. Other classifiers, ``family="multinomial"``, losses of
-    the user's, a ``classWeight`` (there 1 is a class and 0 the rest) and the solvers ``sgd`` and
-    ``cocoa`` take MLlib's road, fit by fit; ``parallelism`` matters only there.
+    the stopping rule of a fit of its own. Other classifiers, subclasses with a ``fit`` or ``_fit``
+    of their own, ``family="multinomial"``, losses of the user's, a ``classWeight`` (there 1 is a
+    class and 0 the rest) and the solvers ``sgd`` and ``cocoa`` take MLlib's road, fit by fit;
+    ``parallelism`` matters only there.
 
     Parameters
     ----------
@@ -136,7 +138,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         models: Any = self.models
-        if not all(isinstance(model, LinearModel) for model in models):
+        if not all(isinstance(model, LinearModel) and not own_transform(model) for model in models):
             check_frame(dataset, type(self).__name__, streaming=True)
             return super()._transform(dataset)
         scorer = Scorer(
@@ -174,7 +176,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
 
 def _shares_passes(classifier: Any) -> bool:
     """Whether models of this classifier can be trained together."""
-    if not isinstance(classifier, LinearSVC | LogisticRegression):
+    if not isinstance(classifier, LinearSVC | LogisticRegression) or own_fit(classifier):
         return False
     multinomial = classifier.hasParam("family") and classifier.value("family") == "multinomial"
     if classifier.value("classWeight"):

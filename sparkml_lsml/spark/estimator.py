@@ -269,9 +269,12 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         """Models for several param maps, trained together; safe for several threads.
 
         Nothing is done before the first model is asked for. Then the rows are read once, and all
-        models that read them in the same way share the passes over them.
+        models that read them in the same way share the passes over them. A subclass with a ``fit``
+        or ``_fit`` of its own is fitted by it, one param map after another.
         """
         check_frame(dataset, type(self).__name__)
+        if own_fit(self) in ("fit", "_fit"):
+            return super().fitMultiple(dataset, paramMaps)
         estimator = self.copy()
         jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
         groups: dict[Any, list[int]] = {}
@@ -283,6 +286,19 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
             return estimator._fit_together(dataset, [paramMaps[n] for n in numbers])
 
         return FitIterator(fit, list(groups.values()), jobs)
+
+
+def own_fit(estimator: LinearEstimator) -> str:
+    """The method of fitting that a subclass of the user's has of its own; "" if it has none.
+
+    What it does with the rows, such as to leave some out, shared passes would not do.
+    """
+    for name in ("fit", "_fit", "fitMultiple"):
+        if getattr(getattr(estimator, name), "__func__", None) is not getattr(
+            LinearEstimator, name
+        ):
+            return name
+    return ""
 
 
 INGEST_PARAMS = (

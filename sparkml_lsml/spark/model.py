@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pyspark.ml import Transformer
 from pyspark.ml.linalg import Vector
 from pyspark.ml.param import Params
 from pyspark.sql import DataFrame
@@ -137,3 +138,10 @@ class LinearModel(Params, SafeReadWrite):
     def __repr__(self) -> str:
         outputs, features = self._coefficients.shape
         return f"{type(self).__name__}: uid={self.uid}, outputs={outputs}, features={features}"
+
+
+def own_transform(model: Any) -> str:
+    """The method of scoring that a subclass of the user's has of its own; "" if it has none."""
+    ours = {"transform": Transformer.transform, "_transform": LinearModel._transform}
+    found = (n for n, f in ours.items() if getattr(getattr(model, n), "__func__", None) is not f)
+    return next(found, "")

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.cross_fitting import check_measure, checked, measured
-from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
@@ -102,7 +102,8 @@ def bootstrap(
     Raises
     ------
     ParamError
-        If ``n`` is below 2, the solver draws rows by itself, or the evaluator is of another kind.
+        If ``n`` is below 2, the solver draws rows by itself, the evaluator is of another kind, or
+        the estimator is of a subclass with a ``fit`` or ``_fit`` of its own.
     DivergedError
         If a replicate diverged.
 
@@ -123,6 +124,12 @@ def bootstrap(
     """
     check_frame(dataset, "bootstrap")
     refuse_validation(estimator, "bootstrap")
+    if name := own_fit(estimator):
+        raise ParamError(
+            f"{type(estimator).__name__} has a {name} of its own, which takes rows, and a replicate "
+            "is a draw of weights for the rows that were read: expected an estimator of "
+            f"sparkml_lsml. Do what {name} does to the rows before the bootstrap"
+        )
     if n < 2:
         raise ParamError(f"n={n}: expected at least 2 replicates")
     if estimator.value("solver") in SAMPLING_SOLVERS:

@@ -31,11 +31,12 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     over the rows, and the metrics come from one pass more. Stages before the estimator are fitted
     once a fold, and their rows read once a fold.
 
-    Other estimators, grids over Params of other stages or of the ingest, stages that keep no column
-    but those they name (``SELECT label, features``), the solvers ``sgd``, ``minibatch-sgd`` and
-    ``adam``, and evaluators of other metrics than areas under curves, those of the confusion
-    matrix, ``rmse``, ``mse``, ``mae`` and ``r2`` take MLlib's road, model by model; ``parallelism``
-    matters only there.
+    Other estimators, subclasses with a ``fit``, ``_fit`` or ``_kFold`` of their own, grids over
+    Params of other stages or of the ingest, stages that keep no column but those they name
+    (``SELECT label, features``), the solvers ``sgd``, ``minibatch-sgd`` and ``adam``, and
+    evaluators of other metrics than areas under curves, those of the confusion matrix, ``rmse``,
+    ``mse``, ``mae`` and ``r2`` take MLlib's road, model by model; ``parallelism`` matters only
+    there.
 
     Parameters
     ----------
@@ -200,7 +201,8 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
             rows = rows.select("*", drawn.alias(name)).drop(random)
         search = Search.of(self.getEstimator(), maps, evaluator)
         found = None
-        if search is not None:
+        # a subclass may draw folds of its own
+        if search is not None and type(self)._kFold is CrossValidator._kFold:
             found = search.run(rows, fold, folds, best(evaluator), whole=dataset)
         if found is None:
             theirs: CrossValidatorModel = super()._fit(dataset)

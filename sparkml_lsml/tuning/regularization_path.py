@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.objective import BlockObjective
 from sparkml_lsml.spark.cross_fitting import checked
-from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.frames import check_frame
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
@@ -125,6 +125,8 @@ def regularization_path(
     base = estimator.copy()._normalise()
     base._check_columns(dataset)
     _check(base, regParams, n, ratio, together)
+    if own_fit(base):
+        return _one_by_one(base, dataset, regParams)
     with Training(base, dataset, base._task()) as training:
         blocks = training.blocks
         if len(blocks.report.labels) == 1:
@@ -155,6 +157,26 @@ def regularization_path(
             models,
             blocks.passes,
         )
+
+
+def _one_by_one(
+    base: LinearEstimator, dataset: DataFrame, regParams: Sequence[float] | None
+) -> RegularizationPath:
+    """The path of a subclass with a ``fit`` of its own, which knows what it does with the rows."""
+    if regParams is None:
+        raise ParamError(
+            f"{type(base).__name__} has a {own_fit(base)} of its own, and where a path begins "
+            "follows from the rows that it trains on: give regParams"
+        )
+    strengths = np.sort(np.asarray(regParams, dtype=np.float64))[::-1]
+    models = [_with(base, regParam=float(strength)).fit(dataset) for strength in strengths]
+    return RegularizationPath(
+        strengths,
+        np.stack([model._coefficients for model in models]),
+        np.stack([model._intercepts for model in models]),
+        models,
+        sum(model.summary.passes for model in models if model.hasSummary),
+    )
 
 
 def _check(

@@ -21,7 +21,7 @@ from pyspark.sql import Column, DataFrame
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
-from sparkml_lsml.spark.estimator import LinearEstimator
+from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.tallies import LEAST_PROBABILITY
 
@@ -67,7 +67,7 @@ class Search:
         last: Any = estimator
         if isinstance(estimator, Pipeline) and type(estimator) is Pipeline:
             *stages, last = estimator.getStages()
-        if not isinstance(last, LinearEstimator):
+        if not isinstance(last, LinearEstimator) or own_fit(last):
             return None
         own = {param for extra in maps for param in extra}
         if any(not last.hasParam(p.name) or p.parent != last.uid for p in own):
