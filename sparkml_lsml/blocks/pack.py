@@ -139,7 +139,7 @@ class Report:
     moments, label_moments : Moments or None
         Of the features, and of the labels as a single column.
     labels : dict of float to (int, float)
-        Rows and weight of each class; empty for a regression.
+        Rows of positive weight, and their weight, of each class; empty for a regression.
     too_many_labels : bool
     label_means : list of (float, float)
         Weight and mean label of each partition: they show sorted rows.
@@ -409,10 +409,15 @@ class _Packer:
 
 
 def note_labels(report: Report, y: Array, weight: Array | None, task: Task) -> None:
-    """Add labels to a report: their moments, and where they are classes the count of each."""
+    """Add labels to a report: their moments, and where they are classes the count of each.
+
+    Rows of weight 0 count for no class, as in MLlib: a class that has no others is not there.
+    """
     report.label_moments = _merge(report.label_moments, Moments.of_rows(y[:, None], weight))
     if task == "regression":
         return
+    if weight is not None:
+        y, weight = y[weight > 0.0], weight[weight > 0.0]
     values, at = np.unique(y, return_inverse=True)
     rows = np.bincount(at)
     weights = rows if weight is None else np.bincount(at, weights=weight)

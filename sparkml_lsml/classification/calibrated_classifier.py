@@ -243,7 +243,8 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
     def _binary_classifier(self) -> Any:
         """A copy of the classifier, checked, with the columns of this estimator."""
         given: Any = self._classifier
-        if not isinstance(given, tuple(CLASSIFIERS.values())):
+        known: tuple[type[Any], ...] = (LinearSVC, LogisticRegression)
+        if not isinstance(given, known):
             raise ParamError(
                 f"classifier is a {type(given).__module__}.{type(given).__name__}: expected a "
                 f"{' or a '.join(CLASSIFIERS)} of sparkml_lsml.classification"

@@ -1,6 +1,6 @@
 """What the labels say of the classes, and the models and starts that follow from it alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,55 @@ def frequencies_start(intercepts: Array) -> Callable[[Layout], Array]:
     return start
 
 
-def declared_classes(dataset: DataFrame, label: str) -> int:
-    """Number of classes that a StringIndexer or its like wrote into the column's metadata."""
+def declared_classes(dataset: DataFrame, label: str) -> tuple[int, tuple[str, ...]]:
+    """Classes that a StringIndexer or its like declares in the column's metadata.
+
+    Returns
+    -------
+    classes : int
+        0 if it says nothing.
+    names : tuple of str
+        Of the classes, where it names them.
+    """
     metadata = column_field(dataset, label, "labelCol").metadata or {}
     attribute = metadata.get("ml_attr", {})
-    return len(attribute.get("vals", ())) or int(attribute.get("num_vals", 0))
+    names = tuple(map(str, attribute.get("vals", ())))
+    return len(names) or int(attribute.get("num_vals", 0)), names
+
+
+def odd_labels(report: Report, classes: int = 2, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """What to warn of: one class alone, or classes without rows among three or more.
+
+    Parameters
+    ----------
+    report : Report
+        Of the rows that a model is trained on.
+    classes : int
+        Of the model.
+    names : sequence of str
+        Of the classes, where the column of labels declares them.
+    """
+    if len(report.labels) == 1:
+        [(label, (rows, _))] = report.labels.items()
+        return (f"all {rows:,} labels are {label:g}: there are no two classes to tell apart",)
+    missing = [k for k in range(classes) if float(k) not in report.labels]
+    if classes <= 2 or not missing:
+        return ()
+    shown = [f"{k} ('{names[k]}')" if k < len(names) else f"{k}" for k in missing[:5]]
+    more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
+    why = f"labels go up to {max(report.labels):g}"
+    do = "Number the classes 0, 1, 2, ... without gaps, with pyspark.ml.feature.StringIndexer"
+    if max(missing) > max(report.labels):
+        why = f"the column of labels declares {classes} classes"
+        do = (
+            "Index the labels of these rows anew, with StringIndexer(handleInvalid='error') or "
+            "'skip'; or drop what the column declares: "
+            "withColumn(label, col(label).alias(label, metadata={}))"
+        )
+    return (
+        f"no row has the label {', '.join(shown)}{more}, yet {why}: the model knows {classes} "
+        f"classes, as MLlib's does, and is no binary one. {do}",
+    )
 
 
 def count_classes(report: Report, declared: int, family: str) -> int:

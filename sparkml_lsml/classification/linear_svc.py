@@ -14,7 +14,7 @@ from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report, Task
-from sparkml_lsml.classification.classes import frequencies_start
+from sparkml_lsml.classification.classes import frequencies_start, odd_labels
 from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrainingSummary
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
@@ -208,15 +208,13 @@ miniBatchFraction, batchSize, localEpochs, seed
 
     def _pose(self, dataset: DataFrame) -> Pose:
         def pose(report: Report) -> Problem:
-            self.warn_about_one_class(report)
             loss = find(self.value("loss"), LOSSES)
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1 = strength * share
             solver, reason = choose_solver(self, loss.smooth, l1, report.longest)
             start = frequencies_start(_constant(loss, report)) if loss in LOSSES.values() else None
-            return Problem(
-                loss, 1, l1, strength * (1.0 - share), solver, reason, _build, start=start
-            )
+            l2, odd = strength * (1.0 - share), odd_labels(report)
+            return Problem(loss, 1, l1, l2, solver, reason, _build, start=start, warnings=odd)
 
         return pose
 

@@ -27,6 +27,7 @@ from sparkml_lsml.classification.classes import (
     count_classes,
     declared_classes,
     frequencies_start,
+    odd_labels,
 )
 from sparkml_lsml.classification.summary import (
     BinaryLogisticRegressionSummary,
@@ -263,7 +264,7 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _pose(self, dataset: DataFrame) -> Pose:
         self._checkThresholdConsistency()
         family = self.value("family")
-        declared = declared_classes(dataset, self.value("labelCol"))
+        declared, names = declared_classes(dataset, self.value("labelCol"))
         bounded = bounds.has_bounds(self)
 
         def pose(report: Report) -> Problem:
@@ -272,7 +273,6 @@ miniBatchFraction, batchSize, localEpochs, seed
             multinomial = family == "multinomial" or (family == "auto" and classes > 2)
             strength, share = self.value("regParam"), self.value("elasticNetParam")
             l1, l2 = strength * share, strength * (1.0 - share)
-            self.warn_about_one_class(report)
             certain = None
             if len(report.labels) == 1 and self.value("fitIntercept") and not bounded:
                 certain = int(next(iter(report.labels)))
@@ -294,7 +294,18 @@ miniBatchFraction, batchSize, localEpochs, seed
                 ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
                 start = frequencies_start(ratio)
             loss = Multinomial() if multinomial else Logistic()
-            return Problem(loss, outputs, l1, l2, solver, reason, build, start=start, bounds=box)
+            return Problem(
+                loss,
+                outputs,
+                l1,
+                l2,
+                solver,
+                reason,
+                build,
+                start=start,
+                bounds=box,
+                warnings=odd_labels(report, classes, names),
+            )
 
         return pose
 

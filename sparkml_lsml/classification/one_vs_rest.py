@@ -12,7 +12,7 @@ from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.blocks.pack import Report
-from sparkml_lsml.classification.classes import MAX_COEFFICIENTS
+from sparkml_lsml.classification.classes import MAX_COEFFICIENTS, odd_labels
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
@@ -20,7 +20,7 @@ from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.composite import check_classes, source_of
 from sparkml_lsml.spark.estimator import own_fit
-from sparkml_lsml.spark.frames import check_frame, column_of, column_type, quoted
+from sparkml_lsml.spark.frames import check_frame, column_of, column_type
 from sparkml_lsml.spark.ingest import check_numeric
 from sparkml_lsml.spark.model import LinearModel, own_transform
 from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
@@ -206,7 +206,11 @@ def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
         members = []
         for number, estimator in enumerate(estimators):
             own = _report_of(report, number)
-            members.append(Member(estimator, estimator._pose(binary)(own), own, positive=number))
+            problem = estimator._pose(binary)(own)
+            if float(number) not in report.labels and len(report.labels) > 1:
+                # one warning of all of them, where each model would say that it has one class
+                problem = replace(problem, warnings=odd_labels(report, classes))
+            members.append(Member(estimator, problem, own, positive=number))
         models = training.solve(members)
     label = column_of(dataset, classifier.value("labelCol"))
     for number, (estimator, model) in enumerate(zip(estimators, models, strict=True)):

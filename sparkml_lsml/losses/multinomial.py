@@ -36,7 +36,8 @@ class Multinomial:
     def value_and_derivative(self, y: Array, raw: Array) -> tuple[Array, Array]:
         """Value and derivative; shapes as in :class:`~sparkml_lsml.losses.base.Loss`."""
         rows = np.arange(len(y))
-        label = y.astype(np.intp)
+        # rows of other classes than the model's have no weight in it
+        label = np.minimum(y.astype(np.intp), raw.shape[2] - 1)
         shifted = raw - raw.max(axis=2, keepdims=True)
         # fancy indexing copies, so the labels' outputs are kept before exp works in place
         chosen = shifted[rows, :, label]

@@ -19,7 +19,7 @@ from sparkml_lsml.spark.aggregate import LAST_BYTES
 from sparkml_lsml.spark.centring import can_centre
 from sparkml_lsml.spark.estimator import LinearEstimator
 from sparkml_lsml.spark.ingest import Factors
-from sparkml_lsml.spark.problem import Member
+from sparkml_lsml.spark.problem import Member, Problem
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.spark.scoring import Scorer
 from sparkml_lsml.spark.training import Training
@@ -101,7 +101,7 @@ def cross_fit(
     centre = all(map(can_centre, members))
     with Training(members[0], dataset, task, fold=fold, folds=folds, centre=centre) as training:
         blocks, batch = training.blocks, []
-        check_measure(measure(), blocks.report)
+        check_measure(measure(), blocks.report, poses[0](blocks.report))
         for number in tested:
             report = without(blocks.report.folds, number)
             check_fold(number, report.moments, blocks.report.folds[number].moments)
@@ -134,12 +134,17 @@ def check_fold(number: int, trained: Any, tested: Any) -> None:
             )
 
 
-def check_measure(measure: Measure, report: Report) -> None:
+def check_measure(measure: Measure, report: Report, problem: Problem) -> None:
     """Raise a `DataError` for areas under curves where there are more than two classes."""
+    if not isinstance(measure, Ranking):
+        return
     highest = max(report.labels, default=0.0)
-    if isinstance(measure, Ranking) and highest > 1.0:
+    found = f"labels up to {highest:g}"
+    if problem.outputs > 1 and highest <= 1.0:
+        found = f"a model of {problem.outputs} classes: {'; '.join(problem.warnings)}"
+    if problem.outputs > 1 or highest > 1.0:
         raise DataError(
-            f"{measure.metric} ranks rows of two classes, found labels up to {highest:g}: use "
+            f"{measure.metric} ranks rows of two classes, found {found}: use "
             "MulticlassClassificationEvaluator, or train on labels 0 and 1"
         )
 

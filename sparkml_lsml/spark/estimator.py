@@ -1,6 +1,5 @@
 """The base class of our estimators."""
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.blocks.pack import Task
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.aggregate import JobGroup
 from sparkml_lsml.spark.callbacks import checked_callbacks
@@ -23,8 +22,6 @@ from sparkml_lsml.spark.persistence import SafeReadWrite
 from sparkml_lsml.spark.problem import Pose
 from sparkml_lsml.spark.session import context
 from sparkml_lsml.spark.training import fit_linear
-
-log = logging.getLogger("sparkml_lsml")
 
 Array = npt.NDArray[np.float64]
 
@@ -237,16 +234,6 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
     def _pose(self, dataset: DataFrame) -> Pose:
         """What makes the problem from what is known of the rows; each estimator defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _pose")
-
-    def warn_about_one_class(self, report: Report) -> None:
-        """Log a warning when all labels are the same."""
-        if len(report.labels) == 1:
-            log.warning(
-                "%s: all %s labels are %g: there are no two classes to tell apart",
-                type(self).__name__,
-                f"{sum(rows for rows, _ in report.labels.values()):,}",
-                next(iter(report.labels)),
-            )
 
     def ingest_key(self) -> tuple[str, ...]:
         """What models must agree in to share the rows that one ingest packed."""

@@ -49,6 +49,8 @@ class Problem:
         Takes the layout and returns coefficients in the solver's units, shape (size,).
     bounds : Box, optional
         On the coefficients for the stored features, for the solver ``l-bfgs-b``.
+    warnings : tuple of str
+        What is odd about the rows: logged once a training, and noted in the summary.
     """
 
     loss: Loss
@@ -62,6 +64,7 @@ class Problem:
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
     bounds: Box | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.solver == "smoothed-l-bfgs" and not isinstance(self.loss, KinkedLoss):

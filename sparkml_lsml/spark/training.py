@@ -103,6 +103,7 @@ class Training:
         self._plan = replace(ingest_plan(params, dataset, task), **plan)
         self._dataset = dataset
         self._notes: tuple[str, ...] = ()
+        self._warned: set[str] = set()
         self._checkpoints = Checkpoints(
             dataset.sparkSession,
             params.value("checkpointDir"),
@@ -185,6 +186,10 @@ class Training:
         results: list[Any] = [None] * len(members)
         blocks, name = self.blocks, self._plan.name
         check_losses([member.problem.loss for member in members], blocks, name)
+        for warning in dict.fromkeys(w for member in members for w in member.problem.warnings):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                log.warning("%s: %s", name, warning)
         validated = self._plan.validation is not None
         where, why = _execution(self._plan, blocks)
         for batch in batches(members):
@@ -227,7 +232,15 @@ class Training:
                     seconds=time.perf_counter() - self._started,
                     passes=passes,
                     sent=blocks.sent - before,
-                    notes=(*self._notes, *blocks.notes, *centred, *told, *kept, *shared),
+                    notes=(
+                        *self._notes,
+                        *blocks.notes,
+                        *member.problem.warnings,
+                        *centred,
+                        *told,
+                        *kept,
+                        *shared,
+                    ),
                 )
                 watch.summaries[k] = summary
                 results[k] = member.problem.build(

@@ -126,8 +126,8 @@ def bootstrap(
     refuse_validation(estimator, "bootstrap")
     if name := own_fit(estimator):
         raise ParamError(
-            f"{type(estimator).__name__} has a {name} of its own, which takes rows, and a replicate "
-            "is a draw of weights for the rows that were read: expected an estimator of "
+            f"{type(estimator).__name__} has a {name} of its own, which takes rows, and a replicate"
+            " is a draw of weights for the rows that were read: expected an estimator of "
             f"sparkml_lsml. Do what {name} does to the rows before the bootstrap"
         )
     if n < 2:
@@ -154,9 +154,9 @@ def bootstrap(
     # a replicate draws rows by their places
     with Training(member, dataset, member._task(), ordered=True) as training:
         report = training.report
-        if measure is not None:
-            check_measure(measure(), report)
         whole = Member(member, pose(report), report)
+        if measure is not None:
+            check_measure(measure(), report, whole.problem)
         [model] = checked(training.solve([whole]), [member], dataset)
         start = whole.coefficients_of(model)
         problem = replace(pose(report), start=lambda layout: start)
