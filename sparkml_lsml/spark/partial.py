@@ -1,5 +1,6 @@
 """Models that learn from one piece of rows after another."""
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,12 @@ from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.spark.training import Training
 from sparkml_lsml.standardization import Standardization
 
+log = logging.getLogger("sparkml_lsml")
+
 Array = npt.NDArray[np.float64]
+
+SORTED_SHARE = 0.05
+"""Share of the labels' variance between pieces, beyond chance, from which they count as sorted."""
 
 TRIES, SHRINK = 6, 3.0
 """Rounds over a piece, at most, each with the step divided by 3."""
@@ -51,6 +57,9 @@ class Pieces:
         Epochs over a piece so far, and mini-batches of a partition.
     rate : float
         What is left of ``stepSize`` in the schedule "adaptive".
+    spread : array or None
+        The spread of the labels within their pieces, summed over the pieces, and behind it the
+        weight of each class; None for a model of a version that did not keep it.
     """
 
     features: Moments
@@ -60,6 +69,32 @@ class Pieces:
     epochs: float = 0.0
     batches: float = 0.0
     rate: float = 1.0
+    spread: Array | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of the labels' variance, of classes Gini's, that lies between the pieces."""
+        if self.spread is None:
+            return 0.0
+        within, counts = float(self.spread[0]), self.spread[1:]
+        if self.label is None:
+            total = _gini(counts)
+        else:
+            total = self.label.weight * float(self.label.variance(sample=False)[0])
+        return 1.0 - within / total if total > 0.0 else 0.0
+
+    @property
+    def chance(self) -> float:
+        """What `share` rarely exceeds where the rows come in random order."""
+        seen, others = self.features, self.number - 1
+        rows = seen.weight**2 / seen.weight_squares  # of one weight, that say as much (Kish)
+        # (rows - 1) share is about chi-squared with a degree of freedom for each piece but one
+        return (others + 4.0 * np.sqrt(2.0 * others)) / max(rows - 1.0, 1.0)
+
+    @property
+    def sorted(self) -> bool:
+        """Whether the pieces differ so much in their labels that rows must be sorted by them."""
+        return self.share > SORTED_SHARE + self.chance
 
     def arrays(self) -> dict[str, Array]:
         """As arrays, for a saved model."""
@@ -71,6 +106,8 @@ class Pieces:
             "pieceFeatures": _plain(seen),
             "pieceIterate": self.iterate,
         }
+        if self.spread is not None:
+            found["pieceSpread"] = self.spread
         return found if self.label is None else {**found, "pieceLabel": _plain(self.label)}
 
     @staticmethod
@@ -89,7 +126,12 @@ class Pieces:
         width = arrays["coefficients"].shape[1]
         parts = [arrays["pieceCounts"], features, arrays["pieceIterate"]]
         parts += [] if label is None else [label]
-        good = features.shape == (3, width) and (label is None or label.shape == (3, 1))
+        spread = arrays.get("pieceSpread")
+        if spread is not None:
+            parts.append(spread)
+        good = spread is None or (spread.ndim == 1 and (len(spread) == 1) == (label is not None))
+        good = good and (spread is None or bool((spread >= 0.0).all()))
+        good = good and features.shape == (3, width) and (label is None or label.shape == (3, 1))
         good = good and arrays["pieceIterate"].shape[0] >= arrays["coefficients"].size
         good = good and all(np.isfinite(part).all() for part in parts)
         if not good or min(weight, rows, number, epochs, batches, rate) < 0.0:
@@ -106,7 +148,28 @@ class Pieces:
             epochs,
             batches,
             rate,
+            spread,
         )
+
+
+def _gini(counts: Array) -> float:
+    """The weight of rows times the chance that two of them are of different classes."""
+    weight = float(counts.sum())
+    return weight - float(counts @ counts) / weight if weight > 0.0 else 0.0
+
+
+def _spread(piece: Report, classes: int, before: Pieces | None) -> Array | None:
+    """See `Pieces`."""
+    if before is not None and before.spread is None:
+        return None
+    if classes:
+        counts = np.array([piece.labels.get(float(k), (0, 0.0))[1] for k in range(classes)])
+        found = np.array([_gini(counts), *counts])
+    else:
+        moments = piece.label_moments
+        assert moments is not None
+        found = moments.weight * moments.variance(sample=False)
+    return found if before is None or before.spread is None else found + before.spread
 
 
 def _plain(moments: Moments) -> Array:
@@ -166,6 +229,16 @@ def partial_fit(
             update = _Update(own, member, training, before, model)
             solution, after = update.run(piece)
             blocks = training.blocks
+            notes: tuple[str, ...] = (f"piece {after.number}; {after.features.rows:,} rows so far",)
+            if after.sorted:
+                notes += (
+                    f"{after.share:.0%} of the spread of the labels lies between the pieces, of "
+                    f"mixed ones at most {after.chance:.0%}: the model follows its last pieces. "
+                    "Shuffle the rows before they are cut into pieces (orderBy(rand())), or fit "
+                    "all of them at once",
+                )
+                if before is None or not before.sorted:
+                    log.warning("%s: %s", type(own).__name__, notes[-1])
             summary = TrainingSummary(
                 history=solution.history,
                 objective=solution.objective,
@@ -182,10 +255,7 @@ def partial_fit(
                 seconds=time.perf_counter() - started,
                 passes=update.objective.passes,
                 sent=blocks.sent,
-                notes=(
-                    f"piece {after.number}; {after.features.rows:,} rows so far",
-                    *blocks.notes,
-                ),
+                notes=(*notes, *blocks.notes),
             )
             watch.summaries[0] = summary
             for line in solution.history:
@@ -262,6 +332,7 @@ class _Update:
         self._average, self._iterate = average, iterate
         moments, label = member.report.moments, member.report.label_moments
         assert moments is not None
+        self._seen = before
         self._before = before or Pieces(moments, label, iterate)
         self.objective = BlockObjective(
             training.blocks, member.problem.loss, layout, self._units, "partialFit"
@@ -315,6 +386,7 @@ class _Update:
             before.epochs + epochs,
             before.batches + epochs * max(1.0, objective.rows_per_block / rows),
             rate,
+            _spread(piece, len(report.labels), self._seen),
         )
         step, nan = settings.step_size, float("nan")
         history = (

@@ -233,3 +233,71 @@ def test_what_pieces_cannot_be_learned_with(pieces: list[DataFrame], first: Any)
         LinearRegression().partialFit(pieces[0], classes=2)
     with pytest.raises(TypeError, match="partialFit takes a LinearSVCModel or None"):
         LinearSVC().partialFit(pieces[0], first)
+
+
+# ---------------------------------------------------- pieces that are sorted by label
+
+
+@pytest.mark.parametrize("task", ["binary", "classes", "regression"])
+def test_pieces_that_are_sorted_are_told(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture, tmp_path: Path, task: str
+) -> None:
+    X, y = rows(task)
+    order = np.argsort(y, kind="stable")
+    # a piece of the classes 0 and 2 has the mean of one of class 1
+    if task == "classes":
+        order = np.argsort(np.array([0.0, 2.0, 1.0])[y.astype(int)], kind="stable")
+    kind = LinearRegression if task == "regression" else LogisticRegression
+    estimator, model = kind(regParam=0.01), None
+    classes = 3 if task == "classes" else 2 if task == "binary" else None
+    for number in range(4):
+        chosen = order[number * 600 : (number + 1) * 600]
+        known = classes if model is None else None
+        model = estimator.partialFit(frame(spark, X[chosen], y[chosen]), model, known)
+        if number == 1:
+            model.save(str(tmp_path / "m"))
+            model = type(model).load(str(tmp_path / "m"))
+    [told] = [text for each in caplog.records if "between" in (text := each.getMessage())]
+    assert "Shuffle the rows before they are cut into pieces" in told
+    assert any("lies between the pieces" in note for note in model.summary.notes)
+    # the share of the variance, or of Gini's impurity, by its definition
+    parts = [y[order[k * 600 : (k + 1) * 600]] for k in range(4)]
+    if task == "regression":
+        share = 1.0 - np.mean([part.var() for part in parts]) / y.var()
+    else:
+        share = 1.0 - np.mean([impurity(part) for part in parts]) / impurity(y)
+    assert model._pieces.share == pytest.approx(share, rel=1e-9)
+
+
+def impurity(labels: Array) -> float:
+    return 1.0 - float(np.square(np.unique(labels, return_counts=True)[1] / len(labels)).sum())
+
+
+def test_pieces_that_are_mixed_are_close_and_not_told(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within 5 % of the least objective, which MLlib finds; small pieces differ by chance alone."""
+    X, y = rows("binary")
+    df, estimator, model = frame(spark, X, y), LogisticRegression(regParam=0.01), None
+    for number in (*range(6), 7):
+        chosen = np.arange(20 * number, 20 * number + 20) if number < 6 else np.arange(120, 2400)
+        model = estimator.partialFit(frame(spark, X[chosen], y[chosen]), model)
+    assert len(model.summary.notes) == 1
+    assert "between the pieces" not in caplog.text
+    best = mllib.LogisticRegression(regParam=0.01, tol=1e-10).fit(df)
+    start = estimator.copy().setParams(maxIter=0)
+    theirs = LogisticRegressionModel(best.coefficients.toArray()[None, :], [best.intercept], 2)
+    found, least = (
+        float(start.setInitialModel(each).fit(df).summary.objective) for each in (model, theirs)
+    )
+    assert least * (1.0 - 1e-6) <= found <= 1.05 * least
+
+
+def test_models_of_before_pieces_were_compared(first: Any) -> None:
+    """Saved by a version that did not keep the spread: nothing is said of its pieces."""
+    arrays = first._saved_arrays()
+    del arrays["pieceSpread"]
+    found = Pieces.of_arrays(arrays)
+    assert found is not None
+    assert (found.spread, found.sorted) == (None, False)
+    assert "pieceSpread" not in found.arrays()
