@@ -31,7 +31,7 @@ class Measure(Protocol):
         ...
 
     def value(self) -> float:
-        """The metric."""
+        """The metric; NaN where the rows do not define it."""
         ...
 
 
@@ -70,7 +70,7 @@ class Ranking:
         return self
 
     def value(self) -> float:
-        """See `Measure.value`; 0 or 1 where there is one class only, as in MLlib."""
+        """See `Measure.value`: an area needs rows of both classes."""
         curve = self.counts.curve()
         if self.metric == "areaUnderROC":
             return curve.area_under_roc
@@ -111,8 +111,10 @@ class Confusion:
         return self
 
     def value(self) -> float:
-        """See `Measure.value`."""
+        """See `Measure.value`: these need rows that have weight."""
         found = self.counts.metrics()
+        if not found.total > 0.0:
+            return float("nan")
         if self.metric == "logLoss":
             return self.loss / found.total
         if self.metric in ("accuracy", "hammingLoss"):
@@ -138,7 +140,7 @@ class Residuals:
     sums: ResidualSums = field(default_factory=ResidualSums)
 
     def nbytes(self, classes: int) -> int:
-        """See `Measure.nbytes`; nine numbers."""
+        """See `Measure.nbytes`; a few numbers."""
         return 0
 
     def add(self, y: Array, weight: Array, scores: Scores) -> None:
@@ -151,7 +153,9 @@ class Residuals:
         return self
 
     def value(self) -> float:
-        """See `Measure.value`."""
+        """See `Measure.value`: these need weight, and r2 labels that vary."""
+        if not self.sums.weight > 0.0:
+            return float("nan")
         if self.metric == "r2":
             return self.sums.r2()
         if self.metric == "mae":

@@ -111,14 +111,23 @@ class Curve:
         return recall, np.concatenate([self.precision[:1], self.precision])
 
     @property
+    def _has_both(self) -> bool:
+        """Whether rows of both classes have weight."""
+        return bool(len(self.true) and self.true[-1] > 0.0 and self.false[-1] > 0.0)
+
+    @property
     def area_under_roc(self) -> float:
-        """Area under the receiver operating characteristic."""
+        """Area under the receiver operating characteristic; NaN without rows of both classes."""
+        if not self._has_both:
+            return float("nan")
         x, y = self.roc()
         return area(y, x)
 
     @property
     def area_under_precision_recall(self) -> float:
-        """Area under precision over recall, by trapezoids as in MLlib."""
+        """Area under precision over recall, by trapezoids as in MLlib; NaN as the other area."""
+        if not self._has_both:
+            return float("nan")
         x, y = self.precision_recall()
         return area(y, x)
 
@@ -318,6 +327,8 @@ class ResidualSums:
         The same of the prediction.
     low, high : float
         Extremes of the residuals times the square root of the weight.
+    least, most : float
+        Extremes of the label among rows that have weight.
     """
 
     rows: int = 0
@@ -330,11 +341,14 @@ class ResidualSums:
     width: float = 0.0
     low: float = np.inf
     high: float = -np.inf
+    least: float = np.inf
+    most: float = -np.inf
 
     def add(self, y: Array, weight: Array, prediction: Array) -> None:
         """Add rows."""
         if not len(y):
             return
+        counted = y[weight > 0.0]
         error = y - prediction
         total = float(weight.sum())
         mean, centre = (float(weight @ v) / total if total > 0.0 else 0.0 for v in (y, prediction))
@@ -351,6 +365,8 @@ class ResidualSums:
                 float(weight @ np.square(prediction - centre)),
                 float(scaled.min()),
                 float(scaled.max()),
+                float(counted.min(initial=np.inf)),
+                float(counted.max(initial=-np.inf)),
             )
         )
 
@@ -358,6 +374,7 @@ class ResidualSums:
         """Both together, in place."""
         self.rows += other.rows
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
         if other.weight <= 0.0:
             return self
         total = self.weight + other.weight
@@ -391,10 +408,12 @@ class ResidualSums:
     def r2(self, through_origin: bool = False) -> float:
         """Coefficient of determination, about 0 instead of the mean label where asked to.
 
-        Minus infinity where the labels do not vary.
+        NaN where the labels do not vary, as of one row; about 0, where all of them are 0.
         """
+        # rounding may leave the spread of equal labels above 0
+        varies = self.least < self.most or (through_origin and self.least == self.most != 0.0)
         about = self.spread + (self.weight * self.mean**2 if through_origin else 0.0)
-        return 1.0 - self.squares / about if about > 0.0 else float("-inf")
+        return 1.0 - self.squares / about if varies and about > 0.0 else float("nan")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -186,9 +187,12 @@ def _print_report(report: dict[str, Any], redact: Redactor) -> None:
     table.add_column("value", overflow="fold")
     for name, value in report["rows"].items():
         table.add_row(f"{name.replace('_', ' ')} rows", f"{value:,}")
-    for name, value in (report["training"] or {}).items():
-        if name not in ("params", "num_features") and value is not None:
+    training = report["training"] or {}
+    for name, value in training.items():
+        if name not in ("params", "num_features", "notes") and value is not None:
             table.add_row(name, Text(f"{value:.6g}" if isinstance(value, float) else str(value)))
+    for note in training.get("notes", ()):
+        table.add_row("note", Text(redact(note)))
     for name, value in (report["metrics"] or {}).items():
         if not isinstance(value, dict):
             table.add_row(name, "undefined" if value is None else f"{value:.6g}")
@@ -199,8 +203,9 @@ def _print_report(report: dict[str, Any], redact: Redactor) -> None:
 
 def _table_of(found: dict[str, Any]) -> Table:
     """The best candidates of a search, best first."""
-    means = [each["mean"] for each in found["candidates"]]
-    order = sorted(range(len(means)), key=means.__getitem__, reverse=found["larger_is_better"])
+    sign = -1.0 if found["larger_is_better"] else 1.0
+    means = [sign * each["mean"] for each in found["candidates"]]
+    order = sorted(range(len(means)), key=lambda k: (math.isnan(means[k]), means[k]))
     folds = f"mean and spread of {found['folds']} folds" if found["folds"] > 1 else "one split"
     hidden = len(order) - _SHOWN_CANDIDATES
     table = Table(

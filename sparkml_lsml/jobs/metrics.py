@@ -63,7 +63,7 @@ def compute(frame: DataFrame, columns: ScoredColumns, task: str) -> dict[str, An
     -------
     dict
         Numbers by the names that MLlib's evaluators give them; ready for JSON. A metric that these
-        rows do not define (the area under a curve with one class) is None.
+        rows do not define (an area of rows of one class, r2 of labels that do not vary) is None.
 
     Raises
     ------
@@ -151,14 +151,17 @@ def _regression(scored: DataFrame, sums: Row) -> dict[str, Any]:
         F.sum(weight * F.abs(label - prediction)).alias("absolute"),
         F.sum(weight * (label - mean) ** 2).alias("spread"),
         F.sum(weight * (prediction - mean) ** 2).alias("explained"),
+        # rounding may leave the spread of equal labels above 0
+        F.min(F.when(weight > 0, label)).alias("least"),
+        F.max(F.when(weight > 0, label)).alias("most"),
     ).first()
     assert second is not None
-    mse = second["squared"] / total
+    mse, varies = second["squared"] / total, second["least"] < second["most"]
     return {
         "rmse": math.sqrt(mse),
         "mse": mse,
         "mae": second["absolute"] / total,
-        "r2": 1 - second["squared"] / second["spread"] if second["spread"] > 0 else None,
+        "r2": 1 - second["squared"] / second["spread"] if varies else None,
         "explainedVariance": second["explained"] / total,
     }
 
@@ -190,7 +193,8 @@ def _classification(scored: DataFrame, present: Collection[str], *, binary: bool
         metrics = _binary(pairs)
         score = next((key for key in ("raw", "probability") if key in present), None)
         if score is not None:
-            metrics.update(_areas(scored, score, one_class=len({y for y, _ in pairs}) == 1))
+            classes = {label for (label, _), weight in pairs.items() if weight > 0}
+            metrics.update(_areas(scored, score, one_class=len(classes) == 1))
     return metrics
 
 

@@ -109,7 +109,8 @@ def training_summary(model: Any, params: dict[str, Any]) -> dict[str, Any]:
     dict
         Always ``model`` (the class) and ``params``; ``num_features`` and, where the model has a
         summary, ``solver``, ``reason`` (why it stopped), ``iterations``, ``passes`` over the data,
-        ``execution`` and the ``objective``.
+        ``execution``, the ``objective``, and ``notes``: what the fit, or a search, did of its own
+        accord.
     """
     result: dict[str, Any] = {"model": type(model).__name__, "params": params}
     features = getattr(model, "numFeatures", None)
@@ -126,6 +127,7 @@ def training_summary(model: Any, params: dict[str, Any]) -> dict[str, Any]:
         "passes": getattr(summary, "passes", None),
         "execution": getattr(summary, "execution", None),
         "objective": getattr(summary, "objective", None),
+        "notes": list(getattr(summary, "notes", ())),
     }
 
 

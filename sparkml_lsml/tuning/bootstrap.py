@@ -1,5 +1,7 @@
 """Standard errors and intervals by the bootstrap, all replicates in one batch."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +10,11 @@ import numpy.typing as npt
 from pyspark.ml.evaluation import Evaluator
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.errors import ParamError
-from sparkml_lsml.reweighting import Poisson
+from sparkml_lsml.blocks.block import Block
+from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.reweighting import TILE, Poisson
+from sparkml_lsml.solvers import Reason
 from sparkml_lsml.spark.cross_fitting import check_measure, checked, measured
 from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.frames import check_frame
@@ -17,7 +22,9 @@ from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.problem import Member
 from sparkml_lsml.spark.training import Training
 from sparkml_lsml.spark.validating import refuse_validation
-from sparkml_lsml.tuning.search import is_weighted, measure_of
+from sparkml_lsml.tuning.search import SHOWN, is_weighted, measure_of
+
+log = logging.getLogger("sparkml_lsml")
 
 Array = npt.NDArray[np.float64]
 
@@ -25,6 +32,10 @@ Array = npt.NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
     """Replicates of a fit.
+
+    A replicate without rows of some class has no coefficients: they are NaN, and standard errors
+    and intervals are those of the others. So it is with metrics that the rows outside of a
+    replicate do not define, such as areas of one class. ``notes`` count and name them.
 
     Attributes
     ----------
@@ -35,22 +46,29 @@ class Bootstrap:
     metrics : array of shape (replicates,)
         Each on the rows that its replicate did not draw, about 37 % of them; empty without an
         evaluator.
+    converged : array of bool of shape (replicates,)
+        Whether the solver found the minimum to within the tolerance. Without a penalty there may
+        be none, where the classes can be separated: coefficients then grow until ``maxIter``.
+    notes : tuple of str
+        How many replicates are undefined or did not converge, and which.
     """
 
     model: Any
     coefficients: Array
     intercepts: Array
     metrics: Array
+    converged: npt.NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
 
     @property
     def standard_errors(self) -> Array:
         """Standard errors of the coefficients, shape (outputs, features)."""
-        return np.asarray(self.coefficients.std(axis=0, ddof=1))
+        return np.asarray(np.nanstd(self.coefficients, axis=0, ddof=1))
 
     @property
     def intercept_standard_errors(self) -> Array:
         """Standard errors of the intercepts, shape (outputs,)."""
-        return np.asarray(self.intercepts.std(axis=0, ddof=1))
+        return np.asarray(np.nanstd(self.intercepts, axis=0, ddof=1))
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Percentile interval of each coefficient: two arrays of shape (outputs, features)."""
@@ -104,6 +122,8 @@ def bootstrap(
     ParamError
         If ``n`` is below 2, the solver draws rows by itself, the evaluator is of another kind, or
         the estimator is of a subclass with a ``fit`` or ``_fit`` of its own.
+    DataError
+        If fewer than two replicates have rows of each class, or none has a metric.
     DivergedError
         If a replicate diverged.
 
@@ -160,29 +180,124 @@ def bootstrap(
         [model] = checked(training.solve([whole]), [member], dataset)
         start = whole.coefficients_of(model)
         problem = replace(pose(report), start=lambda layout: start)
-        batch = [Member(member, problem, report, replicate=k) for k in range(n)]
-        models = checked(training.solve(batch), [member] * n)
+        known = _known(seed, n, report, training)
+        if len(known) < 2:
+            raise DataError(
+                f"{len(known)} of {n} replicates have rows of each class: expected at least 2. "
+                "Draw more of them (n), or bring more rows of the rarest class"
+            )
+        batch = [Member(member, problem, report, replicate=k) for k in known]
+        models = checked(training.solve(batch), [member] * len(known))
         metrics = np.zeros(0)
         if measure is not None:
-            unseen = Poisson(seed, tuple(range(n)))
-            metrics = measured(
+            metrics = np.full(n, np.nan)
+            metrics[known] = measured(
                 models,
-                unseen,
+                Poisson(seed, tuple(known)),
                 measure,
                 training.blocks,
                 weighted=weighted,
                 factors=training.factors,
             )
-    return Bootstrap(
-        model,
-        np.stack([each._coefficients for each in models]),
-        np.stack([each._intercepts for each in models]),
-        metrics,
+            if np.isnan(metrics).all():
+                raise DataError(
+                    f"the rows that a replicate leaves out define no metric, in none of {n}: areas "
+                    "need rows of both classes, and r2 labels that vary"
+                )
+    coefficients = np.full((n, *model._coefficients.shape), np.nan)
+    intercepts = np.full((n, *model._intercepts.shape), np.nan)
+    coefficients[known] = [each._coefficients for each in models]
+    intercepts[known] = [each._intercepts for each in models]
+    reasons = {k: each.summary.reason for k, each in zip(known, models, strict=True)}
+    converged = np.array([k in reasons and reasons[k].converged for k in range(n)])
+    notes = _notes(coefficients, metrics, reasons)
+    for note in notes:
+        log.warning("bootstrap of %s: %s", type(member).__name__, note)
+    return Bootstrap(model, coefficients, intercepts, metrics, converged, notes)
+
+
+def _known(seed: int, n: int, report: Report, training: Training) -> list[int]:
+    """Numbers of the replicates that have rows of each class that all rows have."""
+    labels = sorted(label for label, (_, weight) in report.labels.items() if weight > 0.0)
+    drawn: DrawnWeight = training.blocks.run(
+        DrawnClasses(Poisson(seed, tuple(range(n))), tuple(labels)), "replicates"
     )
+    return np.flatnonzero((drawn.weight > 0.0).all(axis=0)).tolist()
+
+
+@dataclass
+class DrawnWeight:
+    """Weight that replicates draw of each class; shape (classes, replicates)."""
+
+    weight: Array
+
+    def merge(self, other: "DrawnWeight") -> "DrawnWeight":
+        """Both together, in place."""
+        self.weight += other.weight
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnClasses:
+    """The pass that finds which classes each replicate has rows of.
+
+    Parameters
+    ----------
+    replicates : Poisson
+    labels : tuple of float
+        The classes, in order; empty in a regression, whose rows are of one kind.
+    """
+
+    replicates: Poisson
+    labels: tuple[float, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`."""
+        return 8 * max(1, len(self.labels)) * len(self.replicates.replicates)
+
+    def __call__(self, block: Block, partition: int) -> DrawnWeight:
+        """Sums of one block."""
+        labels = np.array(self.labels)
+        found = np.zeros((max(1, len(labels)), len(self.replicates.replicates)))
+        for start in range(0, block.rows, TILE):
+            stop = min(start + TILE, block.rows)
+            weight = self.replicates.factors(block, partition, start, stop)
+            if block.weight is not None:
+                weight *= block.weight[start:stop, None]
+            # a class without weight counts as its neighbour, to which it adds nothing
+            at = np.searchsorted(labels[:-1], block.y[start:stop])
+            for label in np.unique(at):
+                found[label] += weight[at == label].sum(axis=0)
+        return DrawnWeight(found)
+
+
+def _notes(coefficients: Array, metrics: Array, reasons: dict[int, Reason]) -> tuple[str, ...]:
+    """Which replicates are undefined, or did not converge."""
+    n = len(coefficients)
+    missing = [k for k in range(n) if k not in reasons]
+    unmeasured = [int(k) for k in np.flatnonzero(np.isnan(metrics)) if k in reasons]
+    loose = [k for k, reason in reasons.items() if not reason.converged]
+    names = ", ".join(sorted({reasons[k].name for k in loose}))
+    left_out = "left out of standard errors and intervals"
+    found = (
+        (missing, f"lack rows of a class: their coefficients are undefined, and {left_out}"),
+        (unmeasured, "leave out rows that do not define the metric: left out of its interval"),
+        (loose, f"did not converge ({names}): raise maxIter, or set regParam"),
+    )
+    return tuple(
+        f"{len(numbers)} of {n} replicates ({_shown(numbers)}) {what}"
+        for numbers, what in found
+        if numbers
+    )
+
+
+def _shown(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:SHOWN])) + ", ..." * (len(numbers) > SHOWN)
 
 
 def _interval(values: Array, level: float) -> tuple[Array, Array]:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level}: expected a number between 0 and 1")
-    low, high = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
+    low, high = np.nanquantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
     return low, high

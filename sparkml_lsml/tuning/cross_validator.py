@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pyspark.ml.tuning
 import pyspark.sql.functions as F
 from pyspark.ml import Estimator
@@ -19,7 +18,7 @@ from sparkml_lsml.spark.keywords import keywords
 from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.groups import group_numbers
 from sparkml_lsml.tuning.persistence import SearchReader
-from sparkml_lsml.tuning.search import Search, best, check_chosen
+from sparkml_lsml.tuning.search import Judgement, Search, fit_one_by_one
 
 
 class CrossValidator(pyspark.ml.tuning.CrossValidator):
@@ -53,11 +52,15 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     ParamError
         From ``fit``, when both ``foldCol`` and ``groupCol`` are set.
     DataError, ColumnError
-        From ``fit``, when a fold has no rows, a group is null, or there are too many groups or
-        fewer than 2.
+        From ``fit``, when a fold has no rows, a group is null, there are too many groups or fewer
+        than 2, or no fold defines the metric.
 
     Notes
     -----
+    A fold whose held-out rows do not define the metric, an area of rows of one class or r2 of
+    labels that do not vary, is left out: ``avgMetrics`` and ``stdMetrics`` are over the others. A
+    warning says which, and so do the ``notes`` in the summary of the best model.
+
     ``save`` and ``load`` keep ``groupCol``. ``load`` also reads what MLlib's class has saved;
     MLlib's own refuses what this class has saved.
 
@@ -203,16 +206,15 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         found = None
         # a subclass may draw folds of its own
         if search is not None and type(self)._kFold is CrossValidator._kFold:
-            found = search.run(rows, fold, folds, best(evaluator), whole=dataset)
+            found = search.run(
+                rows, fold, folds, lambda metrics: Judgement(evaluator, metrics).best, whole=dataset
+            )
         if found is None:
-            theirs: CrossValidatorModel = super()._fit(dataset)
-            check_chosen(theirs.avgMetrics, evaluator)
-            return theirs
-        chosen = best(evaluator)(found.metrics)
+            found = fit_one_by_one(self, self._kFold(dataset), dataset)
+        judged = Judgement(evaluator, found.metrics)
         model = found.best_model
         if model is None:
-            model = self.getEstimator().fit(dataset, maps[chosen])
+            model = self.getEstimator().fit(dataset, maps[judged.best])
+        judged.tell(type(self).__name__, model)
         models: Any = found.models if self.getCollectSubModels() else None
-        average = [float(value) for value in found.metrics.mean(axis=0)]
-        spread = [float(value) for value in np.std(found.metrics, axis=0)]
-        return self._copyValues(CrossValidatorModel(model, average, models, spread))
+        return self._copyValues(CrossValidatorModel(model, judged.means, models, judged.spreads))

@@ -1,12 +1,17 @@
 """What the searches share: when models can be trained together, and how they are measured."""
 
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyspark.sql.functions as F
+from pyspark import inheritable_thread_target
 from pyspark.errors import AnalysisException
 from pyspark.ml import Estimator, Pipeline, PipelineModel
 from pyspark.ml.evaluation import (
@@ -16,16 +21,24 @@ from pyspark.ml.evaluation import (
     RegressionEvaluator,
 )
 from pyspark.ml.param import Params
+from pyspark.ml.tuning import _parallelFitTasks
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
+from sparkml_lsml.spark.frames import quoted
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
+from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.tallies import LEAST_PROBABILITY
 
+log = logging.getLogger("sparkml_lsml")
+
 Array = npt.NDArray[np.float64]
+
+SHOWN = 10
+"""Folds that are named, at most."""
 
 CONFUSION_METRICS = (
     "accuracy",
@@ -198,21 +211,78 @@ def _param(owner: Params, name: str) -> Any:
     return owner.getOrDefault(param) if owner.isDefined(param) else None
 
 
-def best(evaluator: Evaluator) -> Callable[[Array], int]:
-    """What chooses the best mean metric, the first of several, from one row a fold.
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the metrics of all folds say of the models.
 
-    It raises a `DataError` where no mean is a number, see `best_of`.
+    A fold that defines the metric for no model is left out: an area of rows of one class, or r2 of
+    labels that do not vary, is no number to take a mean of.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    metrics : array of shape (folds, models)
+        NaN where the held-out rows do not define the metric.
     """
 
-    def choose(metrics: Array) -> int:
-        undefined = np.flatnonzero(~np.isfinite(metrics).any(axis=1))
-        folds = ", ".join(map(str, undefined[:10])) if len(metrics) > 1 else ""
-        return best_of(metrics.mean(axis=0), evaluator, folds)
+    evaluator: Evaluator
+    metrics: Array
 
-    return choose
+    @property
+    def left_out(self) -> npt.NDArray[np.intp]:
+        """Numbers of the folds that define the metric for no model."""
+        return np.flatnonzero(np.isnan(self.metrics).all(axis=1))
+
+    @property
+    def _kept(self) -> Array:
+        kept = np.delete(self.metrics, self.left_out, axis=0)
+        return kept if len(kept) else np.full((1, self.metrics.shape[1]), np.nan)
+
+    @property
+    def means(self) -> list[float]:
+        """The mean metric of each model, over the folds that define it."""
+        return [float(mean) for mean in self._kept.mean(axis=0)]
+
+    @property
+    def spreads(self) -> list[float]:
+        """The standard deviation of the metric of each model, over the same folds."""
+        return [float(spread) for spread in self._kept.std(axis=0)]
+
+    @property
+    def best(self) -> int:
+        """Number of the best model, the first of several.
+
+        Raises
+        ------
+        DataError
+            If no mean is a finite number, see `best_of`.
+        """
+        undefined = len(self.left_out) == len(self.metrics) > 1
+        return best_of(self.means, self.evaluator, "any fold" if undefined else "what is held out")
+
+    @property
+    def note(self) -> str:
+        """What was left out, in words; '' if nothing was."""
+        left_out, folds = self.left_out, len(self.metrics)
+        if not len(left_out):
+            return ""
+        shown = ", ".join(map(str, left_out[:SHOWN])) + ", ..." * (len(left_out) > SHOWN)
+        return (
+            f"{_metric(self.evaluator)} is undefined in {len(left_out)} of {folds} folds ({shown})"
+            f"{_why(self.evaluator)}: means are over the other {folds - len(left_out)}"
+        )
+
+    def tell(self, name: str, model: Any) -> None:
+        """Log what was left out, and note it in the summary of the model that was chosen."""
+        if not self.note:
+            return
+        log.warning("%s: %s", name, self.note)
+        last: Any = model.stages[-1] if isinstance(model, PipelineModel) else model
+        if getattr(last, "hasSummary", False) and isinstance(last.summary, TrainingSummary):
+            last._summary = replace(last.summary, notes=(*last.summary.notes, self.note))
 
 
-def best_of(means: npt.ArrayLike, evaluator: Evaluator, folds: str = "") -> int:
+def best_of(means: npt.ArrayLike, evaluator: Evaluator, where: str = "what is held out") -> int:
     """Position of the best mean, the first of several; those that are no numbers have no part.
 
     Raises
@@ -222,22 +292,103 @@ def best_of(means: npt.ArrayLike, evaluator: Evaluator, folds: str = "") -> int:
     """
     found = np.asarray(means, dtype=np.float64)
     if not np.isfinite(found).any():
-        where = f" in fold {folds}" if folds else ""
         raise DataError(
-            f"{_param(evaluator, 'metricName') or evaluator} is not a finite number{where}, for "
-            "any of the models. Areas need both classes and r2 labels that vary in what is held "
-            "out: use another metric, fewer folds or larger groups"
+            f"{_metric(evaluator)} is not a finite number in {where}, for any of the models. Areas "
+            "need both classes and r2 labels that vary in what is held out: use another metric, "
+            "fewer folds or larger groups"
         )
     worst = -np.inf if evaluator.isLargerBetter() else np.inf
     found = np.where(np.isfinite(found), found, worst)
     return int(np.argmax(found) if evaluator.isLargerBetter() else np.argmin(found))
 
 
-def check_chosen(means: Sequence[float], evaluator: Evaluator) -> None:
-    """Raise a `DataError` where MLlib has chosen by a metric that is not a finite number.
+def fit_one_by_one(
+    search: Any, folds: Sequence[tuple[DataFrame, DataFrame]], dataset: DataFrame
+) -> CrossFit:
+    """MLlib's road: models are fitted to each fold and measured there, in ``parallelism`` threads.
 
-    Its choice is the first NaN, or the first of infinities that are all the same.
+    Parameters
+    ----------
+    search : CrossValidator or TrainValidationSplit
+    folds : sequence of (training, held out)
+    dataset : DataFrame
+        All rows.
     """
-    chosen = np.argmax(means) if evaluator.isLargerBetter() else np.argmin(means)
-    if not np.isfinite(means[int(chosen)]):
-        best_of([np.nan], evaluator)
+    maps, evaluator = search.getEstimatorParamMaps(), Defined(search.getEvaluator())
+    collect = search.getCollectSubModels()
+    metrics = np.full((len(folds), len(maps)), np.nan)
+    models: list[list[Any]] = [[None] * len(maps) for _ in folds]
+    threads = min(search.getParallelism(), len(maps))
+    with contextlib.closing(ThreadPool(threads)) as pool:
+        for number, (trained, held_out) in enumerate(folds):
+            frames = trained.persist(), held_out.persist()
+            try:
+                tasks = _parallelFitTasks(
+                    search.getEstimator(), frames[0], evaluator, frames[1], maps, collect
+                )
+                # here, and not in the pool's own thread, which knows no job group
+                wrap = inheritable_thread_target(dataset.sparkSession)
+                wrapped = [wrap(task) for task in tasks]
+                for k, metric, model in pool.imap_unordered(_call, wrapped):
+                    metrics[number, k], models[number][k] = metric, model
+            finally:
+                for one in frames:
+                    one.unpersist()
+    return CrossFit(metrics, models, None)
+
+
+def _call(task: Callable[[], Any]) -> Any:
+    return task()
+
+
+class Defined(Evaluator):
+    """An evaluator whose metric is NaN where the rows do not define it.
+
+    MLlib's own give 0 or 1 for areas of rows of one class, and minus infinity or what rounding
+    leaves for r2 of labels that do not vary.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__()
+        self._evaluator = evaluator
+
+    def isLargerBetter(self) -> bool:
+        """As the evaluator says."""
+        return bool(self._evaluator.isLargerBetter())
+
+    def _evaluate(self, dataset: DataFrame) -> float:
+        value = float(self._evaluator.evaluate(dataset))
+        # what is undefined is never a number between them, and most metrics are: no job is needed
+        if 0.0 < value < 1.0 or self._varies(dataset):
+            return value
+        return float("nan")
+
+    def _varies(self, dataset: DataFrame) -> bool:
+        evaluator = self._evaluator
+        area = isinstance(evaluator, BinaryClassificationEvaluator)
+        share = isinstance(evaluator, RegressionEvaluator) and _metric(evaluator) == "r2"
+        if not area and not share:
+            return True
+        label = quoted(_param(evaluator, "labelCol")).cast("double")
+        if area:
+            label = (label > 0.5).cast("double")  # MLlib's class 1
+        weight = _param(evaluator, "weightCol")
+        rows = dataset.where(quoted(weight) > 0.0) if weight else dataset
+        found = rows.agg(F.min(label).alias("least"), F.max(label).alias("most")).first()
+        assert found is not None  # an aggregate without groups has one row
+        about_zero = share and _param(evaluator, "throughOrigin")
+        return bool(found["least"] != found["most"] or (about_zero and found["least"]))
+
+
+def _metric(evaluator: Evaluator) -> str:
+    return str(_param(evaluator, "metricName") or evaluator)
+
+
+def _why(evaluator: Evaluator) -> str:
+    if isinstance(evaluator, BinaryClassificationEvaluator):
+        return ", which hold out one class only"
+    return ", which hold out labels that do not vary" if _metric(evaluator) == "r2" else ""

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.spark.frames import check_frame, quoted
 from sparkml_lsml.spark.persistence import WholeWriter
 from sparkml_lsml.tuning.persistence import SearchReader
-from sparkml_lsml.tuning.search import Search, best, check_chosen
+from sparkml_lsml.tuning.search import Judgement, Search, fit_one_by_one
 
 VALIDATION, TRAINING = 0, 1
 
@@ -21,6 +21,12 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
 
     Takes the place of :class:`pyspark.ml.tuning.TrainValidationSplit`; see `CrossValidator` for
     when models are trained together and when one by one.
+
+    Raises
+    ------
+    DataError
+        From ``fit``, when the held-out rows do not define the metric: an area of rows of one class,
+        or r2 of labels that do not vary.
 
     Examples
     --------
@@ -59,15 +65,19 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
         found = None
         if search is not None:
             found = search.run(
-                rows, quoted(name), 2, best(evaluator), held_out=[VALIDATION], whole=dataset
+                rows,
+                quoted(name),
+                2,
+                lambda metrics: Judgement(evaluator, metrics).best,
+                held_out=[VALIDATION],
+                whole=dataset,
             )
         if found is None:
-            theirs: TrainValidationSplitModel = super()._fit(dataset)
-            check_chosen(theirs.validationMetrics, evaluator)
-            return theirs
-        metrics = [float(value) for value in found.metrics[0]]
+            parts = [rows.where(quoted(name) == kind).drop(name) for kind in (TRAINING, VALIDATION)]
+            found = fit_one_by_one(self, [(parts[0], parts[1])], dataset)
+        judged = Judgement(evaluator, found.metrics)
         model = found.best_model
         if model is None:
-            model = self.getEstimator().fit(dataset, maps[best(evaluator)(found.metrics)])
+            model = self.getEstimator().fit(dataset, maps[judged.best])
         models: Any = found.models[0] if self.getCollectSubModels() else None
-        return self._copyValues(TrainValidationSplitModel(model, metrics, models))
+        return self._copyValues(TrainValidationSplitModel(model, judged.means, models))

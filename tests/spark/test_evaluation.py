@@ -253,11 +253,25 @@ def test_one_class(spark: SparkSession, frames: dict[str, DataFrame]) -> None:
     rows = frames["binary"].where("label = 1")
     theirs = mllib_classification.LogisticRegression().fit(rows)
     ours = LogisticRegression().fit(rows)
-    assert ours.summary.areaUnderROC == theirs.summary.areaUnderROC == 1.0
+    # MLlib's area is that of a curve without false positives; there are no rows to be any
+    assert theirs.summary.areaUnderROC == 1.0
+    assert math.isnan(ours.summary.areaUnderROC)
+    assert math.isnan(ours.summary.areaUnderPR)
+    assert "areaUnderROC" in str(ours.summary)
     assert ours.summary.labels == theirs.summary.labels == [1.0]
     assert math.isnan(theirs.summary.weightedFalsePositiveRate)
     assert math.isnan(ours.summary.weightedFalsePositiveRate)
     assert np.array(ours.summary.roc.collect()).tolist() == [[0, 0], [0, 1], [1, 1]]
+
+
+def test_one_row_has_no_r2(frames: dict[str, DataFrame]) -> None:
+    """As by scikit-learn's r2_score; MLlib has minus infinity."""
+    rows = frames["regression"]
+    model = LinearRegression().fit(rows)
+    summary = model.evaluate(rows.limit(1))
+    assert math.isnan(summary.r2)
+    assert math.isnan(summary.r2adj)
+    assert summary.meanAbsoluteError > 0.0
 
 
 def test_models_that_are_trained_together(frames: dict[str, DataFrame]) -> None:

@@ -385,6 +385,10 @@ def test_binary_metrics_without_scores_or_a_second_class(spark: SparkSession) ->
         metrics.compute(frame, metrics.ScoredColumns("y", "p", "raw"), "binary")["areaUnderROC"]
         is None
     )
+    weightless = {"y": [1.0, 0.0], "p": [1.0, 0.0], "raw": [[0.0, 1.0], [1.0, 0.0]], "w": [1.0, 0]}
+    found = metrics.compute(scored_frame(spark, weightless), COLUMNS, "binary")
+    assert found["areaUnderROC"] is None
+    assert found["areaUnderPR"] is None
 
 
 def test_multiclass_metrics(spark: SparkSession) -> None:
@@ -436,8 +440,11 @@ def test_regression_metrics(spark: SparkSession, offset: float) -> None:
             metricName="var", labelCol="y", predictionCol="p", weightCol="w"
         )
         assert found["explainedVariance"] == pytest.approx(evaluator.evaluate(frame))
-    constant = scored_frame(spark, {"y": [2.0, 2.0], "p": [1.0, 2.0], "w": [1.0, 1.0]})
-    assert metrics.compute(constant, COLUMNS, "regression")["r2"] is None
+    # equal labels whose mean is not exact, and another one without weight
+    constant = {"y": [0.1, 0.1, 0.1, 2.0], "p": [1.0, 2.0, 0.0, 2.0], "w": [1.0, 1.0, 1.0, 0.0]}
+    found = metrics.compute(scored_frame(spark, constant), COLUMNS, "regression")
+    assert found["r2"] is None
+    assert found["mae"] == pytest.approx((0.9 + 1.9 + 0.1) / 3)
 
 
 @pytest.mark.parametrize(

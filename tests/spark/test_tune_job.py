@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml import tuning as mllib
-from pyspark.ml.evaluation import MulticlassClassificationEvaluator
+from pyspark.ml.evaluation import (
+    BinaryClassificationEvaluator,
+    MulticlassClassificationEvaluator,
+)
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
@@ -141,6 +144,33 @@ def test_draws_on_one_split_without_other_stages(spark: SparkSession, place: Pat
 def test_groups_are_held_out_one_after_the_other(spark: SparkSession, place: Path) -> None:
     search = {"grid": {"regParam": [0.01]}, "metric": "accuracy", "group": "site"}
     assert tune(config_of(place, search), spark)["search"]["folds"] == 4
+
+
+def test_groups_of_one_class_are_left_out_and_told(
+    spark: SparkSession, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mean is of the folds that have an area; each by MLlib's evaluator."""
+    frame = cancer_rows()
+    frame["site"] = (frame["id"] % 3).where(frame["target"] == 1, frame["id"] % 2)
+    frame.to_parquet(place / "rows.parquet")
+    search = {"grid": {"regParam": [0.01]}, "metric": "areaUnderROC", "group": "site"}
+    report = tune(config_of(place, search), spark)
+    rows = spark.read.parquet(str(place / "rows.parquet"))
+    stages = [VectorAssembler(inputCols=FEATURES, outputCol="features")]
+    stages += [LogisticRegression(labelCol="target", tol=1e-9, regParam=0.01)]
+    areas = []
+    for site in (0, 1):
+        model = Pipeline(stages=stages).fit(rows.where(f"site != {site}"))
+        held_out = model.transform(rows.where(f"site = {site}"))
+        areas.append(BinaryClassificationEvaluator(labelCol="target").evaluate(held_out))
+    [candidate] = report["search"]["candidates"]
+    assert candidate["mean"] == pytest.approx(np.mean(areas), rel=1e-6)
+    assert candidate["spread"] == pytest.approx(np.std(areas), rel=1e-3)
+    assert report["search"]["folds"] == 3
+    assert report["training"]["notes"][-1].startswith("areaUnderROC is undefined in 1 of 3 folds")
+    capsys.readouterr()
+    _print_report(report, Redactor())
+    assert "areaUnderROC is undefined in 1 of 3 folds" in capsys.readouterr().out
 
 
 def test_a_search_that_fails_leaves_nothing(spark: SparkSession, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import partial
 from typing import Any
@@ -20,7 +21,8 @@ from pyspark.ml.evaluation import (
     RegressionEvaluator,
 )
 from pyspark.ml.feature import SQLTransformer, StandardScaler
-from pyspark.ml.functions import vector_to_array
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from scipy.special import expit
@@ -34,7 +36,7 @@ from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.reweighting import Poisson
 from sparkml_lsml.spark.resident import ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap
-from sparkml_lsml.tuning.search import Search
+from sparkml_lsml.tuning.search import Defined, Search
 from tests.spark.helpers import frame, jobs_so_far, nothing_left, numbers
 
 Array = npt.NDArray[np.float64]
@@ -488,30 +490,100 @@ def test_areas_of_more_than_two_classes_are_refused(iris: DataFrame) -> None:
         bootstrap(settings["estimator"], iris, n=2, evaluator=settings["evaluator"])
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in subtract")  # MLlib's spread
-@pytest.mark.parametrize("together", [True, False])
-def test_no_model_is_chosen_by_a_metric_that_is_no_number(
-    diabetes: DataFrame, together: bool
+def one_class_in_a_fold(spark: SparkSession) -> DataFrame:
+    """Three folds; the held-out rows of the last are of class 1."""
+    rng = np.random.default_rng(7)
+    y = (rng.random(90) < 0.5).astype(float)
+    fold = np.arange(90) % 3
+    y[fold == 2] = 1.0
+    X = np.stack([y + rng.normal(size=90), rng.normal(size=90)], axis=1)
+    rows = frame(spark, np.column_stack([X, fold]), y)
+    cells = vector_to_array("features")
+    rows = rows.select("label", F.array(cells[0], cells[1]).alias("x"), cells[2].alias("fold"))
+    return rows.select("label", array_to_vector("x").alias("features"), "fold").localCheckpoint()
+
+
+def on(road: str, cls: type[Any]) -> Pipeline:
+    """An estimator that takes this road through a search."""
+    if road == "one by one":
+        return Pipeline(stages=[cls(regParam=0.1, solver="sgd", maxIter=5, seed=1)])
+    if road == "together":
+        return Pipeline(stages=[cls(regParam=0.1, tol=1e-9)])
+    scaler = StandardScaler(inputCol="features", outputCol="scaled")
+    return Pipeline(stages=[scaler, cls(regParam=0.1, tol=1e-9, featuresCol="scaled")])
+
+
+@pytest.mark.parametrize(
+    ("road", "metric"),
+    [("together", "areaUnderROC"), ("one by one", "areaUnderPR"), ("stages", "r2")],
+)
+def test_folds_that_do_not_define_the_metric_are_left_out(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture, road: str, metric: str
 ) -> None:
-    """Labels of the second fold do not vary, so r2 is minus infinity there for all models."""
-    rows = diabetes.withColumn("fold", (F.col("label") == 200.0).cast("int"))
-    assert rows.where("fold = 1").count() > 1
-    linear = LinearRegression(maxIter=5)
-    # a Param of the pipeline's own keeps models from being trained together
-    stages = [] if together else [SQLTransformer(statement="SELECT * FROM __THIS__ LIMIT 400")]
-    pipeline = Pipeline(stages=[*stages, linear])
-    grid = ParamGridBuilder().addGrid(linear.regParam, [0.1, 1.0])
-    if not together:
-        grid = grid.addGrid(pipeline.getStages()[0].statement, ["SELECT * FROM __THIS__"])
+    """The mean is that of MLlib's evaluator over the folds that do: it gives others 1 or -inf."""
+    rows = one_class_in_a_fold(spark)
+    kind, cls = AREA, LogisticRegression
+    if metric == "r2":
+        kind, cls = RegressionEvaluator, LinearRegression
+    evaluator = kind(metricName=metric)
+    pipeline = on(road, cls)
     search = CrossValidator(
         estimator=pipeline,
-        estimatorParamMaps=grid.build(),
-        evaluator=RegressionEvaluator(metricName="r2"),
-        numFolds=2,
+        estimatorParamMaps=[{}],
+        evaluator=evaluator,
+        numFolds=3,
         foldCol="fold",
+        collectSubModels=True,
     )
-    with pytest.raises(DataError, match=r"r2 is not a finite number.*for any of the models"):
-        search.fit(rows)
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        found = search.fit(rows)
+    expected = [
+        evaluator.evaluate(model.transform(rows.where(F.col("fold") == fold)))
+        for fold, [model] in enumerate(found.subModels)
+    ]
+    assert not 0.0 < expected[2] < 1.0
+    assert found.avgMetrics == pytest.approx([np.mean(expected[:2])], rel=1e-6)
+    assert found.stdMetrics == pytest.approx([np.std(expected[:2])], rel=1e-4)
+    told = f"{metric} is undefined in 1 of 3 folds (2)"
+    assert told in caplog.text
+    assert found.bestModel.stages[-1].summary.notes[-1].startswith(told)
+
+
+@pytest.mark.parametrize("road", ["together", "one by one"])
+def test_no_fold_defines_the_metric(spark: SparkSession, road: str) -> None:
+    rows = one_class_in_a_fold(spark)
+    common: dict[str, Any] = {"estimator": on(road, LogisticRegression), "estimatorParamMaps": [{}]}
+    common["evaluator"] = BinaryClassificationEvaluator()
+    split = TrainValidationSplit(**common, seed=5, trainRatio=0.7)
+    # the split's own random numbers: it holds out rows of class 1 alone
+    label = F.when(F.rand(5) >= 0.7, 1.0).otherwise(F.col("label"))
+    with nothing_left(spark), pytest.raises(DataError, match="areaUnderROC is not a finite number"):
+        split.fit(rows.withColumn("label", label))
+    apart = rows.withColumn("fold", F.col("label"))
+    folds = CrossValidator(**common, foldCol="fold", numFolds=2)
+    with pytest.raises(DataError, match="areaUnderROC is not a finite number in any fold"):
+        folds.fit(apart)
+
+
+def test_mllibs_metrics_that_rows_do_not_define(spark: SparkSession) -> None:
+    """Models that are fitted one by one are measured by MLlib's evaluators, whatever they say."""
+
+    def rows(labels: list[float], weights: list[float]) -> DataFrame:
+        cells = [(y, 0.25, Vectors.dense(-y, y), v) for y, v in zip(labels, weights, strict=True)]
+        names = ["label", "prediction", "rawPrediction", "weight"]
+        return spark.createDataFrame(cells, names).localCheckpoint()
+
+    weights = {"weightCol": "weight"}
+    r2 = partial(RegressionEvaluator, metricName="r2")
+    areas = [partial(AREA, metricName=name) for name in ("areaUnderROC", "areaUnderPR")]
+    both, one = rows([0.0, 1.0], [1.0, 1.0]), rows([0.0, 1.0], [0.0, 1.0])
+    equal = rows([0.1, 0.1, 0.1], [0.1, 0.3, 0.7])
+    for make in (*areas, r2):
+        assert Defined(make())._evaluate(both) == make().evaluate(both)
+        assert np.isnan(Defined(make(**weights))._evaluate(one))
+        assert np.isnan(Defined(make(**weights))._evaluate(equal))
+    assert not np.isnan(Defined(r2(throughOrigin=True))._evaluate(equal))
+    assert Defined(RegressionEvaluator())._evaluate(equal) == pytest.approx(0.15, rel=1e-12)
 
 
 # ---------------------------------------------------- bootstrap
@@ -592,6 +664,72 @@ def test_a_weighted_metric_of_replicates(cancer: DataFrame, balanced: bool) -> N
         expected = roc_auc_score(y[unseen], margins, sample_weight=weight[unseen])
         assert found.metrics[k] == pytest.approx(expected, abs=1e-4)
         assert abs(roc_auc_score(y[unseen], margins) - expected) > 1e-3
+
+
+def test_replicates_that_lack_a_class_are_left_out(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And metrics of one class; which they are follows from the draws alone."""
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(30, 2)), np.zeros(30)
+    y[[3, 17]] = 1.0
+    X[y == 1.0] += 6.0
+    rows, n = frame(spark, X, y, partitions=1), 40
+    drawn = Poisson(5, tuple(range(n))).factors(Block(X, y), 0, 0, 30)
+    lacking = (drawn[y == 1.0] == 0.0).all(axis=0)
+    unmeasured = lacking | (drawn[y == 1.0] > 0.0).all(axis=0)
+    assert lacking.any()
+    assert (unmeasured & ~lacking).any()
+    estimator = LogisticRegression(regParam=0.1, tol=1e-9, execution="local")
+    area = BinaryClassificationEvaluator()
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"), nothing_left(spark):
+        found = bootstrap(estimator, rows, n=n, seed=5, evaluator=area)
+    assert found.coefficients.shape == (n, 1, 2)
+    for values in (found.coefficients[:, 0, 0], found.intercepts[:, 0]):
+        np.testing.assert_array_equal(np.isnan(values), lacking)
+    np.testing.assert_array_equal(np.isnan(found.metrics), unmeasured)
+    assert found.metric_interval() == (1.0, 1.0)  # the classes lie apart
+    known = found.coefficients[~lacking]
+    np.testing.assert_allclose(found.standard_errors, known.std(axis=0, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(found.interval(0.5)[0], np.quantile(known, 0.25, axis=0), rtol=1e-12)
+    first = np.flatnonzero(lacking)[0]
+    assert found.notes[0].startswith(f"{lacking.sum()} of {n} replicates ({first}, ")
+    assert found.notes[1].startswith(f"{(unmeasured & ~lacking).sum()} of {n} replicates")
+    assert all(note in caplog.text for note in found.notes)
+    np.testing.assert_array_equal(found.converged, ~lacking)
+    # the others are what they are without them: weights of rows, as for scikit-learn
+    one = int(np.flatnonzero(~lacking)[0])
+    margins = X @ found.coefficients[one, 0] + found.intercepts[one, 0]
+    assert (drawn[:, one] @ (expit(margins) - y)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_replicates_that_do_not_converge_are_named(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows that can be separated have no minimum without a penalty (Albert and Anderson, 1984)."""
+    X = np.array([[-2.0], [-1.5], [-1.0], [-0.2], [0.2], [1.0], [1.5], [2.0]])
+    y = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    estimator = LogisticRegression(maxIter=30, execution="local")
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        found = bootstrap(estimator, frame(spark, X, y, partitions=1), n=20, seed=2)
+    drawn = Poisson(2, tuple(range(20))).factors(Block(X, y), 0, 0, 8)
+    separable = (drawn[3:5] == 0.0).any(axis=0)
+    assert separable.any()
+    assert not separable.all()
+    assert not found.converged[separable].any()
+    assert found.converged[~separable].all()
+    assert f"{separable.sum()} of 20 replicates" in found.notes[-1]
+    assert "did not converge (max_iter)" in caplog.text
+
+
+def test_a_bootstrap_of_too_few_rows(spark: SparkSession) -> None:
+    X, y = np.arange(3.0)[:, None], np.array([0.0, 1.0, 2.0])
+    rows = frame(spark, X, y, partitions=1)
+    with nothing_left(spark), pytest.raises(DataError, match="of 3 replicates have rows of each"):
+        bootstrap(LogisticRegression(regParam=1.0), rows, n=3, seed=1)
+    r2 = RegressionEvaluator(metricName="r2")
+    with pytest.raises(DataError, match="define no metric, in none of 3"):
+        bootstrap(LinearRegression(), rows.where("label > 1"), n=3, seed=1, evaluator=r2)
 
 
 def test_a_bootstrap_that_cannot_be(cancer: DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ RAW[:50] = -0.0
 CLASSES = rng.integers(0, 4, size=ROWS).astype(float)
 FOUND = np.where(rng.random(ROWS) < 0.6, CLASSES, rng.integers(0, 5, size=ROWS)).astype(float)
 WEIGHT = rng.random(ROWS) * (rng.random(ROWS) < 0.9)
+_RAW_SCORES = {"raw": np.stack([-RAW, RAW], axis=1)}
 PROBABILITY = rng.dirichlet(np.ones(5), size=ROWS)
 
 both_weights = pytest.mark.parametrize("weight", [np.ones(ROWS), WEIGHT], ids=["", "weighted"])
@@ -104,3 +106,21 @@ def test_metrics_of_a_regression(weight: Array) -> None:
     for metric, value in wanted.items():
         found = measured(Residuals(metric), y, weight, {"prediction": prediction})
         assert found == pytest.approx(value, rel=1e-9), metric
+
+
+def test_what_rows_do_not_define_is_no_number() -> None:
+    """Areas need weight of both classes, r2 labels that vary, and every metric some weight."""
+    row = np.array([1.0])
+    scores = {"raw": np.array([[-0.3, 0.3]]), "prediction": row, "probability": np.eye(2)[1:]}
+    for metric in ("areaUnderROC", "areaUnderPR"):
+        assert np.isnan(measured(Ranking(metric), np.ones(ROWS), np.ones(ROWS), _RAW_SCORES))
+        assert np.isnan(measured(Ranking(metric), Y, Y, _RAW_SCORES))  # class 0 has no weight
+    assert np.isnan(measured(Residuals("r2"), np.full(ROWS, 0.1), np.ones(ROWS), {"prediction": Y}))
+    confusion = [partial(Confusion, name) for name in ("accuracy", "f1", "logLoss", "hammingLoss")]
+    residuals = [partial(Residuals, name) for name in ("rmse", "mse", "mae", "r2")]
+    measures: list[Any] = [*confusion, *residuals, partial(Ranking, "areaUnderROC")]
+    for make in measures:
+        assert np.isnan(make().value())
+        weightless = make()
+        weightless.add(row, np.zeros(1), scores)
+        assert np.isnan(weightless.value())

@@ -141,11 +141,19 @@ def test_rows_without_weight_have_no_part() -> None:
 def test_one_class() -> None:
     counts = ScoreCounts()
     counts.add(np.ones(3), np.ones(3), np.array([1.0, 2.0, 3.0]))
-    # as MLlib's BinaryClassificationMetrics
-    assert counts.curve().area_under_roc == 1.0
+    # rates as MLlib's BinaryClassificationMetrics
     assert counts.curve().fallout.tolist() == [0.0, 0.0, 0.0]
+    # it has areas of 1 and 0 here; scikit-learn's roc_auc_score says NaN, and why
+    assert np.isnan(counts.curve().area_under_roc)
+    assert np.isnan(counts.curve().area_under_precision_recall)
+    # a row without weight makes no class
+    counts.add(np.zeros(1), np.zeros(1), np.array([2.5]))
+    assert np.isnan(counts.curve().area_under_roc)
     counts = ScoreCounts()
+    assert np.isnan(counts.curve().area_under_roc)
     counts.add(np.zeros(3), np.ones(3), np.array([1.0, 2.0, 3.0]))
+    assert np.isnan(counts.curve().area_under_roc)
+    assert np.isnan(counts.curve().area_under_precision_recall)
     assert counts.curve().recall.tolist() == [0.0, 0.0, 0.0]
     assert counts.curve().precision.tolist() == [0.0, 0.0, 0.0]
 
@@ -202,6 +210,24 @@ def test_residuals(order: tuple[int, ...], weight: Array) -> None:
     assert sums.explained_variance == pytest.approx(explained, rel=1e-9)
     scaled = np.sqrt(weight) * (y - found)
     assert (sums.low, sums.high) == (scaled.min(), scaled.max())
+
+
+@pytest.mark.parametrize("label", [0.1, 1e9, 0.0])
+def test_labels_that_do_not_vary_have_no_r2(label: float) -> None:
+    """By scikit-learn's r2_score that of one row is NaN; sums of equal labels are not exact."""
+    sums = ResidualSums()
+    assert np.isnan(sums.r2())
+    sums.add(np.array([label]), np.array([3.0]), np.array([0.7]))
+    assert np.isnan(sums.r2())
+    for weight in (0.1, 0.3):
+        other = ResidualSums()
+        other.add(np.full(3, label), np.full(3, weight), np.array([0.7, 0.1, 0.2]))
+        sums.merge(other)
+    other = ResidualSums()
+    other.add(np.array([label + 1.0]), np.zeros(1), np.array([0.7]))  # counts for nothing
+    assert np.isnan(sums.merge(other).r2())
+    # about 0 they vary, unless all of them are 0: 1 - sum v (y - f)^2 / sum v y^2
+    assert np.isnan(sums.r2(through_origin=True)) == (label == 0.0)
 
 
 def test_a_sample_is_uniform() -> None:
