@@ -15,7 +15,6 @@ from sparkml_lsml.display import html, plots, text
 from sparkml_lsml.spark.evaluation import RowsSummary
 from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.tallies import (
-    MOST_BINS,
     ClassCounts,
     ClassMetrics,
     Curve,
@@ -57,7 +56,7 @@ class ClassificationTally:
     def nbytes(self) -> int:
         """See `Tally.nbytes`."""
         pairs = ClassCounts.most_bytes(self.number)
-        return pairs + (24 * MOST_BINS if self.binary else 0)
+        return pairs + (self.scores.most_bytes if self.binary else 0)
 
     def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
         """See `Tally.add`."""
@@ -226,8 +225,8 @@ class ClassificationSummary(RowsSummary):
 class BinaryClassificationSummary(ClassificationSummary):
     """Metrics of a binary classifier on rows, with curves over all thresholds.
 
-    Curves are frames of Spark, as in MLlib, with a row for each different score: up to 8,192 of
-    them, beyond which neighbours share a row.
+    Curves are frames of Spark, as in MLlib, with a row for each different score; of more than 8,192
+    with one for 8,192 of them, and for the rows between each two.
     """
 
     _shown: ClassVar[tuple[str, ...]] = (
