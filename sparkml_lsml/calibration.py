@@ -3,6 +3,7 @@
 Scores of any number of rows are first counted (`CalibrationCounts`), so that no row has to be kept.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,6 +102,22 @@ class CalibrationCounts:
             self.scores = np.bincount(at, weights=weights * scores) / self.counts.sum(axis=1)
 
 
+def log_odds(probability: float) -> float:
+    """The margin of a probability, ``log(p / (1 - p))``; infinite for 0 and 1.
+
+    Predictions compare margins with that of the threshold, as MLlib's do: a probability is rounded
+    to 0 or 1 far out, and would then be on neither side of a threshold of 0 or 1.
+
+    Examples
+    --------
+    >>> log_odds(0.5), log_odds(0.0)
+    (0.0, -inf)
+    """
+    if probability <= 0.0 or probability >= 1.0:
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability / (1.0 - probability))
+
+
 @dataclass(frozen=True)
 class SigmoidCalibration:
     r"""Probability :math:`1 / (1 + e^{a f + b})` of a score f.
@@ -124,6 +141,10 @@ class SigmoidCalibration:
         """Probabilities of class 1; shape (rows,)."""
         found: Array = expit(-(self.slope * score + self.intercept))
         return found
+
+    def exceeds(self, score: Array, threshold: float) -> npt.NDArray[np.bool_]:
+        """Whether probabilities are above a threshold, see `log_odds`; shape (rows,)."""
+        return np.asarray(-(self.slope * score + self.intercept) > log_odds(threshold))
 
     def to_array(self) -> Array:
         """What is saved; shape (2,)."""
@@ -163,6 +184,10 @@ class IsotonicCalibration:
     def __call__(self, score: Array) -> Array:
         """Probabilities of class 1; shape (rows,)."""
         return np.interp(score, self.scores, self.probabilities)
+
+    def exceeds(self, score: Array, threshold: float) -> npt.NDArray[np.bool_]:
+        """Whether probabilities are above a threshold; shape (rows,)."""
+        return np.asarray(self(score) > threshold)
 
     def to_array(self) -> Array:
         """What is saved; shape (2, knots)."""

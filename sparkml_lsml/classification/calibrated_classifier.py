@@ -17,10 +17,15 @@ from sparkml_lsml.blocks.folds import without
 from sparkml_lsml.calibration import METHODS, Calibration, CalibrationCounts, calibrate
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
+from sparkml_lsml.classification.summary import (
+    CalibratedClassifierSummary,
+    CalibratedClassifierTrainingSummary,
+)
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.reweighting import HeldOut
 from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
 from sparkml_lsml.spark.estimator import own_fit
+from sparkml_lsml.spark.evaluation import Evaluation
 from sparkml_lsml.spark.frames import check_frame, column_of, quoted
 from sparkml_lsml.spark.ingest import check_numeric
 from sparkml_lsml.spark.keywords import keywords
@@ -116,7 +121,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
     foldCol : str
         Column of the fold of each row, 0 to numFolds - 1; random folds without.
     threshold : float
-        Probability of class 1 above which it is predicted.
+        Probability of class 1 above which it is predicted; with 0 and a sigmoid it always is.
     seed : int
         Of the folds.
 
@@ -229,16 +234,19 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         for each in found:
             counts.merge(each)
         last = models[-1]
-        if not own_fit(classifier):
-            classifier.adopt(last, dataset)
         model = CalibratedClassifierModel(
             last._coefficients,
             last._intercepts,
             calibrate(own.value("method"), counts),
-            last.summary,
+            CalibratedClassifierTrainingSummary.of(last.summary),
         )
         model._resetUid(self.uid)
-        return own._copyValues(model)
+        own._copyValues(model)
+        weight = classifier.value("weightCol")
+        if weight:  # the classifier's own counts where this estimator has none
+            model._set(weightCol=weight)
+        model._summarise(dataset)
+        return model
 
     def _binary_classifier(self) -> Any:
         """A copy of the classifier, checked, with the columns of this estimator."""
@@ -336,7 +344,8 @@ class _Finish:
 
     def __call__(self, margins: Array) -> dict[str, Array]:
         positive = self.calibration(margins[:, 0])
-        prediction = np.where(positive > self.threshold, 1.0, 0.0)
+        chosen = self.calibration.exceeds(margins[:, 0], self.threshold)
+        prediction = np.where(chosen, 1.0, 0.0)
         prediction[np.isnan(positive)] = np.nan
         return {
             "raw": np.hstack([-margins, margins]),
@@ -360,6 +369,8 @@ class CalibratedClassifierModel(LinearModel, _Params, ClassificationModel):
     intercept : float
     calibration : SigmoidCalibration or IsotonicCalibration
         The function from margins to probabilities, see :mod:`sparkml_lsml.calibration`.
+    summary : CalibratedClassifierTrainingSummary
+        How the fit to all rows went; its metrics are those of the calibrated model.
     """
 
     def __init__(
@@ -391,6 +402,16 @@ class CalibratedClassifierModel(LinearModel, _Params, ClassificationModel):
     def numClasses(self) -> int:
         """Number of classes, 2."""
         return 2
+
+    def evaluate(self, dataset: DataFrame) -> CalibratedClassifierSummary:
+        """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Raises
+        ------
+        ColumnError
+            If the features or the label are missing, or of a type that cannot be used.
+        """
+        return CalibratedClassifierSummary(evaluation=Evaluation.of(self, dataset).check())
 
     def predictRaw(self, value: Vector) -> DenseVector:
         """Margins of the two classes for one vector of features."""

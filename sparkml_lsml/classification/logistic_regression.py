@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame
 from scipy.special import expit, softmax
 
 from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.calibration import log_odds
 from sparkml_lsml.classification import bounds
 from sparkml_lsml.classification.classes import (
     MAX_COEFFICIENTS,
@@ -339,14 +340,18 @@ class _BinaryFinish:
 
     threshold: float
 
+    @property
+    def margin(self) -> float:
+        """The margin above which class 1 is predicted."""
+        return log_odds(self.threshold)
+
     def __call__(self, margins: Array) -> dict[str, Array]:
-        positive = expit(margins[:, 0])
-        prediction = np.where(positive > self.threshold, 1.0, 0.0)
-        prediction[np.isnan(positive)] = np.nan
+        prediction = np.where(margins[:, 0] > self.margin, 1.0, 0.0)
+        prediction[np.isnan(margins[:, 0])] = np.nan
         return {
             "raw": np.hstack([-margins, margins]),
             # 1 - p cancels where p is close to 1
-            "probability": np.column_stack([expit(-margins[:, 0]), positive]),
+            "probability": expit(np.hstack([-margins, margins])),
             "prediction": prediction,
         }
 
@@ -377,7 +382,7 @@ class _MultinomialFinish:
 
     def __call__(self, margins: Array) -> dict[str, Array]:
         probability = _softmax(margins)
-        scaled = probability
+        scaled = margins
         if self.thresholds is not None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scaled = np.where(probability > 0.0, probability / self.thresholds, 0.0)
@@ -494,7 +499,7 @@ class LogisticRegressionModel(Exportable, LinearModel, _Params, ProbabilisticCla
     def _form(self) -> Form:
         finish: Any = self._finish()
         if len(self._intercepts) == 1:
-            return Form("binomial", self._coefficients, self._intercepts, finish.threshold)
+            return Form("binomial", self._coefficients, self._intercepts, finish.margin)
         return Form(
             "multinomial", self._coefficients, self._intercepts, thresholds=finish.thresholds
         )

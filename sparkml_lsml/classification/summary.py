@@ -42,11 +42,14 @@ class ClassificationTally:
         What turns half the difference of raw predictions into a probability.
     number : int
         Of classes that the model knows.
+    ranked : {"raw", "probability"}
+        What rows are ranked by.
     """
 
     binary: bool
     link: Link = ""
     number: int = 2
+    ranked: Literal["raw", "probability"] = "raw"
     rows: int = 0
     classes: ClassCounts = field(default_factory=ClassCounts)
     scores: ScoreCounts = field(default_factory=ScoreCounts)
@@ -62,7 +65,9 @@ class ClassificationTally:
         """See `Tally.add`."""
         self.rows += len(y)
         self.classes.add(y, weight, scores["prediction"])
-        if self.binary:
+        if self.binary and self.ranked == "probability":
+            self.scores.add(y, weight, scores["probability"][:, 1])
+        elif self.binary:
             raw = scores["raw"]
             # half the difference: of margins (-m, m) it is m, of two outputs half the log odds
             self.scores.add(y, weight, 0.5 * (raw[:, 1] - raw[:, 0]))
@@ -338,7 +343,47 @@ class LinearSVCTrainingSummary(TrainingSummary, LinearSVCSummary):
 
 
 @dataclass(frozen=True)
-class LogisticRegressionSummary(ClassificationSummary):
+class ProbabilitySummary(ClassificationSummary):
+    """Metrics of a classifier that gives probabilities."""
+
+    _shown: ClassVar[tuple[str, ...]] = (*ClassificationSummary._shown, "logLoss")
+
+    @property
+    def probabilityCol(self) -> str:
+        """Column of ``predictions`` that holds the probabilities."""
+        return self._evaluation().column("probabilityCol")
+
+    @property
+    def logLoss(self) -> float:
+        """Mean of minus the logarithm of the probability of the label."""
+        return float(self._tally.loss) / self._metrics.total
+
+
+@dataclass(frozen=True)
+class CalibratedClassifierSummary(ProbabilitySummary, BinaryClassificationSummary):
+    """Metrics of a `CalibratedClassifierModel` on rows; the score is the calibrated probability."""
+
+    _shown: ClassVar[tuple[str, ...]] = (*BinaryClassificationSummary._shown, "logLoss")
+
+    @property
+    def scoreCol(self) -> str:
+        """Column of ``predictions`` whose second entry ranks the rows."""
+        return self.probabilityCol
+
+    def _empty(self) -> ClassificationTally:
+        return ClassificationTally(binary=True, ranked="probability")
+
+    def _score_name(self) -> str:
+        return "probability of class 1"
+
+
+@dataclass(frozen=True)
+class CalibratedClassifierTrainingSummary(TrainingSummary, CalibratedClassifierSummary):
+    """How the fit of the classifier to all rows went, with metrics of the calibrated model."""
+
+
+@dataclass(frozen=True)
+class LogisticRegressionSummary(ProbabilitySummary):
     """Metrics of a `LogisticRegressionModel` on rows.
 
     Examples
@@ -353,18 +398,6 @@ class LogisticRegressionSummary(ClassificationSummary):
     >>> model.summary.confusionMatrix.to_numpy().tolist()
     [[3.0, 0.0], [0.0, 2.0]]
     """
-
-    _shown: ClassVar[tuple[str, ...]] = (*ClassificationSummary._shown, "logLoss")
-
-    @property
-    def probabilityCol(self) -> str:
-        """Column of ``predictions`` that holds the probabilities."""
-        return self._evaluation().column("probabilityCol")
-
-    @property
-    def logLoss(self) -> float:
-        """Mean of minus the logarithm of the probability of the label."""
-        return float(self._tally.loss) / self._metrics.total
 
 
 @dataclass(frozen=True)

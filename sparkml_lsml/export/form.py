@@ -23,7 +23,7 @@ class Form:
     intercepts : array of shape (outputs,)
         May be infinite after a fit on one class.
     threshold : float
-        The class is 1 above it: a margin for ``svc``, a probability for ``binomial``.
+        Of ``svc`` and ``binomial``: the margin above which the class is 1; may be infinite.
     thresholds : array of shape (classes,), optional
         What ``multinomial`` probabilities are divided by before the largest is taken.
     """

@@ -34,6 +34,7 @@ _RAW = """
 """
 
 _ABOVE = """
+    score = Squeeze (margins, last)
     above = Greater (score, threshold)
     label = Where (above, one, zero)
     unknown = IsNaN (score)
@@ -52,7 +53,6 @@ _SIGMOID = """
     positive = Where (isPositive, major, minor)
     negative = Where (isPositive, minor, major)
     probability = Concat <axis = 1> (negative, positive)
-    score = Squeeze (positive, last)
 """
 
 _ANY_NAN = """
@@ -75,7 +75,7 @@ _SOFTMAX = """
 """
 
 _NO_THRESHOLDS = """
-    scores = Identity (probability)
+    scores = Identity (margins)
 """
 
 _THRESHOLDS = """
@@ -98,7 +98,7 @@ _ARGMAX = """
 
 _BODIES: dict[Kind, str] = {
     "regression": _REGRESSION,
-    "svc": _RAW + "score = Squeeze (margins, last)" + _ABOVE,
+    "svc": _RAW + _ABOVE,
     "binomial": _RAW + _SIGMOID + _ABOVE,
     "multinomial": _ANY_NAN + _SOFTMAX + _NO_THRESHOLDS + _ARGMAX,
     "one-vs-rest": _ANY_NAN + _LARGEST_MARGIN + _ARGMAX,

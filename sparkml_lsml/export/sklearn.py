@@ -45,8 +45,6 @@ def _svc(form: Form) -> Any:
     from sklearn.svm import LinearSVC
 
     made = _fitted(LinearSVC(loss="hinge"), form.coefficients, form.intercepts, 2)
-    if form.threshold == 0.0:
-        return made
     return _above(made, form.threshold, "decision_function")
 
 
@@ -54,7 +52,7 @@ def _logistic(form: Form) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     classes = max(2, len(form.intercepts))
-    coefficients, intercepts, threshold = form.coefficients, form.intercepts, form.threshold
+    coefficients, intercepts, threshold = form.coefficients, form.intercepts, 0.5
     if form.kind == "multinomial":
         threshold = _common_threshold(form.thresholds)
         if classes == 2:
@@ -64,7 +62,9 @@ def _logistic(form: Form) -> Any:
             # softmax there takes the largest margin from itself, which must not be infinite
             intercepts = np.nan_to_num(intercepts)
     made = _fitted(LogisticRegression(), coefficients, intercepts, classes)
-    return made if threshold == 0.5 else _above(made, threshold, "predict_proba")
+    if threshold == 0.5:
+        return _above(made, form.threshold, "decision_function")
+    return _above(made, threshold, "predict_proba")
 
 
 def _common_threshold(thresholds: Array | None) -> float:
@@ -113,11 +113,14 @@ def _fitted(made: Any, coefficients: Array, intercepts: Array, classes: int) -> 
 
 def _above(made: Any, threshold: float, method: str) -> Any:
     """The classifier that predicts 1 where the score is above the threshold."""
+    if threshold == 0.0 and method == "decision_function":
+        return made  # as it does by itself
     from sklearn.frozen import FrozenEstimator
     from sklearn.model_selection import FixedThresholdClassifier
 
-    # scikit-learn asks for at least the threshold: the next number makes it more than ours
-    least = float(np.nextafter(threshold, np.inf))
+    # scikit-learn asks for at least the threshold: the next number makes it more than ours, and
+    # no score is at least NaN, as none is above infinity
+    least = float(np.nextafter(threshold, np.inf)) if threshold < np.inf else np.nan
     wrapped = FixedThresholdClassifier(
         FrozenEstimator(made), threshold=least, pos_label=1.0, response_method=method
     )

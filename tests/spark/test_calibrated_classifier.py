@@ -16,15 +16,18 @@ from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, IntegerType
+from sklearn import metrics
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import PredefinedSplit
 from sklearn.svm import LinearSVC as SklearnSVC
 
+from sparkml_lsml.calibration import SigmoidCalibration
 from sparkml_lsml.classification import (
     CalibratedClassifier,
     CalibratedClassifierModel,
     LinearSVC,
     LogisticRegression,
+    LogisticRegressionModel,
     OneVsRest,
 )
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError
@@ -157,6 +160,57 @@ def test_columns_and_predictions(rows: DataFrame) -> None:
     assert (model.numClasses, model.numFeatures, model.intercept) == (2, 3, 0.0)
     nan = model.predictProbability(Vectors.dense(math.nan, 0.0, 0.0))
     assert np.isnan(nan.toArray()).all()
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_are_those_of_the_calibrated_model(
+    rows: DataFrame, method: str, weighted: bool
+) -> None:
+    """By scikit-learn, of what `transform` adds; the weights may be the classifier's own."""
+    svc = LinearSVC(regParam=0.1, classWeight={0: 1.0, 1: 30.0})
+    if weighted:
+        svc.setWeightCol("weight")
+    model = CalibratedClassifier(classifier=svc, method=method, numFolds=2, seed=1).fit(rows)
+    for summary, frame in (
+        (model.summary, rows),
+        (model.evaluate(rows.where("fold > 0")), rows.where("fold > 0")),
+        (model.copy({model.threshold: 0.2}).evaluate(rows), rows),
+    ):
+        evaluated = summary.predictions
+        assert evaluated.count() == frame.count()
+        local = evaluated.toPandas()
+        y, found = local["label"].to_numpy(), local["prediction"].to_numpy()
+        chance = np.stack([vector.toArray() for vector in local["probability"]])
+        how: dict[str, Any] = {"sample_weight": local["weight"] if weighted else None}
+        assert summary.accuracy == pytest.approx(metrics.accuracy_score(y, found, **how))
+        expected = metrics.confusion_matrix(y, found, **how)
+        np.testing.assert_allclose(summary.confusionMatrix, expected)
+        assert summary.logLoss == pytest.approx(metrics.log_loss(y, chance, **how))
+        area = metrics.roc_auc_score(y, chance[:, 1], **how)
+        assert summary.areaUnderROC == pytest.approx(area)
+        assert summary.scoreCol == "probability"
+    # the classifier itself, whose classes are weighed, takes nearly all rows for class 1
+    local = model.summary.predictions.toPandas()
+    margin = np.array([vector[1] for vector in local["rawPrediction"]])
+    assert np.mean((margin > 0.0) == local["prediction"]) < 0.8
+    assert model.summary.totalIterations > 0
+    assert "areaUnderROC" in str(model.summary)
+    assert "CalibratedClassifierTrainingSummary" in model.summary._repr_html_()
+
+
+def test_a_threshold_of_zero_takes_every_margin(spark: SparkSession) -> None:
+    """One rule with `LogisticRegressionModel`, which is MLlib's: margins are compared."""
+    far = frame_of(spark, {"features": (KINDS["dense"], cells([[-800.0], [-1.0], [800.0]]))})
+    calibrated = CalibratedClassifierModel(
+        np.array([[1.0]]), np.zeros(1), SigmoidCalibration(-1.0, 0.0)
+    )
+    plain = LogisticRegressionModel(np.array([[1.0]]), np.zeros(1))
+    for threshold in (0.0, 0.5, 1.0):
+        calibrated._set(threshold=threshold)
+        theirs = plain.setThreshold(threshold).toMLlib().transform(far)
+        found = [row.prediction for row in calibrated.transform(far).collect()]
+        assert found == [row.prediction for row in theirs.collect()]
 
 
 def test_fits_are_the_same_and_change_nothing(rows: DataFrame) -> None:

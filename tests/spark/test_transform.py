@@ -191,6 +191,11 @@ def test_probabilities_far_out(spark: SparkSession) -> None:
     # 1 - p would have no digits left
     assert found["probability"][2, 0] == pytest.approx(np.exp(-40.0), rel=1e-12)
     assert found["prediction"].tolist() == [1.0, 0.0, 1.0, 0.0]
+    # MLlib compares margins: those above minus infinity, though a probability is rounded to 0
+    for chosen in (model.copy().setThreshold(0.0), model.copy().setThresholds([1.0, 0.0])):
+        expected = collected(chosen.toMLlib(), far)["prediction"].tolist()
+        assert collected(chosen, far)["prediction"].tolist() == expected == [1.0] * 4
+        assert chosen.predict(Vectors.dense(-800.0)) == 1.0
     many = LogisticRegressionModel(np.array([[1.0], [0.0], [-1.0]]), np.zeros(3), 3)
     found = collected(many, far)
     np.testing.assert_allclose(found["probability"].sum(axis=1), 1.0)
