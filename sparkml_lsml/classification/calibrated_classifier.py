@@ -291,6 +291,10 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
     def _check_loaded(self) -> None:
         self._normalise()
 
+    def _nested_stages(self) -> list[Any]:
+        """See `sparkml_lsml.spark.composite.nested_stages`."""
+        return [self._classifier]
+
     def _saved_facts(self) -> dict[str, Any]:
         classifier = self._classifier
         kind = type(classifier)

@@ -31,14 +31,23 @@ def raise_for_loss(error: Exception) -> None:
         raise kind(found[2].strip()) from error
 
 
-def raise_for_source(error: Exception) -> None:
-    """Raise `SourceChangedError` if lost blocks were to be packed anew from a file that is gone."""
+LOST_BLOCKS = (
+    "blocks of training rows were lost, and cannot be packed anew",
+    "The source must stay as it is during the fit",
+)
+LATE_METRICS = (
+    "metrics are computed when the first of them is asked for, and the rows cannot be read again",
+    "Ask for a metric before the source changes, which keeps them all, or call "
+    "model.evaluate(frame) on a frame that can be read",
+)
+"""What could not be done, and what to do about it."""
+
+
+def raise_for_source(error: Exception, what: tuple[str, str] = LOST_BLOCKS) -> None:
+    """Raise `SourceChangedError` if rows were to be read again from a file that is gone."""
     text = str(error)
     # the class of the error since Spark 4, and the words of Spark 3
     if "FILE_NOT_EXIST" in text or "underlying files have been updated" in text:
         found = re.search(r"FileNotFoundException: (.+)", text)
         gone = without_secrets(found[1].strip()) if found else "a file of the source is gone"
-        raise SourceChangedError(
-            f"blocks of training rows were lost, and cannot be packed anew: {gone}. "
-            "The source must stay as it is during the fit"
-        ) from error
+        raise SourceChangedError(f"{what[0]}: {gone}. {what[1]}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyspark
 from pyspark.ml.param import Params
+from pyspark.ml.util import MetaAlgorithmReadWrite
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import PersistenceError
@@ -19,6 +20,23 @@ from sparkml_lsml.spark.persistence import read_metadata, reading
 
 MAX_FOLDERS = 100_000
 """Saved folders in one, at most."""
+
+_mllibs_stages: Any = MetaAlgorithmReadWrite.getAllNestedStages
+
+
+def nested_stages(instance: Any) -> list[Any]:
+    """A stage and all stages within it, those of our own stages too.
+
+    MLlib's searches ask this for the stage that a Param of a grid is of, when they are saved and
+    loaded, and its own answer knows MLlib's classes alone: a grid over the classifier of a
+    `CalibratedClassifier` would fit, and could not be saved.
+    """
+    inner = instance._nested_stages() if hasattr(instance, "_nested_stages") else []
+    found: list[Any] = _mllibs_stages(instance)  # which asks for the stages within by this name
+    return found + [stage for each in inner for stage in nested_stages(each)]
+
+
+MetaAlgorithmReadWrite.getAllNestedStages = staticmethod(nested_stages)  # type: ignore[assignment, method-assign]
 
 _PACKAGES = ("pyspark.ml.", "org.apache.spark.ml.", "sparkml_lsml.")
 

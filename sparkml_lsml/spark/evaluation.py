@@ -19,6 +19,7 @@ from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.display import html, text
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.aggregate import JobGroup, Total, aggregate
+from sparkml_lsml.spark.causes import LATE_METRICS, raise_for_source
 from sparkml_lsml.spark.frames import check_frame, has_column
 from sparkml_lsml.spark.ingest import (
     check_features,
@@ -156,6 +157,8 @@ class Evaluation:
         ------
         DataError
             If rows cannot be evaluated; the message counts them.
+        SourceChangedError
+            If files that the frame was made of are gone.
         """
         self.check()
         sc = context(self.dataset)
@@ -171,6 +174,9 @@ class Evaluation:
             with jobs.job(f"{name} metrics"):
                 counted = frame.mapInArrow(counter, "counted binary").rdd
                 total = aggregate(counted, _merge_rows, 2, tally.nbytes, name)
+        except Exception as error:
+            raise_for_source(error, LATE_METRICS)
+            raise
         finally:
             jobs.cancel()
         found = empty if total.value is None else total.value
@@ -279,7 +285,12 @@ class RowsSummary:
 
     @cached_property
     def _tally(self) -> Any:
-        return self._evaluation().run(self._empty(), self._task())
+        found = self._evaluation().run(self._empty(), self._task())
+        self._check_tally(found)
+        return found
+
+    def _check_tally(self, tally: Tally) -> None:
+        """Raise an error where these cannot be the rows that the summary is of."""
 
     @property
     def computed(self) -> bool:

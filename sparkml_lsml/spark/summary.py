@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from sparkml_lsml.display import html, plots, text
-from sparkml_lsml.errors import ParamError
+from sparkml_lsml.errors import ParamError, SourceChangedError
 from sparkml_lsml.solvers import Iteration, Reason
-from sparkml_lsml.spark.evaluation import RowsSummary
+from sparkml_lsml.spark.evaluation import RowsSummary, Tally
 
 Array = npt.NDArray[np.float64]
 
@@ -24,7 +24,8 @@ class TrainingSummary(RowsSummary):
     """How a fit went.
 
     Those of the estimators also have the metrics of the training rows, which are computed when the
-    first of them is asked for; see `RowsSummary`.
+    first of them is asked for, and then kept; see `RowsSummary`. Where the source was overwritten
+    or removed by then, that is a `SourceChangedError`: ask for one before.
 
     Attributes
     ----------
@@ -79,6 +80,15 @@ class TrainingSummary(RowsSummary):
         """The summary of any fit as one of this class, with what that adds."""
         known = {one.name: getattr(summary, one.name) for one in fields(summary)}
         return cls(**known, **more)
+
+    def _check_tally(self, tally: Tally) -> None:
+        if tally.rows != self.rows:
+            raise SourceChangedError(
+                f"metrics are computed when the first of them is asked for: found {tally.rows:,} "
+                f"rows, the model was trained on {self.rows:,}. The source has changed, or is not "
+                "deterministic. Ask for a metric before it changes, which keeps them all, or call "
+                "model.evaluate(frame)"
+            )
 
     @property
     def objectiveHistory(self) -> list[float]:

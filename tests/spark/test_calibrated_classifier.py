@@ -13,7 +13,7 @@ import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.ml.linalg import Vectors
-from pyspark.ml.tuning import ParamGridBuilder
+from pyspark.ml.tuning import CrossValidatorModel, ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, IntegerType
 from sklearn import metrics
@@ -31,7 +31,7 @@ from sparkml_lsml.classification import (
     OneVsRest,
 )
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError
-from sparkml_lsml.tuning import CrossValidator
+from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from tests.spark.helpers import KINDS, cells, frame_of, nothing_left, numbers, refused
 
 Array = npt.NDArray[np.float64]
@@ -250,20 +250,50 @@ def test_estimators_and_models_are_saved(rows: DataFrame, tmp_path: Path, method
         CalibratedClassifier.load(str(tmp_path / "model"))
 
 
-def test_a_search_reaches_the_classifier(rows: DataFrame) -> None:
+def test_a_search_reaches_the_classifier(rows: DataFrame, tmp_path: Path) -> None:
     estimator = CalibratedClassifier(classifier=SVC, numFolds=2, seed=2)
     grid = ParamGridBuilder().addGrid(SVC.regParam, [0.01, 100.0]).build()
-    search = CrossValidator(
+    estimated = CrossValidator(
         estimator=estimator,
         estimatorParamMaps=grid,
         evaluator=BinaryClassificationEvaluator(numBins=0),
         numFolds=2,
         seed=4,
-    ).fit(rows)
+    )
+    search = estimated.fit(rows)
     assert isinstance(search.bestModel, CalibratedClassifierModel)
+    # what was fitted is saved and loaded, and still reaches the classifier
+    estimated.save(str(tmp_path / "search"))
+    search.save(str(tmp_path / "model"))
+    model = CrossValidatorModel.load(str(tmp_path / "model"))
+    assert model.avgMetrics == search.avgMetrics
+    np.testing.assert_array_equal(numbers(model.bestModel), numbers(search.bestModel))
+    for loaded in (CrossValidator.load(str(tmp_path / "search")), model):
+        again = [loaded.getEstimator().copy(extra) for extra in loaded.getEstimatorParamMaps()]
+        assert [one.getClassifier().getRegParam() for one in again] == [0.01, 100.0]
     weak = estimator.fit(rows, {SVC.regParam: 100.0})
     strong = estimator.fit(rows, {SVC.regParam: 0.01})
     assert np.abs(numbers(weak)).max() < 0.1 * np.abs(numbers(strong)).max()
+
+
+def test_searches_over_nested_stages_are_saved(spark: SparkSession, tmp_path: Path) -> None:
+    svc = LinearSVC()
+    calibrated = CalibratedClassifier(classifier=svc)
+    grid = ParamGridBuilder().addGrid(svc.regParam, [0.5]).build()
+    for number, estimator in enumerate(
+        (Pipeline(stages=[calibrated]), Pipeline(stages=[OneVsRest(classifier=svc)]))
+    ):
+        path = str(tmp_path / str(number))
+        search = TrainValidationSplit(
+            estimator=estimator,
+            estimatorParamMaps=grid,
+            evaluator=BinaryClassificationEvaluator(),
+        )
+        search.save(path)
+        loaded = TrainValidationSplit.load(path)
+        [stage] = loaded.getEstimator().copy(loaded.getEstimatorParamMaps()[0]).getStages()
+        assert stage.getClassifier().uid == svc.uid
+        assert stage.getClassifier().getRegParam() == 0.5
 
 
 def test_classifiers_that_cannot_be_calibrated_are_refused(

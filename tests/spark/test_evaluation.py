@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import sklearn.metrics as reference
 from pyspark.ml import classification as mllib_classification
 from pyspark.ml import regression as mllib_regression
+from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 
@@ -25,7 +27,13 @@ from sparkml_lsml.classification import (
     LogisticRegressionModel,
     OneVsRest,
 )
-from sparkml_lsml.errors import ColumnError, ColumnTypeError, DataError, ParamError
+from sparkml_lsml.errors import (
+    ColumnError,
+    ColumnTypeError,
+    DataError,
+    ParamError,
+    SourceChangedError,
+)
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.tuning import regularization_path
 from tests.spark.helpers import frame, jobs_so_far, nothing_left, refused
@@ -300,6 +308,37 @@ def test_copies_keep_their_rows_and_pickles_their_metrics(frames: dict[str, Data
     assert late.areaUnderROC == model.summary.areaUnderROC
     with pytest.raises(DataError, match=r"evaluate"):
         _ = late.predictions
+
+
+@pytest.mark.parametrize("change", ["overwritten", "removed", "fewer rows"])
+def test_metrics_after_the_source_has_changed(
+    spark: SparkSession, frames: dict[str, DataFrame], tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "rows"
+    narrow = frames["binary"].select("label", vector_to_array("features").alias("features"))
+    narrow.coalesce(1).write.json(str(path))
+    rows = spark.read.schema(narrow.schema).json(str(path))
+    late, early = (LogisticRegression().fit(rows) for _ in range(2))
+    accuracy = early.summary.accuracy
+    evaluated = late.evaluate(rows)
+    if change == "overwritten":
+        narrow.write.mode("overwrite").json(str(path))
+    elif change == "removed":
+        shutil.rmtree(path)
+    else:
+        [file] = path.glob("part-*")
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(lines[: len(lines) // 2]))
+        (path / f".{file.name}.crc").unlink(missing_ok=True)
+    words = "metrics are computed when the first of them is asked for.*model.evaluate"
+    for _ in range(2):  # nothing of it is kept
+        with pytest.raises(SourceChangedError, match=words):
+            _ = late.summary.accuracy
+    if change != "fewer rows":  # which `evaluate` cannot know of
+        with pytest.raises(SourceChangedError, match=words):
+            _ = evaluated.accuracy
+    assert early.summary.accuracy == accuracy
+    assert early.summary.areaUnderROC > 0.5
 
 
 def test_a_loaded_model_has_no_summary(frames: dict[str, DataFrame], tmp_path: Path) -> None:
