@@ -20,6 +20,11 @@ TINY = float(np.finfo(np.float64).tiny)
 CLEARLY = 0.3
 """Share of the tolerance that estimates of what is left to gain have to stay below."""
 
+BLINDLY = 0.003
+"""The same for the decrement of a model that was learned on the way: it does not know directions in
+which the objective is flat before it has gone there. With a third of the tolerance, 8 of 43
+problems ended above it, up to 80 times; with this share none did."""
+
 LONGEST_WINDOW = 40
 """Iterations at most from which an estimate goes on; the slower the progress, the more it takes."""
 
@@ -396,7 +401,8 @@ class Progress:
     objective, or when what further iterations would gain is clearly less than that. Two estimates
     of the gain have to agree. One is what the solver's model of the objective promises: for a
     quasi-Newton method half of the squared Newton decrement, :math:`-g^T d / 2`. That is too little
-    where the model has not seen all directions yet. The other goes on from the last third of the
+    where the model has not seen all directions yet, so that much less is asked of one that was
+    learned from the steps alone. The other goes on from the last third of the
     iterations as a geometric series: if the objective fell by A in the first half of these and by B
     in the second, it is :math:`B^2 / (A - B)`.
 
@@ -437,7 +443,12 @@ class Progress:
         return replace(self, recent=(*self.recent, objective)[-kept:], count=self.count + 1)
 
     def verdict(
-        self, tol: float, objective: float, gradient_norm: float, decrement: float | None = None
+        self,
+        tol: float,
+        objective: float,
+        gradient_norm: float,
+        decrement: float | None = None,
+        informed: bool = False,
     ) -> str:
         """Why to stop, '' to go on.
 
@@ -447,21 +458,26 @@ class Progress:
         objective, gradient_norm : float
         decrement : float, optional
             What the solver's model promises to gain; None where it has no model.
+        informed : bool
+            Whether that model knows the second derivatives in all directions.
         """
         size = tol * max(abs(objective), TINY)
         if gradient_norm <= size:
             return "converged"
-        modelled = decrement is not None
-        small = decrement is None or decrement <= CLEARLY * size
-        gain, fell = self._gain(2 if modelled else self.window)
-        # without a model the series stands alone, and a fast start would make it too hopeful
-        if small and max(gain, 0.0 if modelled else fell) <= CLEARLY * size:
+        gain, fell = self._gain(self.window if decrement is None else 2)
+        if decrement is None:
+            # the series stands alone, and a fast start would make it too hopeful
+            shown = max(gain, fell) <= CLEARLY * size
+        else:
+            share = CLEARLY if informed else BLINDLY
+            shown = gain <= CLEARLY * size and decrement <= share * size
+        if shown:
             return "converged"
         last = self.recent[-(self.window + 1) :]
         # the whole range: an objective that swings or rises has not come to rest
         if len(last) > self.window and max(last) - min(last) <= 0.02 * size:
-            shown = small if modelled else gain <= size
-            return "converged" if shown else "stalled"
+            left = gain if decrement is None else decrement
+            return "converged" if left <= CLEARLY * size else "stalled"
         return ""
 
     def _gain(self, least: int) -> tuple[float, float]:

@@ -121,6 +121,7 @@ class LBFGS:
             curved=False,
             direction=-here.subgradient,
             decrement=None,
+            informed=False,
             search=Search.along(here.value, slope, first_step(here)),
         )
 
@@ -164,6 +165,7 @@ class LBFGS:
             pairs=pairs,
             direction=direction,
             decrement=-0.5 * slope if known else None,
+            informed=curvature is not None,
             search=Search.along(there.value, slope, 1.0 if known else first_step(there)),
             progress=state.progress.record(there.value),
         )

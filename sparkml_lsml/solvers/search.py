@@ -179,6 +179,8 @@ class SearchState(State):
     search : Search
     decrement : float or None
         What the solver's model of the objective promises to gain, None where it has none.
+    informed : bool
+        Whether that model knows the second derivatives in all directions.
     reason : str
         Why the search failed, '' while it goes on.
     progress : Progress
@@ -187,6 +189,7 @@ class SearchState(State):
     here: Smooth | None = None
     search: Search = field(default_factory=Search)
     decrement: float | None = None
+    informed: bool = False
     reason: str = ""
     progress: Progress = field(default_factory=Progress)
 
@@ -198,7 +201,9 @@ class SearchState(State):
             return Reason("diverged", self.iteration)
         reason = ""
         if self.search.trials == 0:
-            reason = self.progress.verdict(tol, self.objective, self.gradient_norm, self.decrement)
+            reason = self.progress.verdict(
+                tol, self.objective, self.gradient_norm, self.decrement, self.informed
+            )
         reason = reason or self.reason
         return Reason(reason, self.iteration) if reason else None
 

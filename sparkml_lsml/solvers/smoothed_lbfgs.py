@@ -30,9 +30,6 @@ EARLY = 1e-4
 NARROW = 1.0
 """From this width on rows on the wrong side of a constant model are beyond its parabola."""
 
-LAST = 0.3
-"""Share of the tolerance that the last width is solved to, where progress is uneven."""
-
 ENOUGH = 0.5
 """Share of the tolerance that the last width is meant to be above the loss."""
 
@@ -175,7 +172,9 @@ class SmoothedLBFGS:
             step_size=inner.step_size,
             inner=inner,
         )
-        reason = inner.ended(self._tolerance(state))
+        # the minimum of a wide smoothing is only where the next one starts
+        rough = state.width > 0.0 and not state.last
+        reason = replace(inner, informed=rough or inner.informed).ended(self._tolerance(state))
         if reason is not None and reason.name == "diverged":
             return replace(state, reason=reason.name)
         if reason is not None and (state.width == 0.0 or state.last):
@@ -192,10 +191,8 @@ class SmoothedLBFGS:
 
     def _tolerance(self, state: SmoothedState) -> float:
         """What the problem of this width is solved to."""
-        if state.width == 0.0:
+        if state.width == 0.0 or state.last:
             return self.tol
-        if state.last:
-            return LAST * self.tol
         size = max(abs(float(state.inner.objective)), 1e-300)
         return min(PRECISION, max(self.tol, PRECISION * state.width / size))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -60,6 +60,17 @@ class Hard:
     partitions: int = 2
     close: float = CLOSE
     separable: bool = False
+
+    def seen(self, X: Array) -> tuple[Array, Array, Array]:
+        """Features, labels and weights of the rows that weigh anything."""
+        v = np.ones(len(self.y)) if self.weight is None else self.weight
+        return X[v > 0.0], self.y[v > 0.0], v[v > 0.0]
+
+    def scale(self, X: Array, v: Array, population: bool) -> Array:
+        """What coefficients are multiplied by in the penalty."""
+        if self.params.get("standardization", True):
+            return deviation(X, v, population)
+        return np.ones(X.shape[1])
 
     def frame(self, spark: SparkSession) -> DataFrame:
         """The rows in a frame, in order."""
@@ -210,16 +221,18 @@ Coefficients = tuple[Array, Array]
 """Shapes (outputs, features) and (outputs,)."""
 
 
-def objective(kind: str, hard: Hard, X: Array, coef: Coefficients) -> float:
+def objective(
+    kind: str, hard: Hard, X: Array, coef: Coefficients, population: bool = False
+) -> float:
     """The objective of the documentation: mean loss plus the penalty of scaled coefficients."""
     W, b = coef
-    v = np.ones(len(hard.y)) if hard.weight is None else hard.weight
+    X, y, v = hard.seen(X)
     # coefficients may be as large as rows are close: every digit counts
     raw = np.asarray(X.astype(np.longdouble) @ W.T + b, dtype=np.float64)
-    y, strength = hard.y, hard.params["regParam"]
+    strength = hard.params["regParam"]
     if kind == "squared":
         value = 0.5 * np.square(raw[:, 0] - y)
-        strength = strength / deviation(y[:, None], v)[0]
+        strength = strength / deviation(y[:, None], v, population)[0]
     elif kind == "multinomial":
         top = raw.max(axis=1, keepdims=True)
         total = np.log(np.exp(raw - top).sum(axis=1)) + top[:, 0]
@@ -228,53 +241,56 @@ def objective(kind: str, hard: Hard, X: Array, coef: Coefficients) -> float:
         margins = (2.0 * y - 1.0) * raw[:, 0]
         hinge = np.maximum(1.0 - margins, 0.0)
         value = hinge if kind == "hinge" else np.logaddexp(0.0, -margins)
-    scale = deviation(X, v) if hard.params.get("standardization", True) else np.ones(X.shape[1])
+    scale = hard.scale(X, v, population)
     return float(v @ value / v.sum() + 0.5 * strength * np.square(W * scale).sum())
 
 
-def deviation(X: Array, v: Array) -> Array:
-    """Standard deviations of a weighted sample, as MLlib defines them."""
-    moved = X - X[v > 0.0][0]
+def deviation(X: Array, v: Array, population: bool = False) -> Array:
+    """Standard deviations of a weighted sample, as MLlib defines them, or of a population.
+
+    The normal equations take those of the population, MLlib's and ours.
+    """
+    moved = X - X[0]
     mean = v @ moved / v.sum()
-    return np.asarray(np.sqrt(v @ np.square(moved - mean) / (v.sum() - v @ v / v.sum())))
+    rows = v.sum() if population else v.sum() - v @ v / v.sum()
+    return np.asarray(np.sqrt(v @ np.square(moved - mean) / rows))
 
 
 @cache
-def least(kind: str, hard: Hard, spark: SparkSession) -> float:
+def least(kind: str, hard: Hard, spark: SparkSession, population: bool = False) -> float:
     """The least objective that another library finds."""
     X = hard.X if hard.easy is None else hard.easy
-    seen = np.ones(len(hard.y), bool) if hard.weight is None else hard.weight > 0.0
-    v = np.ones(len(hard.y)) if hard.weight is None else hard.weight
-    strength = float(hard.params["regParam"])
-    scale = deviation(X, v) if hard.params.get("standardization", True) else np.ones(X.shape[1])
-    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
-    Z = (X * inverse)[seen]
-    y, v = hard.y[seen], v[seen] / v.sum()
     if kind == "hinge":
-        return hinges(hard, Hard(X, hard.y, hard.weight, None, hard.params).frame(spark), X)
+        return hinges(hard, X, spark)
+    Z, y, v = hard.seen(X)
+    scale = hard.scale(Z, v, population)
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    strength = float(hard.params["regParam"])
     if kind == "squared":
-        unit = deviation(y[:, None], v * len(v))[0]
-        ridge = Ridge(alpha=strength / unit, solver="svd", tol=1e-12).fit(Z, y, v)
+        alpha = strength / deviation(y[:, None], v, population)[0]
+        # scikit-learn sums where we take means
+        ridge = Ridge(alpha=alpha, solver="svd").fit(Z * inverse, y, v / v.sum())
         coef = ridge.coef_[None, :] * inverse, np.atleast_1d(ridge.intercept_)
     else:
-        # the weights add up to the number of rows, so that scikit-learn's tolerance means something
+        # weights that add up to the number of rows, for which its tolerance is meant
         c = np.inf if strength == 0.0 else 1.0 / (strength * len(y))
         model = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1_000)
         with warnings.catch_warnings():
+            # it stops at the last digit, and says that this is not its tolerance
             warnings.simplefilter("ignore")
-            model.fit(Z, y, v * len(y))
+            model.fit(Z * inverse, y, v / v.mean())
         coef = model.coef_ * inverse, model.intercept_
-    return objective(kind, hard, X, coef)
+    return objective(kind, hard, X, coef, population)
 
 
-def hinges(hard: Hard, frame: DataFrame, X: Array) -> float:
+def hinges(hard: Hard, X: Array, spark: SparkSession) -> float:
     """MLlib's hinge, or that of the best constant model if that is lower: MLlib's search stalls."""
-    v = np.ones(len(hard.y)) if hard.weight is None else hard.weight
-    settings = {name: value for name, value in hard.params.items() if name != "loss"}
-    found = MLlibSVC(weightCol="weight", maxIter=30, **settings).fit(frame)
+    frame = Hard(X, hard.y, hard.weight).frame(spark)
+    found = MLlibSVC(weightCol="weight", maxIter=30, **hard.params).fit(frame)
     coef = found.coefficients.toArray()[None, :], np.array([found.intercept])
-    light = min(v @ hard.y, v @ (1.0 - hard.y)) / v.sum()
-    return min(objective("hinge", hard, X, coef), 2.0 * float(light))
+    _, y, v = hard.seen(X)
+    constant = 2.0 * min(v @ y, v @ (1.0 - y)) / v.sum()
+    return min(objective("hinge", hard, X, coef), float(constant))
 
 
 # ---------------------------------------------------- checks
@@ -320,12 +336,13 @@ def judge(kind: str, hard: Hard, model: Any, spark: SparkSession) -> None:
     if not np.isfinite(b).all():
         return  # of one class only, which has all probability
     assert np.isfinite(W).all()
-    found = objective(kind, hard, hard.X, (W, b))
+    population = reason.name == "direct"
+    found = objective(kind, hard, hard.X, (W, b), population)
     if hard.separable:
         nothing = objective(kind, hard, hard.X, (0.0 * W, 0.0 * b))
         assert found <= 1e-3 * nothing, reason
         return
-    wanted = least(kind, hard, spark)
+    wanted = least(kind, hard, spark, population)
     close = hard.close if reason.converged else AT_MOST
     assert found <= wanted * (1.0 + close), (found, wanted, reason)
     assert reason.converged or reason.fell_short, reason
@@ -351,6 +368,5 @@ def split(name: str, number: int) -> Hard:
     """One class against the rest."""
     hard = made(name, "multiclass")
     y = (hard.y == number).astype(np.float64)
-    return Hard(
-        hard.X, y, hard.weight, hard.easy, hard.params, hard.partitions, hard.close, hard.separable
-    )
+    # the class between the others is on no side of a plane
+    return replace(hard, y=y, separable=hard.separable and number != 1)

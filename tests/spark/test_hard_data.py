@@ -1,4 +1,4 @@
-"""Hard data: see ``tests/checks/hard.py``. Every estimator of the package is checked by being listed.
+"""Hard data, see ``tests/checks/hard.py``: every estimator is checked by being listed.
 
 Both sides of the size that is solved on the driver: with "distributed" small rows are solved as
 large ones are, with starts from a sample.
