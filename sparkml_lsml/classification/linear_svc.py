@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,11 @@ from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
 Array = npt.NDArray[np.float64]
 
 LOSSES: dict[str, Loss] = {"hinge": Hinge(), "squaredHinge": SquaredHinge()}
+
+ALL_ZERO = (
+    "all coefficients are 0: the classes are so unequal in weight that no plane has a lower hinge "
+    "loss than the constant model. Set classWeight='balanced' or loss='squaredHinge'"
+)
 
 
 class _Params(HasClassWeight, _LinearSVCParams, HasElasticNetParam, HasLoss, HasSolver):
@@ -214,7 +220,9 @@ miniBatchFraction, batchSize, localEpochs, seed
             solver, reason = choose_solver(self, loss.smooth, l1, report.longest)
             start = frequencies_start(_constant(loss, report)) if loss in LOSSES.values() else None
             l2, odd = strength * (1.0 - share), odd_labels(report)
-            return Problem(loss, 1, l1, l2, solver, reason, _build, start=start, warnings=odd)
+            note = loss == LOSSES["hinge"] and l1 == 0.0 and len(report.labels) == 2
+            build = partial(_build, notes=(ALL_ZERO,) if note else ())
+            return Problem(loss, 1, l1, l2, solver, reason, build, start=start, warnings=odd)
 
         return pose
 
@@ -228,8 +236,10 @@ def _constant(loss: Loss, report: Report) -> Array:
     return np.array([balance])
 
 
-def _build(fit: LinearFit) -> "LinearSVCModel":
+def _build(fit: LinearFit, notes: tuple[str, ...] = ()) -> "LinearSVCModel":
     summary = LinearSVCTrainingSummary.of(fit.summary)
+    if not fit.coefficients.any():
+        summary = replace(summary, notes=summary.notes + notes)
     return LinearSVCModel(fit.coefficients, fit.intercepts, summary)
 
 

@@ -7,10 +7,12 @@ have the same minimum. What is compared is the objective of the documentation, w
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from sparkml_lsml.errors import DataError
 from tests.checks.subjects import Subject, Task
 
 Array = npt.NDArray[np.float64]
@@ -370,3 +373,34 @@ def split(name: str, number: int) -> Hard:
     y = (hard.y == number).astype(np.float64)
     # the class between the others is on no side of a plane
     return replace(hard, y=y, separable=hard.separable and number != 1)
+
+
+def check_hard_data_calibrated(cls: type, name: str, execution: str, spark: SparkSession) -> None:
+    """Estimators of random folds: probabilities that are no worse than the share of a class.
+
+    Or an error that names the fold which lacks one.
+    """
+    hard, frame = made(name, "binary"), framed(name, "binary", spark)
+    classifier = import_module(cls.__module__.rpartition(".")[0]).LinearSVC(
+        loss="squaredHinge", execution=execution, **hard.params
+    )
+    estimator = cls(classifier=classifier, weightCol="weight", numFolds=2, seed=1)
+    told = ""
+    try:
+        model = estimator.fit(frame)
+    except DataError as error:
+        told = str(error)
+    if told:
+        assert re.search(r"fold \d .*(label|class)", told), told
+        return
+    found = model.transform(frame).select("label", "weight", "probability").toPandas()
+    p = np.array([vector[1] for vector in found.probability])
+    y, v = found.label.to_numpy(), found.weight.to_numpy()
+    assert ((p >= 0.0) & (p <= 1.0)).all()
+    share = v @ y / v.sum()
+    constant = -share * np.log(share) - (1.0 - share) * np.log1p(-share)
+    p = np.clip(p, 1e-15, 1.0 - 1e-15)
+    loss = -(v @ (y * np.log(p) + (1.0 - y) * np.log1p(-p))) / v.sum()
+    # Platt's targets and folds cost a little where there is nothing to learn; of thirty rows half
+    # tell nothing about the others
+    assert len(y) < 100 or loss <= 1.02 * constant, (loss, constant)

@@ -13,8 +13,16 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.checks.hard import EXECUTIONS, check_hard_data, scenarios
-from tests.checks.subjects import SPECS, Rows, Spec, Subject
+import sparkml_lsml.classification
+from sparkml_lsml.classification import LinearSVC
+from tests.checks.hard import (
+    EXECUTIONS,
+    check_hard_data,
+    check_hard_data_calibrated,
+    framed,
+    scenarios,
+)
+from tests.checks.subjects import FOLDED, SPECS, Rows, Spec, Subject
 
 
 def cases() -> Iterator[Any]:
@@ -34,3 +42,24 @@ def subjects(spark: SparkSession) -> dict[Spec, Subject]:
 @pytest.mark.parametrize(("spec", "name", "execution"), list(cases()))
 def test_hard_data(subjects: dict[Spec, Subject], spec: Spec, name: str, execution: str) -> None:
     check_hard_data(subjects[spec], name, execution)
+
+
+@pytest.mark.parametrize("name", scenarios("binary"))
+@pytest.mark.parametrize("cls", FOLDED)
+def test_hard_data_of_random_folds(spark: SparkSession, cls: str, name: str) -> None:
+    found = getattr(sparkml_lsml.classification, cls)
+    for execution in EXECUTIONS:
+        check_hard_data_calibrated(found, name, execution, spark)
+
+
+def test_a_hinge_that_learns_nothing_says_so(spark: SparkSession) -> None:
+    frame = framed("rare_1_in_1_000", "binary", spark)
+    model = LinearSVC(regParam=1e-3).fit(frame)
+    assert not model.coefficients.toArray().any()
+    [note] = [note for note in model.summary.notes if "all coefficients are 0" in note]
+    assert "classWeight='balanced'" in note
+    assert model.summary.reason.name == "converged"
+    assert model.summary.passes <= 20
+    weighed = LinearSVC(regParam=1e-3, classWeight="balanced").fit(frame)
+    assert weighed.coefficients.toArray().any()
+    assert not [note for note in weighed.summary.notes if "all coefficients are 0" in note]
