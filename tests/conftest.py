@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOOPBACK = "127.0.0.1"
+
+_approx = pytest.approx
+
+
+def approx(expected: Any, rel: Any = None, abs: Any = None, **more: Any) -> Any:
+    """Compare as `pytest.approx` does, but by a relative tolerance alone where one is given.
+
+    pytest adds an absolute one of 1e-12, with which a comparison of numbers below it cannot fail.
+    """
+    if rel is not None and abs is None:
+        abs = 0.0
+    return _approx(expected, rel=rel, abs=abs, **more)
+
+
+pytest.approx = approx
 
 
 @pytest.fixture(scope="session")

@@ -31,10 +31,13 @@ class LBFGSState(SearchState):
     ----------
     curved : bool
         Whether the estimate of the second derivatives serves; one that misled does no more.
+    compares : bool
+        Whether the next pass compares the start with the cold one.
     """
 
     pairs: tuple[Pair, ...] = ()
     curved: bool = True
+    compares: bool = False
     direction: Array = field(default_factory=lambda: np.zeros(0))
 
 
@@ -80,12 +83,11 @@ class LBFGS:
 
     def init(self, coef: Array, objective: Objective) -> LBFGSState:
         """The state before the first pass."""
-        return LBFGSState(coef)
+        return LBFGSState(coef, compares=self.cold is not None)
 
     def query(self, state: LBFGSState, penalty: ElasticNet) -> Query:
         """Value and gradient at the trial point; first also the value at the cold start."""
-        begins = state.here is None and state.curved
-        others = (self.cold,) if begins and self.cold is not None else ()
+        others = (self.cold,) if state.compares and self.cold is not None else ()
         return Query(self._trial_point(state, penalty), others=others)
 
     def step(self, state: LBFGSState, answer: Answer, penalty: ElasticNet) -> LBFGSState:
@@ -94,7 +96,8 @@ class LBFGS:
         there = Smooth.at(point, answer, penalty)
         here, search = state.here, state.search
         if here is None:
-            if answer.others and self.cold is not None:
+            if state.compares and self.cold is not None:
+                state = replace(state, compares=False)
                 value = answer.others[0] + penalty.value(self.cold)
                 if not there.value <= value:
                     return replace(state, coef=self.cold, curved=False)

@@ -7,8 +7,8 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import CLEARLY, Answer, Array, Query, Reason, State
-from sparkml_lsml.solvers.lbfgs import LBFGS, Pair
+from sparkml_lsml.solvers.base import CLEARLY, TINY, Answer, Array, Query, Reason, State
+from sparkml_lsml.solvers.lbfgs import LBFGS, LBFGSState, Pair
 from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
 
 WIDEST, RATIO = 10.0, 10.0
@@ -44,7 +44,7 @@ class SmoothedState(State):
     Attributes
     ----------
     objective : float
-        The objective of the smoothed loss plus half the width: the objective itself is no higher.
+        The objective of the smoothed loss, or of the loss itself where that was measured last.
     """
 
     inner: Any = None
@@ -172,9 +172,10 @@ class SmoothedLBFGS:
             step_size=inner.step_size,
             inner=inner,
         )
-        # the minimum of a wide smoothing is only where the next one starts
-        rough = state.width > 0.0 and not state.last
-        reason = replace(inner, informed=rough or inner.informed).ended(self._tolerance(state))
+        # the minimum of a wide smoothing is only where the next one starts, and at the narrowest a
+        # sample's curvature is none
+        informed = inner.informed if state.width == 0.0 else not state.last
+        reason = replace(inner, informed=informed).ended(self._tolerance(state))
         if reason is not None and reason.name == "diverged":
             return replace(state, reason=reason.name)
         if reason is not None and (state.width == 0.0 or state.last):
@@ -218,7 +219,7 @@ class SmoothedLBFGS:
                 return replace(state, reason="converged")
             return replace(state, last=True)
         pairs = () if state.early else inner.pairs
-        if state.start_objective > loss:
+        if not state.start_objective <= loss:
             return self._narrowed(state, width / RATIO, state.coef, pairs)
         # The start, such as a constant model, may be the minimum. Then those of the smooth losses
         # approach it in proportion to their width.
@@ -227,7 +228,7 @@ class SmoothedLBFGS:
             return replace(self._narrowed(state, width / RATIO, state.coef, pairs), rivals=(rival,))
         # and so does what they are above it: on to the width that is narrow enough
         above = abs(inner.objective - state.start_objective)
-        share = ENOUGH * self.tol * abs(state.start_objective) / above
+        share = ENOUGH * self.tol * abs(state.start_objective) / max(above, TINY)
         share = min(1.0 / RATIO, max(share, NARROWEST * self.unit / width))
         pairs = _shortened(pairs, share)
         coef = state.start + share * (state.coef - state.start)
@@ -237,6 +238,8 @@ class SmoothedLBFGS:
         self, state: SmoothedState, width: float, coef: Array, pairs: tuple[Pair, ...]
     ) -> SmoothedState:
         begun = type(state.inner)(coef, pairs=pairs)
+        if isinstance(begun, LBFGSState):
+            begun = replace(begun, curved=state.inner.curved)
         return replace(state, inner=begun, width=width, before=state.iteration, constant=False)
 
     def terminate(self, state: SmoothedState) -> Reason | None:

@@ -175,12 +175,16 @@ def test_labels_of_any_size_give_the_minimum_in_their_units(
     assert solution.reason.converged, solution.reason
     power = 2.0 if loss is Squared else 1.0
     wanted = least(loss, 0.0) * unit**power
-    # without the absolute tolerance that pytest adds, which is larger than these objectives
     assert solution.objective == pytest.approx(wanted, rel=1e-8, abs=0.0)
     same = problem_of(loss(), X, y, 0.0)
     usual = solve(*same, make_solver(cls, tol=1e-10))
     assert abs(solution.history[-1].passes - usual.history[-1].passes) <= 1
     np.testing.assert_allclose(solution.coef, usual.coef, rtol=0, atol=1e-3)
+
+
+def test_comparisons_of_small_numbers_can_fail() -> None:
+    assert 1.0e-24 != pytest.approx(0.3e-24, rel=1e-8)
+    assert 1.0e-24 == pytest.approx(1.0e-24, rel=1e-8)
 
 
 @pytest.mark.parametrize("cls", ITERATIVE)

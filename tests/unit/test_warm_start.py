@@ -274,6 +274,18 @@ def test_the_cold_start_is_taken_where_it_is_better() -> None:
     assert whole.passes == plain.passes + 1
 
 
+def test_the_cold_start_of_a_loss_with_kinks_is_that_of_all_widths() -> None:
+    """The sample's curvature does not come back with the next width, nor does the comparison."""
+    whole, plain = objective(Hinge()), objective(Hinge())
+    zero, far = np.zeros((1, LAYOUT.size)), np.full((1, LAYOUT.size), 50.0)
+    penalty = UNITS.penalty(0.0, 1e-2)
+    inner = LBFGS(curvature=1e-6 * np.eye(LAYOUT.size), cold=zero[0])
+    [found] = minimize(whole, penalty, SmoothedLBFGS(inner=inner), far, max_iter=500)
+    [wanted] = minimize(plain, penalty, SmoothedLBFGS(), zero, max_iter=500)
+    np.testing.assert_array_equal(found.coef, wanted.coef)
+    assert whole.passes == plain.passes + 1
+
+
 def test_a_curvature_that_misleads_is_dropped() -> None:
     """Next to nothing bends in the sample, so its steps are a million times too long."""
     whole = objective(Logistic())
