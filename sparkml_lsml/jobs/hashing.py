@@ -78,6 +78,8 @@ def comparable(value: Column, kind: DataType) -> list[Column]:
         value = value.cast("string").cast("double")  # 0.1 is to be that of a text
     if isinstance(kind, FloatType | DoubleType):
         return list(_of_number(value))
+    if isinstance(kind, VectorUDT):
+        return [_of_vector(value)]
     if not isinstance(kind, _TEXTS):
         return [value]
     text = F.nullif(F.trim(value.cast("string")), F.lit(""))
@@ -96,7 +98,20 @@ def comparable(value: Column, kind: DataType) -> list[Column]:
     ]
 
 
+def _of_vector(value: Column) -> Column:
+    """Places and numbers of a vector that are not 0, be it dense or sparse."""
+    vector = F.unwrap_udt(value)
+    entries = F.transform(
+        vector["values"],
+        lambda entry, k: F.struct(
+            F.coalesce(F.get(vector["indices"], k), k).alias("place"), entry.alias("value")
+        ),
+    )
+    return F.filter(entries, lambda entry: entry["value"] != 0.0)
+
+
 def _of_number(value: Column) -> tuple[Column, Column]:
     """A double as a bigint where it is whole and exact, and as itself elsewhere."""
-    whole = (value == F.floor(value)) & (F.abs(value) <= EXACT)
+    # under `when`: in ANSI mode floor fails where the result is no bigint
+    whole = F.when(F.abs(value) <= EXACT, value == F.floor(value)).otherwise(False)
     return F.when(whole, value.cast("bigint")), F.when(~whole & ~F.isnan(value), value)

@@ -294,6 +294,36 @@ def test_split_of_whole_rows_of_other_types(spark: SparkSession) -> None:
     assert ids(data.split(narrow, config).held_out) == expected
 
 
+@pytest.mark.parametrize("ansi", ["true", "false"])
+def test_split_of_numbers_beyond_bigint(spark: SparkSession, ansi: str) -> None:
+    # in ANSI mode the floor of such a double fails; hexadecimal ids may read as such numbers
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        number = F.pow(F.lit(10.0), F.col("id"))
+        wide = spark.range(309).select("id", number.alias("x"))
+        narrow = wide.select("id", F.col("x").cast("string"))
+        config = SplitConfig(fraction=0.3)
+        expected = ids(data.split(wide, config).held_out)
+        assert 40 < len(expected) < 150  # seven standard deviations of a binomial
+        assert ids(data.split(narrow, config).held_out) == expected
+        hexadecimal = F.concat(F.lit("4e5"), F.col("id").cast("string"))
+        held_out_by(spark.range(3).select(hexadecimal.alias("id")), ["id"])
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", before)
+
+
+def test_split_by_vectors_is_the_same_dense_and_sparse(spark: SparkSession) -> None:
+    # LIBSVM files have sparse vectors, Parquet files what VectorAssembler has found shorter
+    rows = [
+        (Vectors.dense([0.0, float(i)]), Vectors.sparse(2, [1], [float(i)])) for i in range(300)
+    ]
+    frame = spark.createDataFrame(rows, ["dense", "sparse"])
+    found = held_out_by(frame, ["dense", "sparse"])
+    assert found["dense"] == found["sparse"]
+    assert 40 < sum(found["dense"]) < 140
+
+
 def test_a_csv_file_is_held_out_as_the_parquet_file_was(
     spark: SparkSession, tmp_path: Path
 ) -> None:
