@@ -1,11 +1,15 @@
 """Fitted estimators of scikit-learn, whose predictions are those of our models."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from sparkml_lsml.errors import ExportError
 from sparkml_lsml.export.form import Array, Exportable, Form, missing
+
+CERTAIN = 1075.0 * math.log(2.0)
+"""Margin above which the probability of class 0, about exp(-margin), underflows to 0."""
 
 
 def to_sklearn(model: Exportable) -> Any:
@@ -64,6 +68,8 @@ def _logistic(form: Form) -> Any:
     made = _fitted(LogisticRegression(), coefficients, intercepts, classes)
     if threshold == 0.5:
         return _above(made, form.threshold, "decision_function")
+    if threshold == 1.0:
+        return _above(made, CERTAIN, "decision_function")
     return _above(made, threshold, "predict_proba")
 
 

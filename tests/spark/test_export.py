@@ -104,6 +104,8 @@ MODELS: dict[str, Any] = {
     "multinomial-2": lambda: _multinomial(2),
     "multinomial-2-thresholds": lambda: _multinomial(2, [0.6, 0.2]),
     "multinomial-3": lambda: _multinomial(3),
+    "multinomial-2-thresholds-0": lambda: _multinomial(2, [1.0, 0.0]),
+    "multinomial-2-thresholds-1": lambda: _multinomial(2, [0.0, 1.0]),
     "multinomial-equal-thresholds": lambda: _multinomial(3, [0.4, 0.4, 0.4]),
     "multinomial-thresholds": lambda: _multinomial(3, [0.0, 0.9, 0.3]),
     "multinomial-one-class": lambda: _certain(3, 1),
