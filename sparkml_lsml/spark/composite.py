@@ -21,7 +21,9 @@ from sparkml_lsml.spark.persistence import read_metadata, reading
 MAX_FOLDERS = 100_000
 """Saved folders in one, at most."""
 
-_mllibs_stages: Any = MetaAlgorithmReadWrite.getAllNestedStages
+_before: Any = MetaAlgorithmReadWrite.getAllNestedStages
+# where this module is imported again, MLlib's own is behind what took its place before
+_mllibs_stages: Any = getattr(_before, "mllibs", _before)
 
 
 def nested_stages(instance: Any) -> list[Any]:
@@ -36,6 +38,7 @@ def nested_stages(instance: Any) -> list[Any]:
     return found + [stage for each in inner for stage in nested_stages(each)]
 
 
+nested_stages.mllibs = _mllibs_stages  # type: ignore[attr-defined]
 MetaAlgorithmReadWrite.getAllNestedStages = staticmethod(nested_stages)  # type: ignore[assignment, method-assign]
 
 _PACKAGES = ("pyspark.ml.", "org.apache.spark.ml.", "sparkml_lsml.")

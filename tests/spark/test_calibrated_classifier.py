@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import CrossValidatorModel, ParamGridBuilder
+from pyspark.ml.util import MetaAlgorithmReadWrite
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, IntegerType
 from sklearn import metrics
@@ -31,6 +34,7 @@ from sparkml_lsml.classification import (
     OneVsRest,
 )
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError
+from sparkml_lsml.spark import composite
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from tests.spark.helpers import KINDS, cells, frame_of, nothing_left, numbers, refused
 
@@ -294,6 +298,23 @@ def test_searches_over_nested_stages_are_saved(spark: SparkSession, tmp_path: Pa
         [stage] = loaded.getEstimator().copy(loaded.getEstimatorParamMaps()[0]).getStages()
         assert stage.getClassifier().uid == svc.uid
         assert stage.getClassifier().getRegParam() == 0.5
+
+
+def test_stages_within_are_found_once_though_modules_are_imported_again() -> None:
+    # as notebooks do when code changes; MLlib's own answer stays behind ours
+    classifier = OneVsRest(classifier=CalibratedClassifier(classifier=SVC))
+    stages = MetaAlgorithmReadWrite.getAllNestedStages(classifier)
+    kept = sys.modules[composite.__name__]
+    before = MetaAlgorithmReadWrite.getAllNestedStages
+    try:
+        importlib.reload(composite)
+        del sys.modules[composite.__name__]
+        importlib.import_module(composite.__name__)
+        assert MetaAlgorithmReadWrite.getAllNestedStages(classifier) == stages
+    finally:
+        sys.modules[composite.__name__] = kept
+        MetaAlgorithmReadWrite.getAllNestedStages = staticmethod(before)  # type: ignore[assignment, method-assign]
+    assert [type(stage) for stage in stages] == [OneVsRest, CalibratedClassifier, LinearSVC]
 
 
 def test_classifiers_that_cannot_be_calibrated_are_refused(
