@@ -28,7 +28,7 @@ from sparkml_lsml.errors import DataError
 from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
 from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
-from sparkml_lsml.spark.frames import quoted
+from sparkml_lsml.spark.frames import column_of
 from sparkml_lsml.spark.params import SAMPLING_SOLVERS
 from sparkml_lsml.spark.summary import TrainingSummary
 from sparkml_lsml.tallies import LEAST_PROBABILITY
@@ -373,11 +373,11 @@ class Defined(Evaluator):
         share = isinstance(evaluator, RegressionEvaluator) and _metric(evaluator) == "r2"
         if not area and not share:
             return True
-        label = quoted(_param(evaluator, "labelCol")).cast("double")
+        label = column_of(dataset, _param(evaluator, "labelCol")).cast("double")
         if area:
             label = (label > 0.5).cast("double")  # MLlib's class 1
         weight = _param(evaluator, "weightCol")
-        rows = dataset.where(quoted(weight) > 0.0) if weight else dataset
+        rows = dataset.where(column_of(dataset, weight) > 0.0) if weight else dataset
         found = rows.agg(F.min(label).alias("least"), F.max(label).alias("most")).first()
         assert found is not None  # an aggregate without groups has one row
         about_zero = share and _param(evaluator, "throughOrigin")

@@ -195,6 +195,40 @@ def test_names_of_features_that_mllib_takes(nested: DataFrame, features: str) ->
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["s.{}", "`a.{}`"])
+def test_folds_of_one_class_by_names_with_dots(
+    nested: DataFrame, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # model by model, where the evaluator's own words are asked again about a fold of one class
+    class Own(LinearSVC):
+        def _fit(self, dataset: DataFrame) -> Any:
+            return super()._fit(dataset)
+
+    def means(kind: type[LinearSVC], name: str) -> Any:
+        search = search_of(CrossValidator, name.format, numFolds=3)
+        weight = name.format("weight")
+        number = (
+            F.when(F.col("s.fold") == 1, 2)
+            .when((F.col("s.label") == 0.0) | F.col("s.held"), 0)
+            .otherwise(1)
+        )
+        rows = nested.withColumn("number", number)
+        svc = kind(featuresCol=name.format("features"), labelCol=name.format("label"), maxIter=3)
+        evaluator = BinaryClassificationEvaluator(labelCol=name.format("label"), weightCol=weight)
+        return (
+            search.setEstimator(svc)
+            .setEstimatorParamMaps([{svc.weightCol: weight}])
+            .setEvaluator(evaluator)
+            .setFoldCol("number")
+            .fit(rows)
+            .avgMetrics
+        )
+
+    with caplog.at_level("WARNING"):
+        assert means(Own, name) == pytest.approx(means(LinearSVC, "s.{}"), rel=1e-9)
+    assert caplog.text.count("areaUnderROC is undefined in 1 of 3 folds (1)") == 2
+
+
 # each role with an estimator that has it, and the columns that its error lists
 ROLES: dict[str, Callable[[str], Any]] = {
     "featuresCol": lambda name: LinearSVC(featuresCol=name),
