@@ -427,9 +427,9 @@ class Progress:
     >>> progress = Progress()
     >>> for objective in (1.5, 1.05, 1.005, 1.0005, 1.00005):
     ...     progress = progress.record(objective)
-    >>> progress.verdict(1e-6, 1.00005, gradient_norm=0.1)
+    >>> progress.verdict(1e-3, 1.00005, gradient_norm=0.1)
     ''
-    >>> progress.verdict(1e-4, 1.00005, gradient_norm=0.1)
+    >>> progress.verdict(1e-3, 1.00005, gradient_norm=0.1, decrement=1e-6)
     'converged'
     """
 

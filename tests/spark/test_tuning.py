@@ -409,7 +409,8 @@ def test_the_summary_of_the_best_is_of_the_rows_as_they_are(cancer: DataFrame, b
         column = {"groupCol": "n"} if by == "groupCol" else {"numFolds": 2}
         model = CrossValidator(**settings, **column).fit(rows).bestModel
     found = model.summary.predictions.columns
-    assert found == [*rows.columns, "rawPrediction", "prediction"]
+    probability = ["probability"] if by == "calibrated" else []
+    assert found == [*rows.columns, "rawPrediction", *probability, "prediction"]
 
 
 def test_other_searches_take_mllibs_road(cancer: DataFrame) -> None:
