@@ -31,13 +31,13 @@ class LBFGSState(SearchState):
     ----------
     curved : bool
         Whether the estimate of the second derivatives serves; one that misled does no more.
-    compares : bool
-        Whether the next pass compares the start with the cold one.
+    compared : bool
+        Whether it was seen already that the start is no worse than the cold one.
     """
 
     pairs: tuple[Pair, ...] = ()
     curved: bool = True
-    compares: bool = False
+    compared: bool = False
     direction: Array = field(default_factory=lambda: np.zeros(0))
 
 
@@ -83,11 +83,12 @@ class LBFGS:
 
     def init(self, coef: Array, objective: Objective) -> LBFGSState:
         """The state before the first pass."""
-        return LBFGSState(coef, compares=self.cold is not None)
+        return LBFGSState(coef)
 
     def query(self, state: LBFGSState, penalty: ElasticNet) -> Query:
         """Value and gradient at the trial point; first also the value at the cold start."""
-        others = (self.cold,) if state.compares and self.cold is not None else ()
+        cold = self._cold(state)
+        others = () if cold is None else (cold,)
         return Query(self._trial_point(state, penalty), others=others)
 
     def step(self, state: LBFGSState, answer: Answer, penalty: ElasticNet) -> LBFGSState:
@@ -96,11 +97,9 @@ class LBFGS:
         there = Smooth.at(point, answer, penalty)
         here, search = state.here, state.search
         if here is None:
-            if state.compares and self.cold is not None:
-                state = replace(state, compares=False)
-                value = answer.others[0] + penalty.value(self.cold)
-                if not there.value <= value:
-                    return replace(state, coef=self.cold, curved=False)
+            cold = self._cold(state)
+            if cold is not None and not there.value <= answer.others[0] + penalty.value(cold):
+                return replace(state, coef=cold, curved=False)
             return self._accept(state, point, there, penalty)
         l1 = _has_l1(penalty)
         promised = float(here.subgradient @ (point - state.coef)) if l1 else None
@@ -131,6 +130,11 @@ class LBFGS:
     def terminate(self, state: LBFGSState) -> Reason | None:
         """Stop at the tolerance, or where no step lowers the objective."""
         return state.ended(self.tol)
+
+    def _cold(self, state: LBFGSState) -> Array | None:
+        """The cold start, where it is still to be compared with the start that was given."""
+        begins = state.here is None and state.curved and not state.compared
+        return self.cold if begins else None
 
     def _trial_point(self, state: LBFGSState, penalty: ElasticNet) -> Array:
         if state.here is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
-from sparkml_lsml.solvers.base import CLEARLY, TINY, Answer, Array, Query, Reason, State
+from sparkml_lsml.solvers.base import TINY, Answer, Array, Query, Reason, State
 from sparkml_lsml.solvers.lbfgs import LBFGS, LBFGSState, Pair
 from sparkml_lsml.solvers.proximal_lbfgs import ProximalLBFGS
 
@@ -64,8 +64,15 @@ class SmoothedState(State):
     rivals: tuple[Array, ...] = ()
     """Where this width may begin as well, if the smoothed loss is lower there."""
 
-    constant: bool = False
-    """Whether this width began where it has its minimum if the start is that of the loss."""
+    wider: float = 0.0
+    """The width before this one, where this one began at its minimum if the start is that of the
+    loss; 0 where it did not."""
+
+    measured: float = float("nan")
+    """The loss where it was last measured, with its penalty."""
+
+    solved: bool = False
+    """Whether this width was solved to the tolerance, or to where it shows that of the loss."""
 
     early: bool = False
     """Whether this width was left before its minimum: its curvature is no guide to the next."""
@@ -162,7 +169,7 @@ class SmoothedLBFGS:
             [rival], state = state.rivals, replace(state, rivals=())
             if answer.others[0] + penalty.value(rival) < inner.objective:
                 pairs = _shortened(inner.pairs, 1.0 / RATIO)
-                return replace(state, coef=rival, inner=type(inner)(rival, pairs=pairs))
+                return replace(state, coef=rival, inner=_again(inner, rival, pairs))
         state = replace(
             state,
             coef=inner.coef,
@@ -172,6 +179,11 @@ class SmoothedLBFGS:
             step_size=inner.step_size,
             inner=inner,
         )
+        between = inner.search.trials == 0
+        if state.wider and between and inner.objective < state.start_objective:
+            # so is the loss, which is no higher: the start is not its minimum
+            refuted = replace(state, start_objective=float("inf"))
+            return self._narrowed(refuted, state.wider / RATIO, state.coef, ())
         # the minimum of a wide smoothing is only where the next one starts, and at the narrowest a
         # sample's curvature is none
         informed = inner.informed if state.width == 0.0 else not state.last
@@ -179,22 +191,27 @@ class SmoothedLBFGS:
         if reason is not None and reason.name == "diverged":
             return replace(state, reason=reason.name)
         if reason is not None and (state.width == 0.0 or state.last):
+            lower = state.measured - inner.objective > self.tol * abs(inner.objective)
+            if state.last and lower and reason.converged:
+                # no row may have been near a kink where the loss was measured
+                return replace(state, measuring=True, solved=True)
             return replace(state, reason=_told(reason, state.width))
-        between = inner.search.trials == 0
         # rows that can be separated have a minimum near zero, where a relative tolerance asks for
         # ever more
         early = state.width > 0.0 and not state.last and inner.objective <= EARLY * state.width
-        small = CLEARLY * self.tol * abs(inner.objective)
-        constant = state.constant and inner.decrement is not None and inner.decrement <= small
-        if reason is None and not (between and (early or constant)):
+        if reason is None and not (between and early):
             return state
-        return replace(state, measuring=True, early=early and reason is None)
+        sure = state.wider > 0.0 and reason is not None and reason.converged
+        return replace(state, measuring=True, early=early and reason is None, solved=sure)
 
     def _tolerance(self, state: SmoothedState) -> float:
         """What the problem of this width is solved to."""
         if state.width == 0.0 or state.last:
             return self.tol
         size = max(abs(float(state.inner.objective)), 1e-300)
+        if state.wider:
+            # by how much it is above the start is what shows that the start is the minimum
+            return PRECISION * abs(float(state.inner.objective) - state.start_objective) / size
         return min(PRECISION, max(self.tol, PRECISION * state.width / size))
 
     def _next_width(
@@ -211,11 +228,11 @@ class SmoothedLBFGS:
             first = answer.others[0] + penalty.value(state.start)
             state = replace(state, start_objective=first)
         apart = abs(inner.objective - loss)
-        state = replace(state, measuring=False, objective=loss)
+        state = replace(state, measuring=False, objective=loss, measured=loss)
         if apart <= self.tol * abs(loss) or width <= NARROWEST * self.unit:
             # no direction led down from where this width began: that is the minimum
             ended = inner.reason == "precision" and inner.iteration == 0
-            if ended or state.constant:
+            if ended or state.solved:
                 return replace(state, reason="converged")
             return replace(state, last=True)
         pairs = () if state.early else inner.pairs
@@ -227,24 +244,38 @@ class SmoothedLBFGS:
             rival = state.start + (state.coef - state.start) / RATIO
             return replace(self._narrowed(state, width / RATIO, state.coef, pairs), rivals=(rival,))
         # and so does what they are above it: on to the width that is narrow enough
-        above = abs(inner.objective - state.start_objective)
-        share = ENOUGH * self.tol * abs(state.start_objective) / max(above, TINY)
+        above = max(abs(inner.objective - state.start_objective), TINY)
+        share = ENOUGH * self.tol * abs(state.start_objective) / above
         share = min(1.0 / RATIO, max(share, NARROWEST * self.unit / width))
         pairs = _shortened(pairs, share)
         coef = state.start + share * (state.coef - state.start)
-        return replace(self._narrowed(state, share * width, coef, pairs), constant=True)
+        return replace(self._narrowed(state, share * width, coef, pairs), wider=width)
 
     def _narrowed(
         self, state: SmoothedState, width: float, coef: Array, pairs: tuple[Pair, ...]
     ) -> SmoothedState:
-        begun = type(state.inner)(coef, pairs=pairs)
-        if isinstance(begun, LBFGSState):
-            begun = replace(begun, curved=state.inner.curved)
-        return replace(state, inner=begun, width=width, before=state.iteration, constant=False)
+        return replace(
+            state,
+            inner=_again(state.inner, coef, pairs),
+            width=width,
+            before=state.iteration,
+            wider=0.0,
+            solved=False,
+            last=False,
+        )
 
     def terminate(self, state: SmoothedState) -> Reason | None:
         """Stop at the minimum of the narrowest width."""
         return Reason(state.reason, state.iteration) if state.reason else None
+
+
+def _again(inner: Any, coef: Array, pairs: tuple[Pair, ...]) -> Any:
+    """The state of the solver of the next width, or of another start of this one."""
+    begun = type(inner)(coef, pairs=pairs)
+    if not isinstance(inner, LBFGSState):
+        return begun
+    # the cold start is where the first width may begin, and no other
+    return replace(begun, curved=inner.curved, compared=True)
 
 
 def _told(reason: Reason, width: float) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy import optimize
 from scipy.special import expit
+from sklearn.svm import SVC
 
 from sparkml_lsml.blocks import Block
 from sparkml_lsml.layout import Layout
@@ -20,6 +21,7 @@ from sparkml_lsml.solvers import LBFGS, LBFGSB, LocalSGD, ProximalLBFGS, Solutio
 from sparkml_lsml.solvers.base import Answer, Reason
 from sparkml_lsml.solvers.search import MAX_TRIALS, Search
 from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
+from sparkml_lsml.solvers.warm_start import Sample, warm_start
 from sparkml_lsml.standardization import standardize
 
 Array = npt.NDArray[np.float64]
@@ -234,6 +236,51 @@ def test_the_hinge_of_a_rare_class_is_that_of_the_constant_model(
     assert found.objective == pytest.approx(2.0 * y.mean(), rel=1e-9, abs=0.0)
     assert found.reason.name == "converged"
     assert objective.passes <= 20
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4, 6])
+@pytest.mark.parametrize(("strength", "tol"), [(0.3, 1e-4), (0.06, 1e-6), (6e-3, 1e-6)])
+def test_the_hinge_of_a_rare_class_is_not_taken_for_that_of_the_constant_model(
+    seed: int, strength: float, tol: float
+) -> None:
+    """Three rows in 300 can be told from the others: the reference is libsvm's dual."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(300, 5))
+    raw = rows @ [2.0, -2.0, 1.0, 0.0, 0.4] + rng.logistic(size=300)
+    y = (raw > np.quantile(raw, 0.99)).astype(np.float64)
+    objective = blocks_of(rows, y, Hinge())
+    penalty = objective.standardization.penalty(0.0, strength)
+    start = np.zeros((1, 6))
+    start[0, 5] = -1.0
+    [found] = minimize(objective, penalty, SmoothedLBFGS(tol=tol), start, max_iter=1_000)
+    Z = objective.standardization.scale * (rows - objective.standardization.shift)
+    roots = np.sqrt(np.broadcast_to(np.asarray(penalty.l2()), 6)[:5])
+    svm = SVC(kernel="linear", C=1.0 / 300, tol=1e-9).fit(Z / roots, y)
+    wanted = float(np.sum(np.square(svm.coef_))) / 2.0 + float(
+        np.maximum(1.0 - (2.0 * y - 1.0) * svm.decision_function(Z / roots), 0.0).mean()
+    )
+    assert found.reason.name == "converged"
+    assert found.objective <= wanted * (1.0 + 10.0 * tol)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_widths_of_a_start_from_a_sample_do_not_begin_anew(seed: int) -> None:
+    """The sample can be separated, all rows cannot: the constant model is their minimum."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(8_000, 15))
+    raw = rows @ rng.normal(size=15) + rng.logistic(size=8_000)
+    y = (raw > np.quantile(raw, 0.99)).astype(np.float64)
+    objective = blocks_of(rows, y, Hinge())
+    penalty = objective.standardization.penalty(0.0, 1e-3, rows.std(axis=0, ddof=1))
+    start = np.zeros((1, 16))
+    start[0, 15] = -1.0
+    starts, warm = warm_start(objective, [penalty], [SmoothedLBFGS()], start, Sample(400), [1_000])
+    assert starts[0, :15].any()
+    before = objective.passes
+    [found] = minimize(objective, penalty, warm, starts, max_iter=500)
+    assert found.objective <= 2.0 * y.mean() * (1.0 + 1e-6)
+    assert found.reason.name == "converged"
+    assert objective.passes - before <= 60
 
 
 @pytest.mark.parametrize("schedule", ["constant", "invscaling"])
