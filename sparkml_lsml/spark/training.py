@@ -471,7 +471,7 @@ def minimise(
 def _labels(members: Sequence[Member]) -> dict[float, int]:
     """Rows of each class, which one-vs-rest tells apart one by one."""
     if members[0].positive >= 0:
-        return {float(m.positive): m.report.labels[1.0][0] for m in members}
+        return {float(m.positive): m.report.labels.get(1.0, (0, 0.0))[0] for m in members}
     return {label: rows for label, (rows, _) in members[0].report.labels.items()}
 
 

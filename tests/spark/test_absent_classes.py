@@ -15,6 +15,7 @@ from pyspark.ml.evaluation import BinaryClassificationEvaluator, MulticlassClass
 from pyspark.ml.feature import StringIndexer
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession
+from sklearn.linear_model import LogisticRegression as SklearnLogistic
 
 from sparkml_lsml.classification import (
     CalibratedClassifier,
@@ -244,3 +245,18 @@ def test_areas_of_a_model_that_knows_a_third_class(spark: SparkSession) -> None:
             DataError, match=r"a model of 3 classes: no row has the label 2 \('__un"
         ):
             call()
+
+
+def test_a_class_without_rows_in_one_vs_rest_on_the_executors(spark: SparkSession) -> None:
+    """Where a start from a sample is considered; the reference is scikit-learn's fit."""
+    gaps = frame(spark, X, THREE + 1.0, partitions=2)
+    classifier = LogisticRegression(
+        regParam=0.1, standardization=False, tol=1e-9, execution="distributed"
+    )
+    models = OneVsRest(classifier=classifier).fit(gaps).models
+    assert len(models) == 4
+    for number in (1, 2, 3):
+        y = number == THREE + 1.0
+        wanted = SklearnLogistic(C=1.0 / (0.1 * len(y)), tol=1e-10).fit(X, y)
+        found = models[number].coefficients.toArray()
+        np.testing.assert_allclose(found, wanted.coef_[0], rtol=0, atol=1e-4)
