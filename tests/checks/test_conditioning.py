@@ -183,8 +183,8 @@ def test_labels_of_any_size_give_the_minimum_in_their_units(
 
 
 def test_comparisons_of_small_numbers_can_fail() -> None:
-    assert 1.0e-24 != pytest.approx(0.3e-24, rel=1e-8)
-    assert 1.0e-24 == pytest.approx(1.0e-24, rel=1e-8)
+    assert pytest.approx(0.3e-24, rel=1e-8) != 1.0e-24
+    assert pytest.approx(1.0e-24, rel=1e-8) == 1.0e-24
 
 
 @pytest.mark.parametrize("cls", ITERATIVE)
