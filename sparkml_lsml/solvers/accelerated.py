@@ -7,7 +7,7 @@ import numpy as np
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Progress, Query, Reason, Smooth
-from sparkml_lsml.solvers.search import MAX_TRIALS, Search, SearchState, below_bound
+from sparkml_lsml.solvers.search import Search, SearchState, below_bound
 from sparkml_lsml.solvers.steps import mapping_norm, safe_step
 
 
@@ -82,9 +82,9 @@ class Accelerated:
         if here is None:
             return self._moved(state, proximal, point, there, 1.0, penalty, first=True)
         if not below_bound(here, there, point - state.base, search.trial):
-            search = search.halved(there.value)
-            reason = search.reason if search.ended(MAX_TRIALS) else ""
-            return replace(state, search=search, reason=reason)
+            after = state.searched(search.halved(there.value), proposed=False)
+            assert after is not None
+            return after
         theta = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.theta**2))
         if float((state.base - proximal) @ (proximal - state.previous)) > 0.0:
             theta = 1.0  # the momentum points uphill: forget it

@@ -8,7 +8,7 @@ import numpy as np
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth
-from sparkml_lsml.solvers.search import MAX_TRIALS, Search, SearchState, below_bound
+from sparkml_lsml.solvers.search import Search, SearchState, below_bound
 from sparkml_lsml.solvers.steps import GROWTH_LIMIT, mapping_norm, safe_step
 
 
@@ -95,12 +95,9 @@ class GradientDescent:
             if not np.isfinite(there.value) or there.value > limit:
                 return replace(state, reason="diverged", iteration=state.iteration + 1)
         elif not below_bound(here, there, point - state.point, search.trial):
-            search = search.halved(there.value)
-            if not search.ended(MAX_TRIALS):
-                return replace(state, search=search)
-            return replace(
-                state, search=search, reason=search.reason if state.smooth else "stalled"
-            )
+            after = state.searched(search.halved(there.value), proposed=False)
+            assert after is not None
+            return after if state.smooth or not after.reason else replace(after, reason="stalled")
         grow = 2.0 if self.line_search == "backtracking" and search.trials == 0 else 1.0
         better = there.value <= state.objective
         return replace(

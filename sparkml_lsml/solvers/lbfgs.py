@@ -8,7 +8,7 @@ from scipy import linalg
 from sparkml_lsml.objective import Objective
 from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth, norm
-from sparkml_lsml.solvers.search import FEW_TRIALS, MAX_TRIALS, Search, SearchState, first_step
+from sparkml_lsml.solvers.search import Search, SearchState, first_step
 
 LEAST_COSINE = 1e-12
 """Between a step and the change of the gradient, below which the pair is rounding."""
@@ -111,11 +111,10 @@ class LBFGS:
         else:
             return self._accept(state, point, there, penalty)
         proposed = bool(state.pairs) or (state.curved and self.curvature is not None)
-        if not search.ended(FEW_TRIALS if proposed else MAX_TRIALS):
-            return replace(state, search=search)
-        if not proposed:
-            return replace(state, search=search, reason=search.reason)
-        # what proposed the direction may be what is wrong: once more, along the negative gradient
+        after = state.searched(search, proposed)
+        if after is not None:
+            return after
+        # once more, along the negative gradient
         slope = -float(here.subgradient @ here.subgradient)
         return replace(
             state,

@@ -9,7 +9,7 @@ from sparkml_lsml.penalties.elastic_net import ElasticNet
 from sparkml_lsml.solvers.base import Answer, Array, Query, Reason, Smooth, norm
 from sparkml_lsml.solvers.compact import CompactMatrix
 from sparkml_lsml.solvers.lbfgs import Pair, remember
-from sparkml_lsml.solvers.search import FEW_TRIALS, MAX_TRIALS, Search, SearchState, first_step
+from sparkml_lsml.solvers.search import Search, SearchState, first_step
 
 MODEL_DECREASE = 0.01
 """Share of what the slope promises by which a step has to lower the quadratic model."""
@@ -108,12 +108,9 @@ class LBFGSB:
         if here is not None:
             if not state.search.lower_enough(there.value):
                 search = state.search.too_long(there.value)
-                if not search.ended(FEW_TRIALS if pairs else MAX_TRIALS):
-                    return replace(state, search=search)
-                if not pairs:
-                    return replace(state, search=search, reason=search.reason)
-                # the memory may be what is wrong: once more from the gradient alone
-                return self._aim(replace(state, pairs=()), here, penalty)
+                after = state.searched(search, proposed=bool(pairs))
+                # without the memory: from the gradient alone
+                return after or self._aim(replace(state, pairs=()), here, penalty)
             change = there.gradient - here.gradient
             pairs = remember(pairs, point - state.coef, change, self.memory)
         moved = replace(

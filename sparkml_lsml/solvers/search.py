@@ -193,6 +193,16 @@ class SearchState(State):
     reason: str = ""
     progress: Progress = field(default_factory=Progress)
 
+    def searched(self, search: Search, proposed: bool) -> Self | None:
+        """The state after a trial that was not accepted, which may end the fit.
+
+        None where a memory or a sample ``proposed`` the direction, and was given trials enough: it
+        may be what is wrong.
+        """
+        if not search.ended(FEW_TRIALS if proposed else MAX_TRIALS):
+            return replace(self, search=search)
+        return None if proposed else replace(self, search=search, reason=search.reason)
+
     def ended(self, tol: float) -> Reason | None:
         """Why to stop: at the tolerance, or where no step lowers the objective; None to go on."""
         if self.here is None:
