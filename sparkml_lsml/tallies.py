@@ -6,7 +6,7 @@ Definitions are those of MLlib's summaries and evaluators.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ Integers = npt.NDArray[np.int64]
 
 MOST_SCORES = 8_192
 """Different scores that are kept with their weights; of more, what lies between them is summed."""
+
+AT_ONCE = 2
+"""Rows that wait to be added, in multiples of the scores that are kept."""
 
 WIDEST = float(np.finfo(np.float64).max) / 4.0
 """Scores beyond are taken for this where weight is spread between two."""
@@ -166,6 +169,8 @@ class ScoreCounts:
         Weights of class 0 and 1 at each score.
     between : array of shape (scores, 2)
         Weights below each score and above the one before.
+    waiting : list of (scores, weights of class 0, weights of class 1)
+        Rows that are not in these yet.
 
     References
     ----------
@@ -186,24 +191,42 @@ class ScoreCounts:
     scores: Array = field(default_factory=lambda: np.zeros(0))
     counts: Array = field(default_factory=lambda: np.zeros((0, 2)))
     between: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    waiting: list[tuple[Array, Array, Array]] = field(default_factory=list)
 
     @property
     def most_bytes(self) -> int:
-        """Bytes that this takes, at most."""
+        """Bytes of what is sent, at most."""
         return 40 * self.most
 
     def add(self, y: Array, weight: Array, score: Array) -> None:
         """Add rows of class 1, where y is 1, or else of class 0."""
-        scores, at = np.unique(score, return_inverse=True)
-        classes = weight * (y != 1.0), weight * (y == 1.0)
-        sums = [np.bincount(at, weights=each, minlength=len(scores)) for each in classes]
-        counts = np.stack(sums, axis=1).astype(np.float64)
-        self._add(ScoreCounts(self.most, scores, counts, np.zeros_like(counts)))
+        self.waiting.append((score.copy(), weight * (y != 1.0), weight * (y == 1.0)))
+        # each time all that is kept is sorted, so rows wait until it is worth it
+        if sum(len(each) for each, _, _ in self.waiting) >= AT_ONCE * self.most:
+            self._settle()
 
     def merge(self, other: "ScoreCounts") -> Self:
         """Both together, in place."""
+        self._settle()
+        other._settle()
         self._add(other)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent: no rows."""
+        self._settle()
+        return self.__dict__
+
+    def _settle(self) -> None:
+        """Add the rows that wait."""
+        if not self.waiting:
+            return
+        score, *classes = map(np.concatenate, zip(*self.waiting, strict=True))
+        self.waiting = []
+        scores, at = np.unique(score, return_inverse=True)
+        sums = [np.bincount(at, weights=each, minlength=len(scores)) for each in classes]
+        counts = np.stack(sums, axis=1).astype(np.float64)
+        self._add(ScoreCounts(self.most, scores, counts, np.zeros_like(counts)))
 
     def _add(self, other: "ScoreCounts") -> None:
         scores = np.union1d(self.scores, other.scores)
@@ -260,6 +283,7 @@ class ScoreCounts:
 
     def curve(self) -> Curve:
         """The classes above each threshold: each score, and what is next above where rows were."""
+        self._settle()
         steps = np.stack([np.roll(self.between, -1, axis=0), self.counts], axis=1)[::-1]
         steps = steps.reshape(-1, 2)
         threshold = np.repeat(self.scores[::-1], 2)
