@@ -156,7 +156,7 @@ class Search:
 
         Then nothing was found along a direction that leads down, at any length that could show.
         """
-        return -self.slope * self.trial <= EPSILON * abs(self.value)
+        return abs(self.slope) * self.trial <= EPSILON * abs(self.value)
 
     def ended(self, trials: int) -> bool:
         """Whether to give up, after so many trials at the most."""

@@ -86,6 +86,10 @@ def test_only_what_rounding_hides_is_called_a_minimum() -> None:
     assert failing(-1.0, lambda t: 1.0) == "line_search"
     assert failing(-1.0, lambda t: 1.0 + 0.5 * t) == "line_search"
     assert failing(-1.0, lambda t: np.inf, 1e60) == "line_search"
+    # nor is a direction that leads up, or is no number, a sign of a minimum
+    assert Search.along(1.0, slope=0.1).reason == "line_search"
+    assert Search.along(1.0, slope=float("nan")).reason == "line_search"
+    assert Search.along(1.0, slope=0.0).reason == "precision"
     assert not Reason("line_search", 3).converged
     assert Reason("precision", 3).converged
 
