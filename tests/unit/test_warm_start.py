@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy import optimize
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
 from sparkml_lsml.blocks import Block
 from sparkml_lsml.blocks.block import as_csr
@@ -19,7 +20,7 @@ from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Multinomial, Squar
 from sparkml_lsml.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.penalties import L1, L2
 from sparkml_lsml.reweighting import HeldOut
-from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, minimize
+from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, Solution, minimize
 from sparkml_lsml.solvers import warm_start as warm_start_room
 from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
 from sparkml_lsml.solvers.warm_start import (
@@ -260,6 +261,36 @@ def test_a_sample_that_can_be_separated_moves_no_minimum(loss: Loss, positives: 
     assert whole.passes <= cold.passes + 2
 
 
+@pytest.mark.parametrize("positives", [30, 150, 600])
+def test_rare_classes_take_at_most_twice_the_passes_of_balanced_ones(positives: int) -> None:
+    """Normal features and a plane with noise, where most of the common rows are far from the rare
+    ones. The minimum is scikit-learn's."""
+    draws = np.random.default_rng(0)
+    rows, features = 150_000, 20
+    X = draws.normal(size=(rows, features))
+    margins = X @ (0.5 * draws.normal(size=features)) + draws.logistic(size=rows)
+    layout = Layout(features)
+    units = standardize(layout, X.mean(axis=0), X.std(axis=0), curvature=1.0)
+
+    def fit(count: int) -> tuple[BlockObjective, Solution]:
+        y = (margins > np.sort(margins)[-count - 1]).astype(float)
+        found = BlockObjective(LocalBlocks([Block(X, y)]), Logistic(), layout, units)
+        sample = sample_of(found, X.nbytes, 1, {0.0: rows - count, 1.0: count})
+        start = np.zeros((1, layout.size))
+        start[0, layout.intercepts] = np.log(count / (rows - count))
+        warm, solvers = warm_start(found, [L2(0.0)], [LBFGS()], start, sample, [100])
+        [solution] = minimize(found, L2(0.0), solvers, warm)
+        return found, solution
+
+    balanced, _ = fit(rows // 2)
+    rare, solution = fit(positives)
+    assert rare.passes <= 2 * balanced.passes
+    y = (margins > np.sort(margins)[-positives - 1]).astype(float)
+    exact = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-9).fit(X, y)
+    losses = np.logaddexp(0.0, (1.0 - 2.0 * y) * exact.decision_function(X))
+    assert solution.objective <= losses.mean() * (1.0 + 1e-6)
+
+
 def test_the_cold_start_is_taken_where_it_is_better() -> None:
     """And then without the curvature of the sample: it is another problem's."""
     whole = objective(Logistic())
@@ -308,10 +339,12 @@ def test_of_rare_classes_more_rows_are_drawn() -> None:
 
     # ten rows for each of 13 coefficients
     assert of(500_000) == of(60_000) == Sample(usual)
-    assert of(10_000) == Sample(usual, {1.0: 0.013})
-    assert of(130) == Sample(usual, {1.0: 1.0})
+    # where these are too few, more of the other class as well
+    assert of(10_000) == Sample(10 * usual)
+    assert of(1_000) == Sample(10 * usual, {1.0: 0.13})
+    assert of(130) == of(13) == Sample(10 * usual, {1.0: 1.0})
     # too few to tell what separates them from the others
-    assert of(25) == of(0) == Sample()
+    assert of(12) == of(0) == Sample()
     # of many classes no more rows than of a sample that knows none
     classes = dict.fromkeys(map(float, range(1_000)), 1_000)
     shares = sample_of(many, nbytes, 1, classes).shares
