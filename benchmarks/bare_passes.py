@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparkml_lsml.blocks import Block
+from sparkml_lsml.engine.blocks import Block
 
 
 @dataclass

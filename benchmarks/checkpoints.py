@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from benchmarks.contestants import OURS, Case, fit_spark
 from benchmarks.data import dense, ensure
 from benchmarks.measure import Result, Say, alternate, shown
-from sparkml_lsml.spark import checkpoint
+from sparkml_lsml.spark.folders import checkpoint
 
 INTERVAL = 10
 PAIRS = 7

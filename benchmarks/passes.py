@@ -14,11 +14,11 @@ from benchmarks.bare_passes import NoPass, ReadPass
 from benchmarks.contestants import frame
 from benchmarks.data import DataSet, ensure
 from benchmarks.measure import PAIRS, Result, Say, alternate, shown
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.objective import BlockObjective
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import standardize
 from sparkml_lsml.losses import Logistic
-from sparkml_lsml.objective import BlockObjective
-from sparkml_lsml.spark.resident import IngestPlan, ResidentBlocks
-from sparkml_lsml.standardization import standardize
+from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
 
 ROUNDS = 20
 

@@ -14,16 +14,16 @@ import numpy as np
 from pyspark.sql import SparkSession
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from sparkml_lsml.blocks import Block
 from sparkml_lsml.classification import LogisticRegression
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.penalties import L2
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+from sparkml_lsml.engine.solvers import LBFGS, MiniBatchSGD, minimize
 from sparkml_lsml.errors import DivergedError
-from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Logistic
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L2
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.solvers import LBFGS, MiniBatchSGD, minimize
-from sparkml_lsml.standardization import Standardization
 
 plt.style.use("tableau-colorblind10")
 plt.rcParams.update({"figure.dpi": 120, "axes.spines.top": False, "axes.spines.right": False})

@@ -8,9 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
-from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.paths import (
+from sparkml_lsml.spark.folders.paths import (
     exists,
     file_system,
     first_bytes,
@@ -18,8 +16,10 @@ from sparkml_lsml.spark.paths import (
     only_file,
     rename,
 )
-from sparkml_lsml.spark.pathtext import path_text
-from sparkml_lsml.spark.persistence import SafeWriter, reading, write_line
+from sparkml_lsml.spark.folders.pathtext import path_text
+from sparkml_lsml.spark.folders.persistence import SafeWriter, reading, write_line
+from sparkml_lsml.spark.rows.frames import check_frame
+from sparkml_lsml.spark.training.estimator import LinearEstimator
 
 log = logging.getLogger("sparkml_lsml")
 

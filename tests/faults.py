@@ -18,11 +18,11 @@ from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from sparkml_lsml.blocks.block import Block
 from sparkml_lsml.classification import LogisticRegression
-from sparkml_lsml.passes import Pass
-from sparkml_lsml.spark.resident import ResidentBlocks
-from sparkml_lsml.spark.session import setting
+from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.passes import Pass
+from sparkml_lsml.spark.cluster.session import setting
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 
 FEATURES = 5
 SETTINGS = {

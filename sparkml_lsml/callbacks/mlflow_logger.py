@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparkml_lsml.engine.solvers import Iteration
 from sparkml_lsml.errors import BackendError
-from sparkml_lsml.solvers import Iteration
-from sparkml_lsml.spark.callbacks import Fit, FitCallback, ModelOfFit
-from sparkml_lsml.spark.matrices import to_json
-from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.spark.folders.matrices import to_json
+from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.watching.callbacks import Fit, FitCallback, ModelOfFit
 
 FLUSH_SECONDS = 2.0
 """How long lines wait for others, at most: each call of a tracking server takes its time."""

@@ -13,24 +13,21 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasSeed, HasThreshold, HasWeightCol
 from pyspark.sql import Column, DataFrame
 
-from sparkml_lsml.blocks.folds import without
-from sparkml_lsml.calibration import METHODS, Calibration, CalibrationCounts, calibrate
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.classification.summary import (
     CalibratedClassifierSummary,
     CalibratedClassifierTrainingSummary,
 )
+from sparkml_lsml.engine.blocks.folds import without
+from sparkml_lsml.engine.calibration import METHODS, Calibration, CalibrationCounts, calibrate
+from sparkml_lsml.engine.passes.reweighting import HeldOut
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.reweighting import HeldOut
-from sparkml_lsml.spark.cross_fitting import check_fold, checked, measures
-from sparkml_lsml.spark.estimator import own_fit
-from sparkml_lsml.spark.evaluation import Evaluation
-from sparkml_lsml.spark.frames import check_frame, column_of, quoted
-from sparkml_lsml.spark.ingest import check_numeric
-from sparkml_lsml.spark.keywords import keywords
-from sparkml_lsml.spark.model import LinearModel, own_transform
-from sparkml_lsml.spark.params import (
+from sparkml_lsml.spark.folders.persistence import SafeReadWrite, params_from_json, params_to_json
+from sparkml_lsml.spark.models.evaluation import Evaluation
+from sparkml_lsml.spark.models.model import LinearModel, own_transform
+from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.bases import (
     OPTIONAL_NAME,
     SAMPLING_SOLVERS,
     SHARE,
@@ -39,11 +36,14 @@ from sparkml_lsml.spark.params import (
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.persistence import SafeReadWrite, params_from_json, params_to_json
-from sparkml_lsml.spark.problem import Member
-from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.spark.training import Training
-from sparkml_lsml.spark.validating import refuse_validation
+from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
+from sparkml_lsml.spark.rows.ingest import check_numeric
+from sparkml_lsml.spark.rows.validating import refuse_validation
+from sparkml_lsml.spark.training.cross_fitting import check_fold, checked, measures
+from sparkml_lsml.spark.training.estimator import own_fit
+from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
 
@@ -292,7 +292,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         self._normalise()
 
     def _nested_stages(self) -> list[Any]:
-        """See `sparkml_lsml.spark.composite.nested_stages`."""
+        """See `sparkml_lsml.spark.folders.composite.nested_stages`."""
         return [self._classifier]
 
     def _saved_facts(self) -> dict[str, Any]:
@@ -372,7 +372,7 @@ class CalibratedClassifierModel(LinearModel, _Params, ClassificationModel):
         Of the classifier that was trained on all rows.
     intercept : float
     calibration : SigmoidCalibration or IsotonicCalibration
-        The function from margins to probabilities, see :mod:`sparkml_lsml.calibration`.
+        The function from margins to probabilities, see :mod:`sparkml_lsml.engine.calibration`.
     summary : CalibratedClassifierTrainingSummary
         How the fit to all rows went; its metrics are those of the calibrated model.
     """

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.spark.frames import column_field
+from sparkml_lsml.spark.rows.frames import column_field
 
 Array = npt.NDArray[np.float64]
 

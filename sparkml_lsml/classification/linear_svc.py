@@ -14,26 +14,26 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasElasticNetParam, HasLoss, HasSolver
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.pack import Report, Task
 from sparkml_lsml.classification.classes import frequencies_start, odd_labels
 from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrainingSummary
+from sparkml_lsml.engine.blocks.pack import Report, Task
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.losses.custom import find
-from sparkml_lsml.spark.class_weights import BINARY_CLASS_WEIGHT, HasClassWeight
-from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
-from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.evaluation import Evaluation
-from sparkml_lsml.spark.keywords import keywords
-from sparkml_lsml.spark.model import LinearModel
-from sparkml_lsml.spark.params import (
+from sparkml_lsml.spark.models.evaluation import Evaluation
+from sparkml_lsml.spark.models.model import LinearModel
+from sparkml_lsml.spark.params.bases import (
     ANY_NUMBER,
     BINARY_SOLVERS,
     Range,
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.spark.params.class_weight import BINARY_CLASS_WEIGHT, HasClassWeight
+from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
+from sparkml_lsml.spark.training.estimator import LinearEstimator
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
 
 Array = npt.NDArray[np.float64]
 
@@ -112,7 +112,7 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
         answer, with a bound of what is left to gain; there ``tol`` is the relative duality gap.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
-        Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
+        Settings of the solvers, see :mod:`sparkml_lsml.engine.solvers`.
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
         Whether data of at most 32 MB is solved on the driver (expert).

@@ -19,8 +19,6 @@ from pyspark.ml.param.shared import HasSolver
 from pyspark.sql import DataFrame
 from scipy.special import expit, softmax
 
-from sparkml_lsml.blocks.pack import Report, Task
-from sparkml_lsml.calibration import log_odds
 from sparkml_lsml.classification import bounds
 from sparkml_lsml.classification.classes import (
     MAX_COEFFICIENTS,
@@ -36,23 +34,25 @@ from sparkml_lsml.classification.summary import (
     LogisticRegressionSummary,
     LogisticRegressionTrainingSummary,
 )
+from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.calibration import log_odds
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Logistic, Multinomial
-from sparkml_lsml.spark.class_weights import CLASS_WEIGHT, HasClassWeight
-from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.evaluation import Evaluation
-from sparkml_lsml.spark.keywords import keywords
-from sparkml_lsml.spark.model import LinearModel
-from sparkml_lsml.spark.params import (
+from sparkml_lsml.spark.models.evaluation import Evaluation
+from sparkml_lsml.spark.models.model import LinearModel
+from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.bases import (
     BINARY_SOLVERS,
     SHARE,
     Range,
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
-from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.spark.params.class_weight import CLASS_WEIGHT, HasClassWeight
+from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.training.estimator import LinearEstimator
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
 
 Array = npt.NDArray[np.float64]
 
@@ -152,7 +152,7 @@ weightCol, aggregationDepth
         bounds. No other takes bounds.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
-        Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
+        Settings of the solvers, see :mod:`sparkml_lsml.engine.solvers`.
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
         Whether data of at most 32 MB is solved on the driver (expert).

@@ -11,24 +11,24 @@ import pyspark.sql.functions as F
 from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.pack import Report
 from sparkml_lsml.classification.classes import MAX_COEFFICIENTS, odd_labels
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
+from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
-from sparkml_lsml.spark.composite import check_classes, source_of
-from sparkml_lsml.spark.estimator import own_fit
-from sparkml_lsml.spark.frames import check_frame, column_of, column_type
-from sparkml_lsml.spark.ingest import check_numeric
-from sparkml_lsml.spark.model import LinearModel, own_transform
-from sparkml_lsml.spark.params import COUNT, CheckedParams, Range
-from sparkml_lsml.spark.pathtext import path_text
-from sparkml_lsml.spark.persistence import WholeWriter, reading
-from sparkml_lsml.spark.problem import Member
-from sparkml_lsml.spark.scoring import Scorer, add_scores
-from sparkml_lsml.spark.training import Training
+from sparkml_lsml.spark.folders.composite import check_classes, source_of
+from sparkml_lsml.spark.folders.pathtext import path_text
+from sparkml_lsml.spark.folders.persistence import WholeWriter, reading
+from sparkml_lsml.spark.models.model import LinearModel, own_transform
+from sparkml_lsml.spark.models.scoring import Scorer, add_scores
+from sparkml_lsml.spark.params.bases import COUNT, CheckedParams, Range
+from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
+from sparkml_lsml.spark.rows.ingest import check_numeric
+from sparkml_lsml.spark.training.estimator import own_fit
+from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
 

@@ -10,11 +10,9 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from scipy.special import expit
 
-from sparkml_lsml.blocks.pack import Task
 from sparkml_lsml.display import html, plots, text
-from sparkml_lsml.spark.evaluation import RowsSummary
-from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.tallies import (
+from sparkml_lsml.engine.blocks.pack import Task
+from sparkml_lsml.engine.metrics.tallies import (
     ClassCounts,
     ClassMetrics,
     Curve,
@@ -22,6 +20,8 @@ from sparkml_lsml.tallies import (
     f_measure,
     log_loss,
 )
+from sparkml_lsml.spark.models.evaluation import RowsSummary
+from sparkml_lsml.spark.models.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.spark import saved
-from sparkml_lsml.spark.composite import folders_in
-from sparkml_lsml.spark.paths import file_system
-from sparkml_lsml.spark.persistence import read_arrays, read_metadata, reading
+from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders.composite import folders_in
+from sparkml_lsml.spark.folders.paths import file_system
+from sparkml_lsml.spark.folders.persistence import read_arrays, read_metadata, reading
 
 
 def open_folder(path: str) -> HadoopFolder:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparkml_lsml.errors import PersistenceError, SparkMLError, without_secrets
-from sparkml_lsml.spark import saved
+from sparkml_lsml.spark.folders import saved
 
 OURS = "sparkml_lsml."
 _HIDDEN = {"stageUids", "language", "estimatorParamMaps"}

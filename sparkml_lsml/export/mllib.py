@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import ExportError
 from sparkml_lsml.export.form import Exportable, Form
-from sparkml_lsml.spark.session import classic
+from sparkml_lsml.spark.cluster.session import classic
 
 _PACKAGE = "org.apache.spark.ml"
 

@@ -26,7 +26,7 @@ from sparkml_lsml.jobs.hashing import comparable, deciding
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.jobs.redaction import resolve
 from sparkml_lsml.jobs.storage import Place
-from sparkml_lsml.spark.frames import column_of, column_type, has_column, known_columns
+from sparkml_lsml.spark.rows.frames import column_of, column_type, has_column, known_columns
 
 _HASH_STEPS = 1_000_000
 

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from sparkml_lsml.jobs.data import require_columns
 from sparkml_lsml.jobs.errors import JobError
-from sparkml_lsml.spark.frames import column_of, column_type, has_column
+from sparkml_lsml.spark.rows.frames import column_of, column_type, has_column
 
 # More pairs of label and prediction than this are no classes, and would not fit a report.
 _MOST_PAIRS = 100_000

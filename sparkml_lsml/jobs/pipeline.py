@@ -19,13 +19,13 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.jobs.config import StageConfig, TrainConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_line
 from sparkml_lsml.jobs.loading import nearest
-from sparkml_lsml.spark import saved
-from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.frames import folding, has_column
-from sparkml_lsml.spark.model import LinearModel
-from sparkml_lsml.spark.paths import check_read_alike
-from sparkml_lsml.spark.pathtext import path_text
-from sparkml_lsml.spark.persistence import read_metadata, reading
+from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders.paths import check_read_alike
+from sparkml_lsml.spark.folders.pathtext import path_text
+from sparkml_lsml.spark.folders.persistence import read_metadata, reading
+from sparkml_lsml.spark.models.model import LinearModel
+from sparkml_lsml.spark.rows.frames import folding, has_column
+from sparkml_lsml.spark.training.estimator import LinearEstimator
 
 _OUR_MODULES = (classification, regression)
 _PIPELINE_MODELS = {

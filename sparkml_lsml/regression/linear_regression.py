@@ -13,30 +13,30 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.regression import RegressionModel, Regressor, _LinearRegressionParams
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.pack import Report, Task
+from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.solvers.normal import MAX_FEATURES, pays_direct
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
-from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Huber, Loss, Squared
 from sparkml_lsml.losses.custom import find
 from sparkml_lsml.regression.summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
 )
-from sparkml_lsml.solvers.normal import MAX_FEATURES, pays_direct
-from sparkml_lsml.spark.custom_losses import check_saved_loss, loss_range
-from sparkml_lsml.spark.estimator import LinearEstimator
-from sparkml_lsml.spark.evaluation import Evaluation
-from sparkml_lsml.spark.keywords import keywords
-from sparkml_lsml.spark.model import LinearModel
-from sparkml_lsml.spark.params import (
+from sparkml_lsml.spark.models.evaluation import Evaluation
+from sparkml_lsml.spark.models.model import LinearModel
+from sparkml_lsml.spark.params.bases import (
     ITERATIVE_SOLVERS,
     CheckedParams,
     Range,
     add_accessors,
     one_of,
 )
-from sparkml_lsml.spark.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
+from sparkml_lsml.spark.training.estimator import LinearEstimator
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
 
 Array = npt.NDArray[np.float64]
 
@@ -104,7 +104,7 @@ aggregationDepth, epsilon
         summary says so. ``l-bfgs`` is the quasi-Newton method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
-        Settings of the solvers, see :mod:`sparkml_lsml.solvers`.
+        Settings of the solvers, see :mod:`sparkml_lsml.engine.solvers`.
     dtype : {"float64", "float32"}
     execution : {"auto", "local", "distributed"}
         Whether data of at most 32 MB is solved on the driver (expert).

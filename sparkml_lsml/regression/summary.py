@@ -8,14 +8,14 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 from scipy.special import stdtr
 
-from sparkml_lsml.blocks.pack import Task
 from sparkml_lsml.display import plots
+from sparkml_lsml.engine.blocks.pack import Task
+from sparkml_lsml.engine.metrics.tallies import ResidualSums, RowSample
+from sparkml_lsml.engine.solvers.base import Precision
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.solvers.base import Precision
-from sparkml_lsml.spark.evaluation import RowsSummary
-from sparkml_lsml.spark.frames import column_of
-from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.tallies import ResidualSums, RowSample
+from sparkml_lsml.spark.models.evaluation import RowsSummary
+from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.rows.frames import column_of
 
 Array = npt.NDArray[np.float64]
 

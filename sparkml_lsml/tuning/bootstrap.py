@@ -10,18 +10,18 @@ import numpy.typing as npt
 from pyspark.ml.evaluation import Evaluator
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.blocks.block import Block
-from sparkml_lsml.blocks.pack import Report
+from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.passes.reweighting import TILE, Poisson
+from sparkml_lsml.engine.solvers import Reason
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.reweighting import TILE, Poisson
-from sparkml_lsml.solvers import Reason
-from sparkml_lsml.spark.cross_fitting import check_measure, checked, measured
-from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.params import SAMPLING_SOLVERS
-from sparkml_lsml.spark.problem import Member
-from sparkml_lsml.spark.training import Training
-from sparkml_lsml.spark.validating import refuse_validation
+from sparkml_lsml.spark.params.bases import SAMPLING_SOLVERS
+from sparkml_lsml.spark.rows.frames import check_frame
+from sparkml_lsml.spark.rows.validating import refuse_validation
+from sparkml_lsml.spark.training.cross_fitting import check_measure, checked, measured
+from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
+from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning.search import SHOWN, is_weighted, measure_of
 
 log = logging.getLogger("sparkml_lsml")

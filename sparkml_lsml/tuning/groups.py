@@ -16,7 +16,7 @@ from pyspark.sql.types import (
 )
 
 from sparkml_lsml.errors import ColumnTypeError, DataError
-from sparkml_lsml.spark.frames import column_of, column_type
+from sparkml_lsml.spark.rows.frames import column_of, column_type
 
 MAX_GROUPS = 1_000
 """Each group is a fold: a model for each param map, and moments of its own on the executors."""

@@ -7,9 +7,9 @@ from pyspark.ml.tuning import _ValidatorSharedReadWrite
 from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.spark.composite import check_classes, source_of
-from sparkml_lsml.spark.pathtext import path_text
-from sparkml_lsml.spark.persistence import reading
+from sparkml_lsml.spark.folders.composite import check_classes, source_of
+from sparkml_lsml.spark.folders.pathtext import path_text
+from sparkml_lsml.spark.folders.persistence import reading
 
 Search = TypeVar("Search", bound=MLReadable[Any])
 
@@ -18,7 +18,7 @@ class SearchReader(MLReader[Search], Generic[Search]):
     """Reader of a search.
 
     Its estimator and its evaluator are of classes that the caller may be expected to know; see
-    `sparkml_lsml.spark.composite.check_classes`.
+    `sparkml_lsml.spark.folders.composite.check_classes`.
 
     Parameters
     ----------

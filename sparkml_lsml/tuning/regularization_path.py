@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 
+from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.objective import BlockObjective
-from sparkml_lsml.spark.cross_fitting import checked
-from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
-from sparkml_lsml.spark.frames import check_frame
-from sparkml_lsml.spark.params import SAMPLING_SOLVERS
-from sparkml_lsml.spark.problem import Member
-from sparkml_lsml.spark.resident import ResidentBlocks
-from sparkml_lsml.spark.training import Training
-from sparkml_lsml.spark.validating import refuse_validation
+from sparkml_lsml.spark.params.bases import SAMPLING_SOLVERS
+from sparkml_lsml.spark.rows.frames import check_frame
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.validating import refuse_validation
+from sparkml_lsml.spark.training.cross_fitting import checked
+from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
+from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
 

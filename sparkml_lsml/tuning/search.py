@@ -24,14 +24,14 @@ from pyspark.ml.param import Params
 from pyspark.ml.tuning import _parallelFitTasks
 from pyspark.sql import Column, DataFrame
 
+from sparkml_lsml.engine.metrics.measures import Confusion, Measure, Ranking, Residuals
+from sparkml_lsml.engine.metrics.tallies import LEAST_PROBABILITY
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
-from sparkml_lsml.spark.cross_fitting import CrossFit, cross_fit
-from sparkml_lsml.spark.estimator import LinearEstimator, own_fit
-from sparkml_lsml.spark.frames import column_of
-from sparkml_lsml.spark.params import SAMPLING_SOLVERS
-from sparkml_lsml.spark.summary import TrainingSummary
-from sparkml_lsml.tallies import LEAST_PROBABILITY
+from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.bases import SAMPLING_SOLVERS
+from sparkml_lsml.spark.rows.frames import column_of
+from sparkml_lsml.spark.training.cross_fitting import CrossFit, cross_fit
+from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
 
 log = logging.getLogger("sparkml_lsml")
 

@@ -8,8 +8,8 @@ from pyspark.ml.tuning import TrainValidationSplitModel, TrainValidationSplitWri
 from pyspark.ml.util import MLWriter
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.spark.frames import check_frame, quoted
-from sparkml_lsml.spark.persistence import WholeWriter
+from sparkml_lsml.spark.folders.persistence import WholeWriter
+from sparkml_lsml.spark.rows.frames import check_frame, quoted
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Judgement, Search, fit_one_by_one
 

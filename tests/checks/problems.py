@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from sparkml_lsml.blocks import Block, Moments
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block, Moments
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.passes import Pass
+from sparkml_lsml.engine.penalties import ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import standardize
 from sparkml_lsml.losses import Loss
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.passes import Pass
-from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.standardization import standardize
 from tests.checks.registry import Array, domain
 
 

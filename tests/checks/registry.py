@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+import sparkml_lsml.engine.penalties
+import sparkml_lsml.engine.solvers
 import sparkml_lsml.losses
-import sparkml_lsml.penalties
-import sparkml_lsml.solvers
+from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.losses import Loss
-from sparkml_lsml.penalties import ElasticNet
 
 Array = npt.NDArray[np.float64]
 
@@ -33,16 +33,16 @@ def classes(room: ModuleType, *methods: str) -> list[type]:
 
 
 LOSSES: list[type] = classes(sparkml_lsml.losses, "value_and_derivative")
-PENALTIES: list[type] = classes(sparkml_lsml.penalties, "prox")
-DUAL: list[type] = [sparkml_lsml.solvers.CoCoA]
+PENALTIES: list[type] = classes(sparkml_lsml.engine.penalties, "prox")
+DUAL: list[type] = [sparkml_lsml.engine.solvers.CoCoA]
 """Solvers of the dual problem, which few losses and penalties have: `test_cocoa` checks them."""
 
 ITERATIVE: list[type] = [
     cls
-    for cls in classes(sparkml_lsml.solvers, "init", "query", "step", "terminate")
+    for cls in classes(sparkml_lsml.engine.solvers, "init", "query", "step", "terminate")
     if cls not in DUAL
 ]
-DIRECT: list[type] = classes(sparkml_lsml.solvers, "solve")
+DIRECT: list[type] = classes(sparkml_lsml.engine.solvers, "solve")
 
 SMOOTH = [cls for cls in LOSSES if cls().smooth]
 KINKED = [cls for cls in LOSSES if not cls().smooth]

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparkml_lsml.engine.solvers import LBFGS, CoCoA, Reason, minimize
+from sparkml_lsml.engine.solvers.base import Iteration, Progress, Run, Smooth, State
+from sparkml_lsml.engine.solvers.checkpoint import read_run, write_run
+from sparkml_lsml.engine.solvers.lbfgs import LBFGSState
+from sparkml_lsml.engine.solvers.search import Search
 from sparkml_lsml.losses import Logistic
-from sparkml_lsml.solvers import LBFGS, CoCoA, Reason, minimize
-from sparkml_lsml.solvers.base import Iteration, Progress, Run, Smooth, State
-from sparkml_lsml.solvers.checkpoint import read_run, write_run
-from sparkml_lsml.solvers.lbfgs import LBFGSState
-from sparkml_lsml.solvers.search import Search
 from tests.checks.problems import make_problem, make_solver
 from tests.checks.registry import ITERATIVE
 

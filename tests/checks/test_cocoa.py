@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.dual import DualPass
-from sparkml_lsml.kernels import compiled
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import compiled
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.passes.dual import DualPass
+from sparkml_lsml.engine.passes.reweighting import HeldOut
+from sparkml_lsml.engine.penalties import L1, L2, ElasticNet
+from sparkml_lsml.engine.solvers import CoCoA, Solution, minimize
 from sparkml_lsml.losses import Hinge, Logistic, Loss, Squared, SquaredHinge
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L1, L2, ElasticNet
-from sparkml_lsml.reweighting import HeldOut
-from sparkml_lsml.solvers import CoCoA, Solution, minimize
 from tests.checks.problems import Problem, make_problem
 
 LOSSES = [Hinge(), SquaredHinge(), Logistic()]

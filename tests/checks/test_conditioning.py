@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml.blocks import Block, Moments
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block, Moments
+from sparkml_lsml.engine.objective import BlockObjective
+from sparkml_lsml.engine.penalties import L2, ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
+from sparkml_lsml.engine.solvers import LocalSGD, NormalEquations, Solution, minimize
+from sparkml_lsml.engine.solvers.base import ADVICE
 from sparkml_lsml.losses import Logistic, Loss, Squared
-from sparkml_lsml.objective import BlockObjective
-from sparkml_lsml.penalties import L2, ElasticNet
-from sparkml_lsml.solvers import LocalSGD, NormalEquations, Solution, minimize
-from sparkml_lsml.solvers.base import ADVICE
-from sparkml_lsml.standardization import Standardization, standardize
 from tests.checks.problems import CountingBlocks, Problem, is_random, make_problem, make_solver
 from tests.checks.registry import ITERATIVE, LOSSES, SMOOTH, Array, domain, draw_labels
 from tests.checks.test_solvers import RANDOM, RowsOnly

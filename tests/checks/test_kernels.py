@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from sparkml_lsml.blocks import Block, Moments
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.kernels import (
+from sparkml_lsml.engine.blocks import Block, Moments
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import (
     SgdEpochs,
     compiled,
     gram,
@@ -26,14 +26,14 @@ from sparkml_lsml.kernels import (
     sgd_epochs,
     value_and_gradient,
 )
-from sparkml_lsml.kernels.sdca import DUAL_LOSSES, best_dual, dual_sums, gain
-from sparkml_lsml.kernels.sgd_steps import start_gradient
-from sparkml_lsml.kernels.value_gradient import loss_sums
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.kernels.sdca import DUAL_LOSSES, best_dual, dual_sums, gain
+from sparkml_lsml.engine.kernels.sgd_steps import start_gradient
+from sparkml_lsml.engine.kernels.value_gradient import loss_sums
+from sparkml_lsml.engine.penalties import L2
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Loss, Squared
 from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
-from sparkml_lsml.penalties import L2
-from sparkml_lsml.standardization import Standardization
 from tests.checks.references import FORMULAS
 from tests.checks.registry import LOSSES, Array, domain, draw_labels
 
@@ -324,7 +324,7 @@ def test_best_dual_beats_its_neighbours_and_never_leaves_its_range(
     best = best_dual
     if fast:
         pytest.importorskip("numba")
-        from sparkml_lsml.kernels import loops, sdca_loops
+        from sparkml_lsml.engine.kernels import loops, sdca_loops
 
         code = getattr(loops, compiled.CODES[cls])
 
@@ -457,8 +457,8 @@ def test_two_million_rows_of_float32_are_added_up_in_float64(
 def test_squares_of_float32_rows_neither_overflow_nor_vanish(form: str, size: float) -> None:
     """The length of a row is a sum of squares, and 1e25 has no square in float32."""
     pytest.importorskip("numba")
-    from sparkml_lsml.kernels import loops, sdca_loops
-    from sparkml_lsml.kernels.compiled import read_only
+    from sparkml_lsml.engine.kernels import loops, sdca_loops
+    from sparkml_lsml.engine.kernels.compiled import read_only
 
     x = float(np.float32(size))
     rows = [read_only(np.ones(1)), read_only(np.ones(1)), read_only(np.zeros(1, dtype=np.int64))]

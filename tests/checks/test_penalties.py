@@ -1,4 +1,4 @@
-"""The contract of a penalty, checked for every one that `sparkml_lsml.penalties` lists."""
+"""The contract of a penalty, checked for every one that `sparkml_lsml.engine.penalties` lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import optimize
 
-from sparkml_lsml.penalties import L1, L2, ElasticNet, Penalty
+from sparkml_lsml.engine.penalties import L1, L2, ElasticNet, Penalty
 from tests.checks.registry import PENALTIES, Array, make_penalty
 
 every_penalty = pytest.mark.parametrize("cls", PENALTIES)

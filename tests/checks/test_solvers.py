@@ -1,4 +1,4 @@
-"""The contract of a solver, checked for every one that `sparkml_lsml.solvers` lists."""
+"""The contract of a solver, checked for every one that `sparkml_lsml.engine.solvers` lists."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared
-from sparkml_lsml.objective import BlockObjective
-from sparkml_lsml.penalties import L2, ElasticNet
-from sparkml_lsml.solvers import (
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.objective import BlockObjective
+from sparkml_lsml.engine.penalties import L2, ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+from sparkml_lsml.engine.solvers import (
     GradientDescent,
     Iteration,
     LocalSGD,
@@ -25,8 +25,8 @@ from sparkml_lsml.solvers import (
     Solver,
     minimize,
 )
-from sparkml_lsml.solvers.base import ADVICE, Progress
-from sparkml_lsml.standardization import Standardization
+from sparkml_lsml.engine.solvers.base import ADVICE, Progress
+from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared
 from tests.checks.problems import CountingBlocks, Problem, is_random, make_problem, make_solver
 from tests.checks.registry import DIRECT, ITERATIVE, KINKED, LOSSES, SMOOTH, Array
 

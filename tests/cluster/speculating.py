@@ -18,7 +18,7 @@ import pytest
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     PATIENCE,
     coefficients,

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import SourceChangedError
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
     block_folders,
@@ -59,9 +59,9 @@ def _nothing_left_behind(spark: SparkSession) -> Iterator[None]:
 
 def test_package_is_shipped_to_executors_that_lack_it(spark: SparkSession, expected: Any) -> None:
     def origin(_: Any) -> Any:
-        import sparkml_lsml.blocks
+        import sparkml_lsml.engine.blocks
 
-        yield sparkml_lsml.blocks.__file__
+        yield sparkml_lsml.engine.blocks.__file__
 
     origins = spark.sparkContext.parallelize(range(4), 4).mapPartitions(origin).collect()
     assert all("sparkml_lsml.zip" in path for path in origins)

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import SETTINGS, wait_for, walk
 
 NUMBER = 1234.56789

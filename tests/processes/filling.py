@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkml_lsml.errors import DiskError
-from sparkml_lsml.spark.session import setting
+from sparkml_lsml.spark.cluster.session import setting
 from tests.faults import (
     SETTINGS,
     block_folders,

@@ -22,7 +22,7 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LinearSVC
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     PATIENCE,
     SETTINGS,

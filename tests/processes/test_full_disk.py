@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from sparkml_lsml.blocks.block import Block
-from sparkml_lsml.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockWriter
+from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockWriter
 from sparkml_lsml.errors import DiskError
-from sparkml_lsml.spark.ingest import write_report
+from sparkml_lsml.spark.rows.ingest import write_report
 from tests.processes.filling import BATCH, DENSE, DISK, WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,8 +164,8 @@ WRITE = """
 import sys
 from pathlib import Path
 import numpy as np
-from sparkml_lsml.blocks import Block, files
-from sparkml_lsml.blocks.duals import write_duals
+from sparkml_lsml.engine.blocks import Block, files
+from sparkml_lsml.engine.blocks.duals import write_duals
 from sparkml_lsml.errors import DiskError
 
 folder = Path(sys.argv[1]) / "fit"

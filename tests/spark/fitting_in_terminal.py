@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from sparkml_lsml.callbacks import Fit, FitCallback
 from sparkml_lsml.classification import LogisticRegression
-from sparkml_lsml.solvers import Iteration
+from sparkml_lsml.engine.solvers import Iteration
 
 SECONDS = float(sys.argv[1])
 

@@ -19,7 +19,7 @@ from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, Struct
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import SparkMLError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.session import setting
+from sparkml_lsml.spark.cluster.session import setting
 from tests.faults import cached_rdds
 
 Array = npt.NDArray[np.float64]

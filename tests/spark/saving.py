@@ -17,7 +17,7 @@ from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LinearSVC, LinearSVCModel, OneVsRest, OneVsRestModel
-from sparkml_lsml.spark import persistence
+from sparkml_lsml.spark.folders import persistence
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from tests.faults import SETTINGS
 

@@ -12,7 +12,8 @@ from pyspark import RDD
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LogisticRegression
-from sparkml_lsml.spark import aggregate, ingest
+from sparkml_lsml.spark.cluster import aggregate
+from sparkml_lsml.spark.rows import ingest
 from tests.spark.helpers import binary_rows, frame, jobs_so_far, nothing_left, numbers
 
 

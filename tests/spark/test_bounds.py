@@ -16,8 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.classification import LogisticRegression, LogisticRegressionModel, OneVsRest
 from sparkml_lsml.errors import ParamError, PersistenceError
-from sparkml_lsml.spark import saved
-from sparkml_lsml.spark.matrices import from_json
+from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders.matrices import from_json
 from tests.spark.helpers import frame, numbers, refused
 
 Array = npt.NDArray[np.float64]

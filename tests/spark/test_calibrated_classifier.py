@@ -24,7 +24,6 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import PredefinedSplit
 from sklearn.svm import LinearSVC as SklearnSVC
 
-from sparkml_lsml.calibration import SigmoidCalibration
 from sparkml_lsml.classification import (
     CalibratedClassifier,
     CalibratedClassifierModel,
@@ -33,8 +32,9 @@ from sparkml_lsml.classification import (
     LogisticRegressionModel,
     OneVsRest,
 )
+from sparkml_lsml.engine.calibration import SigmoidCalibration
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError
-from sparkml_lsml.spark import composite
+from sparkml_lsml.spark.folders import composite
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from tests.spark.helpers import KINDS, cells, frame_of, nothing_left, numbers, refused
 

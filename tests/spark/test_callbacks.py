@@ -18,10 +18,10 @@ from pyspark.sql import DataFrame, SparkSession
 from sparkml_lsml import classification, regression
 from sparkml_lsml.callbacks import Fit, FitCallback, MLflowLogger
 from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
+from sparkml_lsml.engine.solvers import Iteration
 from sparkml_lsml.errors import BackendError, DivergedError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.solvers import Iteration
-from sparkml_lsml.spark.model import LinearModel
+from sparkml_lsml.spark.models.model import LinearModel
 from sparkml_lsml.tuning import CrossValidator
 from tests.spark.helpers import (
     EXECUTIONS,

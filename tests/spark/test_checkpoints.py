@@ -20,12 +20,12 @@ from pyspark.ml.linalg import Matrices
 from pyspark.ml.tuning import ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 
-import sparkml_lsml.spark.checkpoint as checkpoint_room
+import sparkml_lsml.spark.folders.checkpoint as checkpoint_room
 from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
 from sparkml_lsml.errors import DataError, DivergedError, ParamError, PersistenceError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.aggregate import JobGroup
-from sparkml_lsml.spark.fingerprint import Fingerprint, differences
+from sparkml_lsml.spark.cluster.aggregate import JobGroup
+from sparkml_lsml.spark.folders.fingerprint import Fingerprint, differences
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 from tests.faults import hook_passes, wait_for
 from tests.spark.helpers import binary_rows, frame, nothing_left, numbers

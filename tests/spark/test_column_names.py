@@ -27,7 +27,7 @@ from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.jobs import JobError, data, metrics
 from sparkml_lsml.jobs.config import LabelConfig, PredictionsConfig, SplitConfig
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.frames import column_of
+from sparkml_lsml.spark.rows.frames import column_of
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap, regularization_path
 from tests.spark.helpers import binary_rows, cells, frame_of, jobs_so_far, numbers
 

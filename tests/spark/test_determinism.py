@@ -17,15 +17,15 @@ from pyspark import RDD, TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, StructField, StructType
 
-from sparkml_lsml.blocks.pack import PackSettings
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
-from sparkml_lsml.passes import RowsSum
+from sparkml_lsml.engine.blocks.pack import PackSettings
+from sparkml_lsml.engine.passes import RowsSum
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark import aggregate as aggregate_room
-from sparkml_lsml.spark import resident
-from sparkml_lsml.spark.aggregate import Total, aggregate
-from sparkml_lsml.spark.ingest import packer
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.cluster import aggregate as aggregate_room
+from sparkml_lsml.spark.cluster.aggregate import Total, aggregate
+from sparkml_lsml.spark.rows import resident
+from sparkml_lsml.spark.rows.ingest import packer
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import block_folders, hook_passes
 from tests.spark.helpers import KINDS, cells, numbers
 

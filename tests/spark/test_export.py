@@ -23,7 +23,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType, DoubleType
 
 import sparkml_lsml
-from sparkml_lsml.calibration import SigmoidCalibration
 from sparkml_lsml.classification import (
     CalibratedClassifierModel,
     LinearSVC,
@@ -32,6 +31,7 @@ from sparkml_lsml.classification import (
     LogisticRegressionModel,
     OneVsRestModel,
 )
+from sparkml_lsml.engine.calibration import SigmoidCalibration
 from sparkml_lsml.errors import ExportError
 from sparkml_lsml.export import to_mllib
 from sparkml_lsml.regression import LinearRegressionModel

@@ -27,8 +27,8 @@ from pyspark.sql import functions as F
 from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DataError, SourceChangedError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark import resident
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows import resident
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
     block_folders,

@@ -41,7 +41,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.errors import ColumnTypeError, DataError, ParamError, PersistenceError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from sparkml_lsml.tuning import groups as groups_module
 from sparkml_lsml.tuning.groups import group_numbers

@@ -21,8 +21,8 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
-from sparkml_lsml.spark.problem import Member
-from sparkml_lsml.spark.training import Training
+from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 from tests.spark.helpers import Array, binary_rows, frame, numbers
 

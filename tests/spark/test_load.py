@@ -24,8 +24,8 @@ from benchmarks.soak import rows
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark import session
-from sparkml_lsml.spark.session import most_partitions, parallelism, slots
+from sparkml_lsml.spark.cluster import session
+from sparkml_lsml.spark.cluster.session import most_partitions, parallelism, slots
 from tests.faults import assert_same, coefficients, estimator, left_behind, made_up_rows
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import DataError, NoRowsError, ParamError, PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
-from sparkml_lsml.spark.partial import Pieces
+from sparkml_lsml.spark.models.pieces import Pieces
 from tests.spark.helpers import Array, frame, numbers
 
 PIECES, ROWS = 8, 300

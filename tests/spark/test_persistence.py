@@ -39,10 +39,10 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
-from sparkml_lsml.spark import paths, persistence
-from sparkml_lsml.spark import saved as saved_format
-from sparkml_lsml.spark.composite import source_of
-from sparkml_lsml.spark.persistence import SafeReader, SafeWriter, WholeWriter
+from sparkml_lsml.spark.folders import paths, persistence
+from sparkml_lsml.spark.folders import saved as saved_format
+from sparkml_lsml.spark.folders.composite import source_of
+from sparkml_lsml.spark.folders.persistence import SafeReader, SafeWriter, WholeWriter
 from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
 from tests.spark.helpers import (
     ESTIMATORS,

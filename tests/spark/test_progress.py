@@ -17,13 +17,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
+from sparkml_lsml.engine.solvers import Iteration
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.solvers import Iteration
-from sparkml_lsml.spark import progress as room
-from sparkml_lsml.spark.callbacks import Fit, ModelOfFit
-from sparkml_lsml.spark.displays import LogLines, NotebookBar, TerminalLine
-from sparkml_lsml.spark.logs import JsonFormatter
-from sparkml_lsml.spark.progress import SETTING, Progress, time_left
+from sparkml_lsml.spark.watching import progress as room
+from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit
+from sparkml_lsml.spark.watching.displays import LogLines, NotebookBar, TerminalLine
+from sparkml_lsml.spark.watching.logs import JsonFormatter
+from sparkml_lsml.spark.watching.progress import SETTING, Progress, time_left
 from tests.spark.helpers import binary_rows, frame
 from tests.terminal import Screen, run_in_terminal
 

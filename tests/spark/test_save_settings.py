@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from sparkml_lsml import streaming
 from sparkml_lsml.classification import LinearSVC, LinearSVCModel
 from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark.paths import HIDES
-from sparkml_lsml.spark.persistence import SafeWriter, WholeWriter
+from sparkml_lsml.spark.folders.paths import HIDES
+from sparkml_lsml.spark.folders.persistence import SafeWriter, WholeWriter
 from tests.spark.helpers import numbers
 from tests.spark.saving import KINDS, svc
 

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 import sparkml_lsml
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark import paths, session
+from sparkml_lsml.spark.cluster import session
+from sparkml_lsml.spark.folders import paths
 from tests.spark.helpers import nothing_left
 
 

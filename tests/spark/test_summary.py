@@ -12,10 +12,10 @@ from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LogisticRegression
+from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.solvers import Iteration, Reason
-from sparkml_lsml.spark.summary import TrainingSummary
+from sparkml_lsml.spark.models.summary import TrainingSummary
 
 FEATURES = 400
 

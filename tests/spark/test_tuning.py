@@ -29,12 +29,12 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.metrics import roc_auc_score
 
-from sparkml_lsml.blocks import Block
 from sparkml_lsml.classification import CalibratedClassifier, LinearSVC, LogisticRegression
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.passes.reweighting import Poisson
 from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.reweighting import Poisson
-from sparkml_lsml.spark.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap
 from sparkml_lsml.tuning.search import Defined, Search
 from tests.spark.helpers import frame, jobs_so_far, nothing_left, numbers
@@ -182,7 +182,7 @@ def test_nothing_is_read_before_the_first_model(spark: SparkSession, cancer: Dat
 
 
 def test_a_batch_is_split_by_its_memory(cancer: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparkml_lsml.spark.training.BATCH_BYTES", 31 * 8 * 30 * 2)
+    monkeypatch.setattr("sparkml_lsml.spark.training.training.BATCH_BYTES", 31 * 8 * 30 * 2)
     estimator = LogisticRegression(maxIter=3)
     maps = [{estimator.regParam: 0.1 * (number + 1)} for number in range(5)]
     notes = [model.summary.notes for _, model in estimator.fitMultiple(cancer, maps)]

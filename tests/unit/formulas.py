@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.losses import Huber, Logistic, Loss, Multinomial, Squared
 
 Array = npt.NDArray[np.float64]

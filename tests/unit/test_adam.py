@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from sparkml_lsml.engine.solvers import Adam
+from sparkml_lsml.engine.solvers.base import Answer
 from sparkml_lsml.losses import Hinge, Logistic
-from sparkml_lsml.solvers import Adam
-from sparkml_lsml.solvers.base import Answer
 from tests.checks.problems import Problem, make_problem
 from tests.checks.registry import Array
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparkml_lsml.blocks import CsrRows
-from sparkml_lsml.blocks.arrow import DENSE, DENSE_SHARE, SPARSE, Features, to_features
+from sparkml_lsml.engine.blocks import CsrRows
+from sparkml_lsml.engine.blocks.arrow import DENSE, DENSE_SHARE, SPARSE, Features, to_features
 
 Array = npt.NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-import sparkml_lsml.blocks.block as room
-from sparkml_lsml.blocks import Block, CsrRows
-from sparkml_lsml.blocks.block import as_csr, short_pointers
+import sparkml_lsml.engine.blocks.block as room
+from sparkml_lsml.engine.blocks import Block, CsrRows
+from sparkml_lsml.engine.blocks.block import as_csr, short_pointers
 
 Array = npt.NDArray[np.float64]
 

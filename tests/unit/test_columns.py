@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkml_lsml.blocks.columns import union
+from sparkml_lsml.engine.blocks.columns import union
 
 COLUMNS = st.lists(st.integers(0, 50), unique=True).map(sorted)
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.kernels import compiled, value_and_gradient
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import compiled, value_and_gradient
+from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared, SquaredHinge
 from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
 
@@ -149,7 +149,7 @@ def test_numpy_serves_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SCRIPT = """
 import numpy as np
-from sparkml_lsml.kernels import loops
+from sparkml_lsml.engine.kernels import loops
 print(loops.losses_and_slopes._cache.cache_path)
 one = np.ones(1)
 loops.losses_and_slopes(one, one, np.ones((0, 0)), 2, one, np.zeros((1, 1)), one.copy(), one.copy())

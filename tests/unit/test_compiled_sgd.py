@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sparkml_lsml.kernels.sgd as room
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.kernels import SgdEpochs, compiled, sgd_epochs, wide_sgd
+import sparkml_lsml.engine.kernels.sgd as room
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import SgdEpochs, compiled, sgd_epochs, wide_sgd
+from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.losses import Hinge, Logistic, Loss, SquaredHinge
 from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
-from sparkml_lsml.penalties import ElasticNet
 from tests.unit.formulas import FORMULAS, Array, Formula
 from tests.unit.test_sgd_kernels import LAST, Task, make_task
 
 pytest.importorskip("numba")
-loops = importlib.import_module("sparkml_lsml.kernels.loops")
+loops = importlib.import_module("sparkml_lsml.engine.kernels.loops")
 
 SQUARED = FORMULAS["squared"]
 LOSSES: list[Loss] = [Hinge(), SquaredHinge(), Logistic(), SmoothedHinge(0.3), SmoothedHinge(0.0)]

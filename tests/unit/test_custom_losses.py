@@ -12,16 +12,16 @@ import pytest
 from sklearn.linear_model import QuantileRegressor
 
 from sparkml_lsml import losses
-from sparkml_lsml.blocks import Block
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.penalties import L2, ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+from sparkml_lsml.engine.solvers import ProximalLBFGS, SmoothedLBFGS, minimize
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.layout import Layout
 from sparkml_lsml.losses import Hinge, KinkedLoss, Loss, SmoothedHinge, custom
 from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss, find, is_registered, samples
 from sparkml_lsml.losses.verification import faults
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L2, ElasticNet
-from sparkml_lsml.solvers import ProximalLBFGS, SmoothedLBFGS, minimize
-from sparkml_lsml.standardization import Standardization
 
 Array = npt.NDArray[np.float64]
 RNG = np.random.default_rng(0)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.duals import read_duals, remove_older, write_duals
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.duals import read_duals, remove_older, write_duals
+from sparkml_lsml.engine.kernels.sdca import best_dual, gain
 from sparkml_lsml.errors import DiskError
-from sparkml_lsml.kernels.sdca import best_dual, gain
 from sparkml_lsml.losses import Hinge, Logistic, Loss, SquaredHinge
 
 RANGES = {"hinge": (0.0, 1.0), "squaredHinge": (0.0, 100.0), "logistic": (0.0, 1.0)}
@@ -27,7 +27,7 @@ def step(request: pytest.FixtureRequest) -> Any:
     pytest.importorskip("numba")
     import numba
 
-    from sparkml_lsml.kernels import loops, sdca_loops
+    from sparkml_lsml.engine.kernels import loops, sdca_loops
 
     inner = sdca_loops._best_dual
 

@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.arrow import CsrRows
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Hinge, Logistic, Multinomial, Squared
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L2
-from sparkml_lsml.reweighting import Validation
-from sparkml_lsml.solvers import (
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.arrow import CsrRows
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.passes.reweighting import Validation
+from sparkml_lsml.engine.passes.validation import ValidationPass
+from sparkml_lsml.engine.penalties import L2
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+from sparkml_lsml.engine.solvers import (
     LBFGS,
     Accelerated,
     GradientDescent,
@@ -29,11 +30,10 @@ from sparkml_lsml.solvers import (
     Solution,
     minimize,
 )
-from sparkml_lsml.solvers.base import Best, Run
-from sparkml_lsml.solvers.checkpoint import read_run, write_run
-from sparkml_lsml.solvers.early_stopping import EarlyStopping
-from sparkml_lsml.standardization import Standardization
-from sparkml_lsml.validation import ValidationPass
+from sparkml_lsml.engine.solvers.base import Best, Run
+from sparkml_lsml.engine.solvers.checkpoint import read_run, write_run
+from sparkml_lsml.engine.solvers.early_stopping import EarlyStopping
+from sparkml_lsml.losses import Hinge, Logistic, Multinomial, Squared
 
 Array = npt.NDArray[np.float64]
 
@@ -238,7 +238,7 @@ def test_rows_with_many_values_are_copied_few_at_a_time(
         return subset(self, rows)
 
     monkeypatch.setattr(Block, "subset", count)
-    monkeypatch.setattr("sparkml_lsml.validation.PIECE_VALUES", 100)
+    monkeypatch.setattr("sparkml_lsml.engine.passes.validation.PIECE_VALUES", 100)
     layout, coef = Layout(20), rng.normal(size=(1, 21))
     found = ValidationPass(Squared(), layout, coef, 1)(block, 0)
     assert copied == [100] * 6

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparkml_lsml.blocks import Block, CsrRows
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.blocks.files import (
+from sparkml_lsml.engine.blocks import Block, CsrRows
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.blocks.files import (
     FREE_SPACE_KEPT,
     BlockFiles,
     BlockWriter,
@@ -382,8 +382,8 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.files import BlockWriter, check_address_space
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.files import BlockWriter, check_address_space
 from sparkml_lsml.errors import DiskError
 
 writer = BlockWriter(Path(sys.argv[1]), "float64", False)

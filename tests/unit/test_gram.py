@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import CsrRows, as_csr
-from sparkml_lsml.kernels import gram
-from sparkml_lsml.kernels.gram import GRAM_CHUNK_ROWS, sparse_pieces
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import CsrRows, as_csr
+from sparkml_lsml.engine.kernels import gram
+from sparkml_lsml.engine.kernels.gram import GRAM_CHUNK_ROWS, sparse_pieces
 from tests.unit.formulas import Array, make_block, ones_or
 
 both_forms = pytest.mark.parametrize("compressed", [False, True], ids=["dense", "sparse"])

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.linear_model import ElasticNet, LassoLars
 
-from sparkml_lsml.solvers.lasso import lasso
+from sparkml_lsml.engine.solvers.lasso import lasso
 
 Array = npt.NDArray[np.float64]
 ROWS = 1_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.predictors.layout import Layout
 
 
 @pytest.mark.parametrize("features", [0, 1, 4])

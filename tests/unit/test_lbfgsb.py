@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 from scipy import optimize
 
+from sparkml_lsml.engine.penalties import ElasticNet
+from sparkml_lsml.engine.solvers import LBFGS, LBFGSB, Solution, minimize
+from sparkml_lsml.engine.solvers.compact import CompactMatrix
+from sparkml_lsml.engine.solvers.lbfgs import Pair
 from sparkml_lsml.losses import Logistic, Loss, Multinomial, Squared, SquaredHinge
-from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.solvers import LBFGS, LBFGSB, Solution, minimize
-from sparkml_lsml.solvers.compact import CompactMatrix
-from sparkml_lsml.solvers.lbfgs import Pair
 from tests.checks.problems import Problem, make_problem
 
 Array = npt.NDArray[np.float64]

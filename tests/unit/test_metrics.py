@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import sklearn.metrics as reference
 
-from sparkml_lsml.metrics import Confusion, Measure, Ranking, Residuals
+from sparkml_lsml.engine.metrics.measures import Confusion, Measure, Ranking, Residuals
 
 Array = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sparkml_lsml.blocks.moments as room
-from sparkml_lsml.blocks import Block, Moments
-from sparkml_lsml.blocks.block import as_csr
+import sparkml_lsml.engine.blocks.moments as room
+from sparkml_lsml.engine.blocks import Block, Moments
+from sparkml_lsml.engine.blocks.block import as_csr
 
 Array = npt.NDArray[np.float64]
 

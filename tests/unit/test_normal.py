@@ -10,12 +10,12 @@ import pytest
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso, LinearRegression, Ridge
 
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
+from sparkml_lsml.engine.solvers import NormalEquations, Solution
+from sparkml_lsml.engine.solvers.normal import pays_direct
 from sparkml_lsml.losses import Squared
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.solvers import NormalEquations, Solution
-from sparkml_lsml.solvers.normal import pays_direct
-from sparkml_lsml.standardization import Standardization, standardize
 from tests.unit.formulas import Array, make_block, ones_or
 
 STRENGTHS = {"none": (0.0, 0.0), "ridge": (0.0, 0.3), "lasso": (0.5, 0.0), "both": (0.5, 0.3)}

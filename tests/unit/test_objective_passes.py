@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml import passes
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.errors import ParamError
-from sparkml_lsml.kernels import SgdEpochs, sgd_epochs
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Huber, Logistic, Loss, Multinomial, Squared
-from sparkml_lsml.objective import DRAWS, BlockObjective, LocalBlocks
-from sparkml_lsml.passes import (
+from sparkml_lsml.engine import passes
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import SgdEpochs, sgd_epochs
+from sparkml_lsml.engine.objective import DRAWS, BlockObjective, LocalBlocks
+from sparkml_lsml.engine.passes import (
     GradientPass,
     GramPass,
     GramSum,
@@ -29,8 +26,11 @@ from sparkml_lsml.passes import (
     ModelSum,
     Pass,
 )
-from sparkml_lsml.penalties import L2, ElasticNet
-from sparkml_lsml.standardization import Standardization
+from sparkml_lsml.engine.penalties import L2, ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.losses import Huber, Logistic, Loss, Multinomial, Squared
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block
 
 ROWS, FEATURES = 60, 3

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.kernels import compiled, value_and_gradient
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.kernels import compiled, value_and_gradient
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Hinge, Logistic, SmoothedHinge, SquaredHinge
 from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.standardization import Standardization
 from tests.unit.formulas import Array, make_block
 
 CLASSES = (2, 0, 1, 7)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import CsrRows, as_csr
-from sparkml_lsml.blocks.moments import Moments
-from sparkml_lsml.blocks.origin import Origin, close_columns
-from sparkml_lsml.passes import RangePass
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import CsrRows, as_csr
+from sparkml_lsml.engine.blocks.moments import Moments
+from sparkml_lsml.engine.blocks.origin import Origin, close_columns
+from sparkml_lsml.engine.passes import RangePass
 from tests.unit.formulas import make_block
 
 FAR = 1.7e15

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import sparkml_lsml.blocks.files as files_room
-import sparkml_lsml.blocks.pack as room
-from sparkml_lsml.blocks import Block, CsrRows, Moments
-from sparkml_lsml.blocks.pack import (
+import sparkml_lsml.engine.blocks.files as files_room
+import sparkml_lsml.engine.blocks.pack as room
+from sparkml_lsml.engine.blocks import Block, CsrRows, Moments
+from sparkml_lsml.engine.blocks.pack import (
     PROBLEMS,
     Handle,
     PackSettings,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.reweighting import TILE, HeldOut, Poisson, reweighted
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.passes.reweighting import TILE, HeldOut, Poisson, reweighted
 
 ROWS = 3 * TILE + 100
 BLOCK = Block(np.ones((ROWS, 1)), np.zeros(ROWS), fold=np.arange(ROWS, dtype=np.int32) % 3)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark import saved
+from sparkml_lsml.spark.folders import saved
 
 Array = npt.NDArray[np.float64]
 

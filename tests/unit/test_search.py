@@ -12,17 +12,17 @@ from scipy import optimize
 from scipy.special import expit
 from sklearn.svm import SVC
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.penalties import L2
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import standardize
+from sparkml_lsml.engine.solvers import LBFGS, LBFGSB, LocalSGD, ProximalLBFGS, Solution, minimize
+from sparkml_lsml.engine.solvers.base import Answer, Reason
+from sparkml_lsml.engine.solvers.search import MAX_TRIALS, Search
+from sparkml_lsml.engine.solvers.smoothed_lbfgs import SmoothedLBFGS
+from sparkml_lsml.engine.solvers.warm_start import Sample, warm_start
 from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L2
-from sparkml_lsml.solvers import LBFGS, LBFGSB, LocalSGD, ProximalLBFGS, Solution, minimize
-from sparkml_lsml.solvers.base import Answer, Reason
-from sparkml_lsml.solvers.search import MAX_TRIALS, Search
-from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
-from sparkml_lsml.solvers.warm_start import Sample, warm_start
-from sparkml_lsml.standardization import standardize
 
 Array = npt.NDArray[np.float64]
 
@@ -306,7 +306,7 @@ def test_local_sgd_never_claims_a_minimum(schedule: str) -> None:
 
 def test_a_direction_that_is_no_number_gives_way_to_the_gradient() -> None:
     """Pairs whose products overflow propose nothing."""
-    from sparkml_lsml.solvers.lbfgs import _direction
+    from sparkml_lsml.engine.solvers.lbfgs import _direction
 
     gradient = np.array([1.0, -2.0])
     huge = np.array([1e200, 1e200])

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
 
-import sparkml_lsml.kernels.sgd as room
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.kernels import SgdEpochs, sgd_epochs
-from sparkml_lsml.kernels.sgd_steps import MIN_STEPS, batch_rows, batches, start_gradient
-from sparkml_lsml.kernels.wide_sgd import LazyWeights, wide_epochs
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.standardization import Standardization
+import sparkml_lsml.engine.kernels.sgd as room
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import SgdEpochs, sgd_epochs
+from sparkml_lsml.engine.kernels.sgd_steps import MIN_STEPS, batch_rows, batches, start_gradient
+from sparkml_lsml.engine.kernels.wide_sgd import LazyWeights, wide_epochs
+from sparkml_lsml.engine.penalties import ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block, ones_or
 
 SEED = (3, 1, 4)

@@ -16,7 +16,7 @@ from sparkml_lsml.cli import show
 from sparkml_lsml.cli.app import main
 from sparkml_lsml.cli.saved import LocalFolder, Part, inspect, weights_of
 from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark import saved
+from sparkml_lsml.spark.folders import saved
 
 CLASS = "sparkml_lsml.classification.logistic_regression.LogisticRegressionModel"
 WEIGHTS = np.array([[0.25, -4.0, 0.0, 2.0], [1.0, 0.5, 0.0, -3.0]])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sparkml_lsml.engine.penalties import ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Box, Standardization, standardize
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.penalties import ElasticNet
-from sparkml_lsml.standardization import Box, Standardization, standardize
 from tests.unit.formulas import Array
 
 LAYOUTS = {

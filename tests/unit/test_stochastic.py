@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.layout import Layout
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.penalties import L2
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+from sparkml_lsml.engine.solvers import LBFGS, Adam, MiniBatchSGD, minimize
 from sparkml_lsml.losses import Hinge, Logistic
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L2
-from sparkml_lsml.solvers import LBFGS, Adam, MiniBatchSGD, minimize
-from sparkml_lsml.standardization import Standardization
 
 
 def rows() -> BlockObjective:

@@ -12,7 +12,7 @@ import pytest
 import sklearn.metrics as reference
 from scipy import stats
 
-from sparkml_lsml.tallies import (
+from sparkml_lsml.engine.metrics.tallies import (
     ClassCounts,
     ResidualSums,
     RowSample,

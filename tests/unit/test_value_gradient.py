@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-import sparkml_lsml.blocks.block as blocks_room
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.kernels import raw_predictions, value_and_gradient
-from sparkml_lsml.kernels.value_gradient import transposed_product
-from sparkml_lsml.layout import Layout
+import sparkml_lsml.engine.blocks.block as blocks_room
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import raw_predictions, value_and_gradient
+from sparkml_lsml.engine.kernels.value_gradient import transposed_product
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Squared
-from sparkml_lsml.standardization import Standardization
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block, ones_or
 
 every_formula = pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)

@@ -12,25 +12,25 @@ from scipy import optimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from sparkml_lsml.blocks import Block
-from sparkml_lsml.blocks.block import as_csr
-from sparkml_lsml.kernels import hessian
-from sparkml_lsml.layout import Layout
-from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Multinomial, Squared, SquaredHinge
-from sparkml_lsml.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.penalties import L1, L2
-from sparkml_lsml.reweighting import HeldOut
-from sparkml_lsml.solvers import LBFGS, ProximalLBFGS, Solution, minimize
-from sparkml_lsml.solvers import warm_start as warm_start_room
-from sparkml_lsml.solvers.smoothed_lbfgs import SmoothedLBFGS
-from sparkml_lsml.solvers.warm_start import (
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import hessian
+from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
+from sparkml_lsml.engine.passes.reweighting import HeldOut
+from sparkml_lsml.engine.penalties import L1, L2
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
+from sparkml_lsml.engine.solvers import LBFGS, ProximalLBFGS, Solution, minimize
+from sparkml_lsml.engine.solvers import warm_start as warm_start_room
+from sparkml_lsml.engine.solvers.smoothed_lbfgs import SmoothedLBFGS
+from sparkml_lsml.engine.solvers.warm_start import (
     MOST_PRODUCTS,
     Sample,
     sample_of,
     starts_warm,
     warm_start,
 )
-from sparkml_lsml.standardization import Standardization, standardize
+from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Multinomial, Squared, SquaredHinge
 
 Array = npt.NDArray[np.float64]
 

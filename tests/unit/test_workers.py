@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import gc
-from sparkml_lsml.spark import workers
+from sparkml_lsml.spark.cluster import workers
 workers.settle()
 frozen = gc.get_freeze_count()
 assert frozen > 10_000 and len(gc.get_objects()) < 1_000, (frozen, len(gc.get_objects()))

@@ -1,0 +1,1 @@
+"""What is summed over rows, and the metrics that follow."""

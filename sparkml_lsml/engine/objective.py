@@ -1,0 +1,371 @@
+"""The objective that solvers minimise: the mean loss over all rows, wherever they lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.kernels.sdca import SdcaRound, SdcaTotals
+from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs
+from sparkml_lsml.engine.passes import (
+    Blocks,
+    CurvaturePass,
+    CurvatureSum,
+    GradientPass,
+    GramPass,
+    GramSum,
+    LocalSgdPass,
+    LossSum,
+    ModelSum,
+    Pass,
+    RowsSum,
+    SamplePass,
+)
+from sparkml_lsml.engine.passes.dual import DualPass, DualSum
+from sparkml_lsml.engine.passes.reweighting import Reweighting, Validation
+from sparkml_lsml.engine.passes.validation import ValidationPass, ValidationSum
+from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization, stored_coefficients
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.losses.base import KinkedLoss, Loss
+from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
+
+Array = npt.NDArray[np.float64]
+
+DRAWS = 100
+"""Samples that are drawn, at most, until one has rows: an empty one says nothing of the loss."""
+
+
+class Objective(Protocol):
+    """A mean loss over rows as a function of the coefficients of a batch of models.
+
+    Every method is ONE pass over the data. Penalties are not part of it: they live on the driver.
+    """
+
+    layout: Layout
+    loss: Loss
+    passes: int
+
+    @property
+    def standardization(self) -> Standardization:
+        """The units of the only model, or of the first."""
+        ...
+
+    def of(self, model: int) -> "Objective":
+        """The objective of one model of the batch."""
+        ...
+
+    @property
+    def rows_per_block(self) -> float:
+        """Rows of a partition, on average."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Bytes that passes have sent between the driver and executors so far."""
+        ...
+
+    def value_and_gradient(
+        self,
+        coef: Array,
+        fraction: float = 1.0,
+        seed: tuple[int, ...] = (),
+        smoothing: Array | None = None,
+        models: Sequence[int] | None = None,
+    ) -> tuple[Array, Array]:
+        """Mean loss and its gradient at ``coef``.
+
+        Parameters
+        ----------
+        coef : array of shape (models, size)
+        fraction : float
+            Below 1 over a sample of the rows that follows from ``seed``.
+        seed : tuple of int
+        smoothing : array of shape (models,), optional
+            Widths over which the kinks of a `KinkedLoss` are smoothed.
+        models : sequence of int, optional
+            The models of the batch that ``coef`` belongs to; all of them by default.
+
+        Returns
+        -------
+        value : array of shape (models,)
+        gradient : array of shape (models, size)
+        """
+        ...
+
+    def local_sgd(
+        self,
+        coef: Array,
+        penalties: Sequence[ElasticNet],
+        settings: Sequence[SgdEpochs],
+        seed: tuple[int, ...],
+        models: Sequence[int] | None = None,
+    ) -> tuple[Array, Array]:
+        """Mean loss at ``coef``, and the weighted average of the models of all partitions."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Number of blocks, each of which runs a local update of its own."""
+        ...
+
+    def dual_round(
+        self,
+        coef: Array,
+        penalty: ElasticNet,
+        wanted: SdcaRound,
+        seed: tuple[int, ...],
+        model: int,
+    ) -> tuple[float, SdcaTotals]:
+        """Mean loss at ``coef`` of shape (size,), and what a round of dual ascent did."""
+        ...
+
+    def validation_loss(self, coef: Array, models: Sequence[int] | None = None) -> Array:
+        """Mean loss at ``coef`` over the rows that are held out of the training of all models.
+
+        Shapes as in `value_and_gradient`. Only those rows are read.
+        """
+        ...
+
+
+class LocalBlocks:
+    """Blocks in this process: the same passes with no Spark.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkml_lsml.engine.blocks import Block
+    >>> from sparkml_lsml.engine.predictors.layout import Layout
+    >>> from sparkml_lsml.losses import Squared
+    >>> from sparkml_lsml.engine.passes import GradientPass
+    >>> blocks = LocalBlocks([Block(np.eye(2), np.array([1.0, 3.0]))])
+    >>> layout = Layout(features=2, fit_intercept=False)
+    >>> float(blocks.run(GradientPass(Squared(), layout, np.zeros((1, 2))), "demo").value[0])
+    5.0
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = list(blocks)
+
+    @property
+    def partitions(self) -> int:
+        """Number of blocks."""
+        return len(self._blocks)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all blocks."""
+        return sum(block.rows for block in self._blocks)
+
+    @property
+    def sent(self) -> int:
+        """Nothing leaves this process."""
+        return 0
+
+    def run(self, task: Pass, description: str) -> Any:
+        """Run a pass over every block, in order, and return the merged sum."""
+        sums = (task(block, number) for number, block in enumerate(self._blocks))
+        return reduce(lambda left, right: left.merge(right), sums)
+
+
+@dataclass(eq=False)
+class BlockObjective:
+    """The mean loss over blocks, in the standardised coefficients that solvers work with.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        `LocalBlocks`, or the resident blocks of a cluster: the maths is the same.
+    loss : Loss
+    layout : Layout
+    standardization : Standardization, or one for each model
+    name : str
+        What jobs are called in Spark's user interface.
+    reweighting : Reweighting, optional
+        Weights that differ between the models.
+    classes : tuple of int, optional
+        For each model the class that it tells from the rest; the loss is then a binary one, and
+        labels are classes.
+    """
+
+    blocks: Blocks
+    loss: Loss
+    layout: Layout
+    units: Standardization | Sequence[Standardization]
+    name: str = "fit"
+    passes: int = 0
+    reweighting: Reweighting | None = None
+    classes: tuple[int, ...] | None = None
+
+    @property
+    def standardization(self) -> Standardization:
+        """See `Objective.standardization`."""
+        return self.units if isinstance(self.units, Standardization) else self.units[0]
+
+    def of(self, model: int) -> "BlockObjective":
+        """See `Objective.of`."""
+        [units] = self._units(1, [model])
+        classes = None if self.classes is None else (self.classes[model],)
+        return replace(self, units=units, reweighting=self._weights(1, [model]), classes=classes)
+
+    @property
+    def sent(self) -> int:
+        """See `Objective.sent`."""
+        return self.blocks.sent
+
+    @property
+    def rows_per_block(self) -> float:
+        """See `Objective.rows_per_block`."""
+        return self.blocks.rows / self.partitions
+
+    def value_and_gradient(
+        self,
+        coef: Array,
+        fraction: float = 1.0,
+        seed: tuple[int, ...] = (),
+        smoothing: Array | None = None,
+        models: Sequence[int] | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Objective.value_and_gradient`."""
+        units = self._units(len(coef), models)
+        stored = stored_coefficients(units, coef)
+        loss = self._loss(len(coef), models, smoothing)
+        weights = self._weights(len(coef), models)
+        for attempt in range(DRAWS):
+            drawn = (attempt, *seed) if attempt else seed
+            task = GradientPass(loss, self.layout, stored, fraction, drawn, weights)
+            total: LossSum = self._run(task)
+            weight = np.asarray(total.weight)
+            if fraction == 1.0 or (weight > 0.0).all():
+                break
+        else:
+            raise ParamError(
+                f"a sample of {fraction:g} of {self.blocks.rows:,} rows had no row in {DRAWS} "
+                "draws: expected a miniBatchFraction that takes some rows of each partition"
+            )
+        assert total.value is not None
+        assert total.gradient is not None
+        # a model that sees no row stays where it is
+        weight = np.where(weight > 0.0, weight, np.inf)
+        gradient = total.whole_gradient(self.layout.size) / weight[:, None]
+        rows = [one.gradient(row[None, :])[0] for one, row in zip(units, gradient, strict=True)]
+        return total.value / weight, np.stack(rows)
+
+    def local_sgd(
+        self,
+        coef: Array,
+        penalties: Sequence[ElasticNet],
+        settings: Sequence[SgdEpochs],
+        seed: tuple[int, ...],
+        models: Sequence[int] | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Objective.local_sgd`."""
+        assert self.classes is None
+        total: ModelSum = self._run(
+            LocalSgdPass(
+                self.loss,
+                self.layout,
+                tuple(self._units(len(coef), models)),
+                tuple(penalties),
+                tuple(settings),
+                coef,
+                seed,
+                self._weights(len(coef), models),
+            )
+        )
+        if total.start.value is None:  # pragma: no cover - blocks are never all empty
+            raise AssertionError("a pass over no rows")
+        return total.start.value / total.start.weight, total.coef / total.weight
+
+    @property
+    def partitions(self) -> int:
+        """See `Objective.partitions`."""
+        return max(1, self.blocks.partitions)
+
+    def dual_round(
+        self,
+        coef: Array,
+        penalty: ElasticNet,
+        wanted: SdcaRound,
+        seed: tuple[int, ...],
+        model: int,
+    ) -> tuple[float, SdcaTotals]:
+        """See `Objective.dual_round`."""
+        [units], weights = self._units(1, [model]), self._weights(1, [model])
+        total: DualSum = self._run(
+            DualPass(self.loss, self.layout, units, penalty, wanted, coef, model, seed, weights)
+        )
+        sums = units.gradient(total.sums)
+        totals = SdcaTotals(sums, total.gains, total.weight, total.kept, total.lost)
+        return total.loss / total.weight, totals
+
+    def validation_loss(self, coef: Array, models: Sequence[int] | None = None) -> Array:
+        """See `Objective.validation_loss`."""
+        assert isinstance(self.reweighting, Validation)
+        stored = stored_coefficients(self._units(len(coef), models), coef)
+        loss = self._loss(len(coef), models, None)
+        task = ValidationPass(loss, self.layout, stored, self.reweighting.fold)
+        total: ValidationSum = self._run(task)
+        return total.value / total.weight
+
+    def _units(self, number: int, models: Sequence[int] | None) -> list[Standardization]:
+        if isinstance(self.units, Standardization):
+            return [self.units] * number
+        return [self.units[k] for k in (range(number) if models is None else models)]
+
+    def _loss(self, number: int, models: Sequence[int] | None, smoothing: Array | None) -> Loss:
+        loss = self.loss
+        if smoothing is not None:
+            assert isinstance(loss, KinkedLoss)
+            loss = loss.smoothed(smoothing)
+        if self.classes is None:
+            return loss
+        asking = range(number) if models is None else models
+        return OneVsRestLoss(loss, tuple(self.classes[k] for k in asking))
+
+    def sample(self, rows: float, shares: Mapping[float, float] | None = None) -> "BlockObjective":
+        """The same objective over about so many of the rows, in this process.
+
+        Rows of the labels in ``shares`` are drawn in these fractions instead, and weigh less.
+        """
+        fraction = min(1.0, rows / max(1, self.blocks.rows))
+        task = SamplePass(fraction, shares=tuple((shares or {}).items()))
+        found: RowsSum = self._run(task)
+        return replace(self, blocks=LocalBlocks([found.block()]), passes=0)
+
+    def curvature(self, coef: Array, smoothing: float, model: int) -> Array:
+        """Mean second derivatives of the loss of a model; for few rows in this process.
+
+        Parameters
+        ----------
+        coef : array of shape (size,)
+        smoothing : float
+            Width over which the kinks of a `KinkedLoss` are smoothed.
+        model : int
+        """
+        kinked = isinstance(self.loss, KinkedLoss)
+        loss = self._loss(1, [model], np.array([smoothing]) if kinked else None)
+        [units] = self._units(1, [model])
+        weights = self._weights(1, [model])
+        total: CurvatureSum = self._run(CurvaturePass(loss, self.layout, units, coef, weights))
+        return total.products / total.weight
+
+    def gram(self, label_shift: float) -> GramSum:
+        """Sums of the normal equations of the first model, in its standardised features."""
+        units, weights = self.standardization, self._weights(1, [0])
+        result: GramSum = self._run(GramPass(units.shift, units.scale, label_shift, weights))
+        return result
+
+    def _weights(self, number: int, models: Sequence[int] | None) -> Reweighting | None:
+        if self.reweighting is None:
+            return None
+        return self.reweighting.of(range(number) if models is None else models)
+
+    def _run(self, task: Pass) -> Any:
+        self.passes += 1
+        return self.blocks.run(task, f"{self.name} pass {self.passes}")

@@ -1,0 +1,33 @@
+"""Passes: what one sweep over all blocks computes, and how its parts are summed."""
+
+from sparkml_lsml.engine.passes.base import Blocks, Pass, Sum
+from sparkml_lsml.engine.passes.gradient import GradientPass, LossSum, stored_places
+from sparkml_lsml.engine.passes.local import LocalSgdPass, ModelSum
+from sparkml_lsml.engine.passes.moments import (
+    CurvaturePass,
+    CurvatureSum,
+    GramPass,
+    GramSum,
+    RangePass,
+    RangeSum,
+)
+from sparkml_lsml.engine.passes.rows import RowsSum, SamplePass
+
+__all__ = [
+    "Blocks",
+    "CurvaturePass",
+    "CurvatureSum",
+    "GradientPass",
+    "GramPass",
+    "GramSum",
+    "LocalSgdPass",
+    "LossSum",
+    "ModelSum",
+    "Pass",
+    "RangePass",
+    "RangeSum",
+    "RowsSum",
+    "SamplePass",
+    "Sum",
+    "stored_places",
+]

@@ -1,9 +1,0 @@
-"""What runs over one block: value and gradient, epochs of SGD, normal equations."""
-
-from sparkml_lsml.kernels.gram import gram
-from sparkml_lsml.kernels.hessian import hessian
-from sparkml_lsml.kernels.sgd import sgd_epochs
-from sparkml_lsml.kernels.sgd_steps import SgdEpochs
-from sparkml_lsml.kernels.value_gradient import raw_predictions, value_and_gradient
-
-__all__ = ["SgdEpochs", "gram", "hessian", "raw_predictions", "sgd_epochs", "value_and_gradient"]

@@ -1,0 +1,1 @@
+"""What a cluster is: sessions, jobs, trees of sums, broadcasts."""

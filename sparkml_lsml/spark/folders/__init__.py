@@ -1,0 +1,1 @@
+"""Folders on file systems: saved models, checkpoints, fingerprints."""

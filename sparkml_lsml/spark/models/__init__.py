@@ -1,0 +1,1 @@
+"""What a model does after its training: scores, metrics, summaries."""

@@ -1,0 +1,1 @@
+"""The Params of estimators and models."""

@@ -1,0 +1,1 @@
+"""How rows get into resident blocks, and what runs over them."""

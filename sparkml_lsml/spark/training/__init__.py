@@ -1,0 +1,1 @@
+"""One training, from an estimator to its model."""

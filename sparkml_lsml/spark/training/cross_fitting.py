@@ -1,0 +1,270 @@
+"""Models of all folds and param maps of a cross-validation, over one ingest."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import Column, DataFrame
+
+from sparkml_lsml.engine.blocks.block import Block, CsrRows
+from sparkml_lsml.engine.blocks.folds import without
+from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.metrics.measures import Measure, Ranking
+from sparkml_lsml.engine.passes.reweighting import HeldOut, Reweighting
+from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.spark.cluster.aggregate import LAST_BYTES
+from sparkml_lsml.spark.models.scoring import Scorer
+from sparkml_lsml.spark.rows.centring import can_centre
+from sparkml_lsml.spark.rows.ingest import Factors
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.training.estimator import LinearEstimator
+from sparkml_lsml.spark.training.problem import Member, Problem
+from sparkml_lsml.spark.training.training import Training
+
+Array = npt.NDArray[np.float64]
+
+SCORED_ROWS = 32_768
+"""Rows that are scored at a time, for all models, at most."""
+
+SCORED_BYTES = 32 * 2**20
+"""Of those rows, and of the scores that one model gives them."""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """What a cross-validation found.
+
+    Attributes
+    ----------
+    metrics : array of shape (folds, param maps)
+    models : list of lists of models
+        One for each fold and param map.
+    best_model
+        Trained on all rows; None if none was chosen.
+    """
+
+    metrics: Array
+    models: list[list[Any]]
+    best_model: Any
+
+
+def cross_fit(
+    estimators: Sequence[LinearEstimator],
+    dataset: DataFrame,
+    fold: Column,
+    folds: int,
+    measure: Callable[[], Measure],
+    *,
+    weighted: bool,
+    choose: Callable[[Array], int] | None,
+    held_out: Sequence[int] | None = None,
+    whole: DataFrame,
+) -> CrossFit:
+    """Train and measure all models in shared passes, choose, and train the best on all rows.
+
+    Parameters
+    ----------
+    estimators : sequence of LinearEstimator
+        One for each param map, with the same ingest.
+    dataset : DataFrame
+    fold : Column
+        Number of the fold of each row.
+    folds : int
+    measure : callable
+        Makes an empty measure.
+    weighted : bool
+        Whether the metric counts rows by their weights.
+    choose : callable or None
+        Takes the metrics and returns the number of the best param map, to be trained on all rows.
+    held_out : sequence of int, optional
+        The folds that models are trained without, and measured on; all by default.
+    whole : DataFrame
+        The rows as the user has them, for the summary of the best: ``dataset``, but for a column
+        of folds that a search has added.
+
+    Raises
+    ------
+    DataError
+        If a fold has no rows to train on, or none to measure.
+    DivergedError
+        If a model diverged.
+    """
+    members = [estimator.copy()._normalise() for estimator in estimators]
+    for member in members:
+        member._check_columns(dataset)
+    poses = [member._pose(dataset) for member in members]
+    task = members[0]._task()
+    tested = range(folds) if held_out is None else held_out
+    centre = all(map(can_centre, members))
+    with Training(members[0], dataset, task, fold=fold, folds=folds, centre=centre) as training:
+        blocks, batch = training.blocks, []
+        check_measure(measure(), blocks.report, poses[0](blocks.report))
+        for number in tested:
+            report = without(blocks.report.folds, number)
+            check_fold(number, report.moments, blocks.report.folds[number].moments)
+            batch += [
+                Member(member, pose(report), report, number)
+                for member, pose in zip(members, poses, strict=True)
+            ]
+        models = checked(training.solve(batch), members * len(tested))
+        unseen = HeldOut(tuple(member.held_out for member in batch))
+        metrics = measured(
+            models, unseen, measure, blocks, weighted=weighted, factors=training.factors
+        )
+        metrics = metrics.reshape(len(tested), len(members))
+        best_model = None
+        if choose is not None:
+            best = choose(metrics)
+            last = Member(members[best], poses[best](blocks.report), blocks.report)
+            [best_model] = checked(training.solve([last]), [members[best]], whole)
+    rows = iter(models)
+    by_fold = [[next(rows) for _ in members] for _ in tested]
+    return CrossFit(metrics, by_fold, best_model)
+
+
+def check_fold(number: int, trained: Any, tested: Any) -> None:
+    """Raise a `DataError` where moments show a fold without rows, or all rows in it."""
+    for what, moments in (("train on", trained), ("measure", tested)):
+        if moments is None or moments.weight <= 0.0:
+            raise DataError(
+                f"fold {number} has no rows to {what}: use fewer folds, or another foldCol or seed"
+            )
+
+
+def check_measure(measure: Measure, report: Report, problem: Problem) -> None:
+    """Raise a `DataError` for areas under curves where there are more than two classes."""
+    if not isinstance(measure, Ranking):
+        return
+    highest = max(report.labels, default=0.0)
+    found = f"labels up to {highest:g}"
+    if problem.outputs > 1 and highest <= 1.0:
+        found = f"a model of {problem.outputs} classes: {'; '.join(problem.warnings)}"
+    if problem.outputs > 1 or highest > 1.0:
+        raise DataError(
+            f"{measure.metric} ranks rows of two classes, found {found}: use "
+            "MulticlassClassificationEvaluator, or train on labels 0 and 1"
+        )
+
+
+def checked(
+    models: list[Any], members: Sequence[LinearEstimator], dataset: DataFrame | None = None
+) -> list[Any]:
+    """The models with the Params of their estimators, see `LinearEstimator.adopt`."""
+    for model, member in zip(models, members, strict=True):
+        if isinstance(model, DivergedError):
+            raise model
+        member.adopt(model, dataset)
+    return models
+
+
+def measured(
+    models: Sequence[Any],
+    unseen: Reweighting,
+    measure: Callable[[], Measure],
+    blocks: ResidentBlocks,
+    *,
+    weighted: bool,
+    factors: Factors | None = None,
+) -> Array:
+    """Metrics of models on the rows that they were not trained on, in one pass."""
+    found = measures(models, unseen, measure, blocks, weighted=weighted, factors=factors)
+    return np.array([one.value() for one in found])
+
+
+def measures(
+    models: Sequence[Any],
+    unseen: Reweighting,
+    measure: Callable[[], Measure],
+    blocks: ResidentBlocks,
+    *,
+    weighted: bool,
+    factors: Factors | None = None,
+) -> tuple[Any, ...]:
+    """Measures of models on the rows that they were not trained on, in one pass."""
+    scorers = tuple(model._scorer() for model in models)
+    origin = blocks.report.origin
+    if origin is not None:
+        scorers = tuple(
+            replace(one, intercepts=origin.intercepts(one.coefficients, one.intercepts))
+            for one in scorers
+        )
+    task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted, factors)
+    sums: _Measures = blocks.run(task, "metrics", LAST_BYTES)
+    return sums.measures
+
+
+@dataclass
+class _Measures:
+    measures: tuple[Any, ...]
+
+    def merge(self, other: "_Measures") -> "_Measures":
+        for mine, theirs in zip(self.measures, other.measures, strict=True):
+            mine.merge(theirs)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class MeasurePass:
+    """Metrics of models on the rows that have no weight in their training.
+
+    Parameters
+    ----------
+    scorers : sequence of Scorer
+    unseen : Reweighting
+        Of the training.
+    measures : sequence of Measure
+        Empty ones.
+    weighted : bool
+        Whether the metric counts rows by their weights.
+    factors : dict, optional
+        What the weights of each class were multiplied by, and that the metric is not to see.
+    """
+
+    scorers: tuple[Scorer, ...]
+    unseen: Reweighting
+    measures: tuple[Any, ...]
+    weighted: bool
+    factors: Factors | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`."""
+        pairs = zip(self.measures, self.scorers, strict=True)
+        return sum(measure.nbytes(len(scorer.coefficients)) for measure, scorer in pairs)
+
+    def __call__(self, block: Block, partition: int) -> _Measures:
+        """Sums of one block."""
+        # a worker keeps this pass for all its blocks
+        measures = copy.deepcopy(self.measures)
+        step = self._rows_at_a_time(block)
+        for start in range(0, block.rows, step):
+            stop = min(start + step, block.rows)
+            factors = self.unseen.factors(block, partition, start, stop)
+            chosen, part = None, block
+            for k, scorer in enumerate(self.scorers):
+                rows = factors[:, k] == 0.0
+                # models of one fold, which are neighbours, share its rows
+                if chosen is None or not np.array_equal(rows, chosen):
+                    chosen, part = rows, block.subset(np.flatnonzero(rows) + start)
+                if part.rows:
+                    weight = part.weight if self.weighted else None
+                    weight = np.ones(part.rows) if weight is None else self._own(part.y, weight)
+                    X: Any = part.X
+                    X = X.rows(0, part.rows) if isinstance(X, CsrRows) else X
+                    measures[k].add(part.y, weight, scorer.score(X))
+        return _Measures(measures)
+
+    def _rows_at_a_time(self, block: Block) -> int:
+        classes = max(len(scorer.coefficients) for scorer in self.scorers)
+        row_bytes = 8 * classes + block.nbytes // max(block.rows, 1)
+        return max(32, min(SCORED_ROWS, SCORED_BYTES // row_bytes))
+
+    def _own(self, y: Array, weight: Array) -> Array:
+        """The weights of rows as their column has them."""
+        own = weight.copy()
+        for label, factor in (self.factors or {}).items():
+            own[y == label] /= factor
+        return own

@@ -1,0 +1,224 @@
+"""Losses of users in a fit: how they travel to executors, and the pass that tries them there."""
+
+import copyreg
+import functools
+import os
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from pyspark import cloudpickle
+
+from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.passes import Pass
+from sparkml_lsml.errors import BackendError, DataError, ParamError, PersistenceError
+from sparkml_lsml.losses import custom
+from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss
+from sparkml_lsml.losses.verification import faults, not_finite
+from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.params.bases import Range
+
+TRIED_LABELS = 32
+"""Different labels of a block that a loss is tried on: the least, the largest, some in between."""
+
+CHUNK_ROWS = 65_536
+
+_lock = threading.Lock()
+
+
+# ---------------------------------------------------- how a loss travels
+
+
+def _reduce(loss: CustomLoss) -> tuple[Any, ...]:
+    """How a user's loss is pickled: by value, since executors may not have its module."""
+    fields = (loss.name, loss.smooth, loss.curvature)
+    # who else pickles meanwhile would do so by value too, which does no harm
+    with _lock:
+        known = cloudpickle.cloudpickle.list_registry_pickle_by_value()
+        modules = [
+            module
+            for module in _modules(loss.inner)
+            if _is_local(module) and module.__name__ not in known
+        ]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            data = cloudpickle.dumps(loss.inner)
+        except Exception as error:
+            raise ParamError(
+                f"loss '{loss.name}' cannot be sent to executors, {type(error).__name__}: {error}. "
+                "Expected functions and attributes that can be pickled"
+            ) from error
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+    return _unpack, (type(loss), data, fields)
+
+
+def _unpack(kind: type[CustomLoss], data: bytes, fields: tuple[Any, ...]) -> CustomLoss:
+    return kind(_inner(data, fields[0]), *fields)
+
+
+@functools.lru_cache(maxsize=16)
+def _inner(data: bytes, name: str) -> Any:
+    """What the user wrote; a worker unpacks it once for all passes."""
+    try:
+        return cloudpickle.loads(data)
+    except ImportError as error:
+        raise BackendError(
+            f"loss '{name}' needs a module that the executors lack ({error}): ship it with "
+            "spark.submit.pyFiles or SparkContext.addPyFile, or define all of the loss in one file"
+        ) from error
+
+
+for _kind in (CustomLoss, CustomKinkedLoss):
+    copyreg.pickle(_kind, _reduce)
+
+
+def _modules(inner: Any) -> Iterator[ModuleType]:
+    """Modules that define a loss: those of its classes, and of the functions that it holds."""
+    held = vars(inner).values() if hasattr(inner, "__dict__") else ()
+    nested = [vars(one).values() for one in held if isinstance(one, custom.FunctionLoss)]
+    functions = [one for one in (*held, *(f for values in nested for f in values)) if callable(one)]
+    names = {getattr(one, "__module__", None) for one in (*type(inner).__mro__, *functions)}
+    yield from (sys.modules[name] for name in sorted(filter(None, names)) if name in sys.modules)
+
+
+def _is_local(module: ModuleType) -> bool:
+    """Whether a module is a file of the user's, and no package that is installed."""
+    file = getattr(module, "__file__", None)
+    if file is None or module.__name__.split(".")[0] == "sparkml_lsml":
+        return False  # __main__ in a notebook, which travels by value anyway, or built in
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    path = os.path.realpath(file)
+    return not any(path.startswith(os.path.realpath(root) + os.sep) for root in installed)
+
+
+# ---------------------------------------------------- the pass that tries a loss
+
+
+@dataclass
+class Findings:
+    """What was found of a loss in some blocks; merges.
+
+    Attributes
+    ----------
+    faults : list of str
+    rows : int
+        Rows whose loss is not finite where the prediction is 0.
+    label : float
+        The label of one of them.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    rows: int = 0
+    label: float = 0.0
+
+    def merge(self, other: "Findings") -> "Findings":
+        """Add what was found in other blocks, in place."""
+        self.label = self.label if self.rows else other.label
+        self.rows += other.rows
+        self.faults = (self.faults + other.faults)[:1]
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class LossCheck:
+    """Tries a loss on labels of each block, where the block is.
+
+    Parameters
+    ----------
+    loss : CustomLoss
+    """
+
+    loss: CustomLoss
+
+    @property
+    def nbytes(self) -> int:
+        """See `Pass.nbytes`."""
+        return 0
+
+    def __call__(self, block: Block, partition: int) -> Findings:
+        """Findings of one block."""
+        y = np.asarray(block.y if block.weight is None else block.y[block.weight > 0.0])
+        if len(y) == 0:
+            return Findings()
+        try:
+            found = Findings()
+            for start in range(0, len(y), CHUNK_ROWS):
+                piece = y[start : start + CHUNK_ROWS]
+                bad = piece[not_finite(self.loss, piece)]
+                if len(bad):
+                    found.merge(Findings(rows=len(bad), label=float(bad[0])))
+        except ParamError as error:
+            return Findings([str(error)])
+        if found.rows:
+            return found
+        labels = np.unique(y)
+        some = np.linspace(0, len(labels) - 1, min(TRIED_LABELS, len(labels))).astype(int)
+        return Findings(faults(self.loss, labels[some]))
+
+
+class _Runs(Protocol):
+    def run(self, task: Pass, description: str) -> Any: ...
+
+
+def check_losses(losses: Sequence[Any], blocks: _Runs, name: str) -> None:
+    """Try the losses of users on the rows of a fit, each in one pass over the labels.
+
+    Raises
+    ------
+    ParamError
+        If a loss is not what it says, with an example.
+    DataError
+        If labels have no finite loss, with their number.
+    BackendError
+        If the executors lack a module that a loss needs.
+    """
+    different = {repr(loss): loss for loss in losses if isinstance(loss, CustomLoss)}
+    for loss in different.values():
+        found: Findings = blocks.run(LossCheck(loss), f"{name} check of loss '{loss.name}'")
+        if found.rows:
+            raise DataError(
+                f"loss '{loss.name}' or its derivative is not finite for the prediction 0 in "
+                f"{found.rows:,} rows, for example for the label {found.label:g}: expected labels "
+                "that it is defined for"
+            )
+        if found.faults:
+            [fault] = found.faults
+            prefix = "" if fault.startswith(f"loss '{loss.name}'") else f"loss '{loss.name}': "
+            raise ParamError(prefix + fault)
+
+
+# ---------------------------------------------------- the Param
+
+
+def loss_range(*built_in: str) -> Range:
+    """The range of a Param ``loss``: an estimator's own losses, and those registered."""
+    return Range(
+        lambda v: v in built_in or custom.is_registered(v),
+        f"one of {', '.join(map(repr, built_in))}, or the name of a loss that was registered with "
+        "sparkml_lsml.losses.register",
+    )
+
+
+def check_saved_loss(metadata: dict[str, Any], built_in: Sequence[str]) -> None:
+    """Refuse metadata that name a loss which nobody registered.
+
+    Raises
+    ------
+    PersistenceError
+        If they do.
+    """
+    name = metadata["paramMap"].get("loss")
+    if isinstance(name, str) and name not in built_in and not custom.is_registered(name):
+        raise PersistenceError(
+            f"was saved with the loss {saved.shown(name)}, which is not known here: register it "
+            "with sparkml_lsml.losses.register before loading. Known are "
+            f"{', '.join([*built_in, *custom.registered()])}"
+        )

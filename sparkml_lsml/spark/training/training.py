@@ -1,0 +1,493 @@
+"""One training from rows to models: what the linear estimators and the searches share."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+
+from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.objective import BlockObjective
+from sparkml_lsml.engine.passes.reweighting import HeldOut, Poisson, Reweighting, Validation
+from sparkml_lsml.engine.solvers import Iteration, NormalEquations, Reason, Solution, minimize
+from sparkml_lsml.engine.solvers.base import Callback
+from sparkml_lsml.engine.solvers.early_stopping import EarlyStopping
+from sparkml_lsml.engine.solvers.warm_start import Sample, sample_of, starts_warm, warm_start
+from sparkml_lsml.errors import DivergedError
+from sparkml_lsml.losses.custom import CustomLoss, samples
+from sparkml_lsml.spark.cluster.session import context, parallelism
+from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
+from sparkml_lsml.spark.folders.fingerprint import LABEL, Fingerprint
+from sparkml_lsml.spark.folders.persistence import digest
+from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.bases import HasSolverSettings
+from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
+from sparkml_lsml.spark.rows.class_weights import check_class_weight, class_factors
+from sparkml_lsml.spark.rows.frames import column_of, column_type
+from sparkml_lsml.spark.rows.ingest import Factors
+from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.validating import (
+    TRAINED,
+    VALIDATED,
+    validation_notes,
+)
+from sparkml_lsml.spark.training.custom_losses import check_losses
+from sparkml_lsml.spark.training.problem import Member, Pose, linear_fit
+from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit, Watch
+from sparkml_lsml.spark.watching.progress import progress_of
+
+log = logging.getLogger("sparkml_lsml")
+
+Array = npt.NDArray[np.float64]
+
+BATCH_BYTES = 512 * 2**20
+"""Memory of the driver for the vectors of solvers that share their passes."""
+
+VECTORS = 30
+"""Vectors of coefficients that a model of a batch holds: twice the memory of L-BFGS, and more."""
+
+SORTED_SHARE = 0.05
+"""Share of the labels' variance that lies between partitions, from which rows count as sorted."""
+
+ELSEWHERE = ("checkpointDir", "checkpointInterval")
+"""Params that a model does not depend on."""
+
+
+class Training:
+    """The rows of one training, packed, and the models that are fitted to them.
+
+    A context manager: rows are released on every way out, checkpoints removed after success.
+
+    Parameters
+    ----------
+    params : the estimator
+        Says which columns to pack, how, and where checkpoints are kept.
+    dataset : DataFrame
+    task : {"binary", "multiclass", "regression"}
+    classes : int
+        Number of classes that are known before the rows are read.
+    **plan
+        Fields of the `IngestPlan` that are not the estimator's.
+
+    Attributes
+    ----------
+    blocks : ResidentBlocks
+    report : Report
+        What was learned of the rows, those of a validation aside, while they were packed.
+
+    Raises
+    ------
+    DataError, ColumnError
+        If the rows cannot be trained on.
+    PersistenceError
+        If ``checkpointDir`` cannot be written to.
+    """
+
+    def __init__(
+        self,
+        params: HasSolverSettings,
+        dataset: DataFrame,
+        task: Task,
+        *,
+        classes: int = 0,
+        **plan: Any,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._plan = replace(ingest_plan(params, dataset, task), **plan)
+        self._dataset = dataset
+        self._notes: tuple[str, ...] = ()
+        self._warned: set[str] = set()
+        self._checkpoints = Checkpoints(
+            dataset.sparkSession,
+            params.value("checkpointDir"),
+            params.value("checkpointInterval"),
+            self._plan.name,
+        )
+        factors = class_factors(params, dataset, self._plan.name)
+        self._plan = replace(self._plan, factors=factors)
+        self._progress = progress_of(dataset.sparkSession, self._plan.name)
+        try:
+            self.blocks = ResidentBlocks(dataset, self._plan)
+            try:
+                check_class_weight(params, self.report, classes)
+            except BaseException:
+                self.blocks.release()
+                raise
+        except BaseException as error:
+            self._progress.close(error)
+            raise
+
+    @property
+    def factors(self) -> Factors | None:
+        """By label, what the weights of its rows were multiplied by."""
+        return self._plan.factors
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # the last first, and each of them whatever becomes of the others
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._checkpoints.__exit__, kind, error, trace)
+            stack.callback(self.blocks.release)
+            stack.callback(self._progress.close, error)
+
+    @property
+    def report(self) -> Report:
+        """See the class."""
+        report = self.blocks.report
+        return report.folds[TRAINED] if self._plan.validation else report
+
+    def shuffle_if_sorted(self) -> bool:
+        """Shuffle rows that are sorted by label, and pack them again; whether that was so.
+
+        Models of partitions that each hold one class average to nothing useful.
+        """
+        if self.blocks.local or not rows_are_sorted(self.report):
+            return False
+        self.blocks.release()
+        partitions = parallelism(context(self._dataset))
+        self.blocks = ResidentBlocks(self._dataset.repartition(partitions), self._plan)
+        self._notes += (f"rows were sorted by label: shuffled once into {partitions} partitions",)
+        log.warning("%s: %s", self._plan.name, self._notes[-1])
+        return True
+
+    def solve(self, members: Sequence[Member]) -> list[Any]:
+        """Models, in as few passes as their layouts allow.
+
+        Returns
+        -------
+        list of models, without Params
+            A `DivergedError`, which names the iteration, in place of one that diverged.
+        """
+        with self.watch(members) as watch:
+            return self._solve(members, watch)
+
+    def watch(self, members: Sequence[Member]) -> Watch:
+        """What tells callbacks, and the line of progress, how the models get on."""
+        where, _ = _execution(self._plan, self.blocks)
+        models = tuple(map(ModelOfFit.of, members))
+        fit = Fit(self._plan.name, models, self._rows, self.report.longest, where)
+        return Watch((*members[0].params.callbacks, self._progress), fit)
+
+    def _solve(self, members: Sequence[Member], watch: Watch) -> list[Any]:
+        results: list[Any] = [None] * len(members)
+        blocks, name = self.blocks, self._plan.name
+        check_losses([member.problem.loss for member in members], blocks, name)
+        for warning in dict.fromkeys(w for member in members for w in member.problem.warnings):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                log.warning("%s: %s", name, warning)
+        validated = self._plan.validation is not None
+        where, why = _execution(self._plan, blocks)
+        for batch in batches(members):
+            shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
+            before = blocks.sent
+            together = [members[k] for k in batch]
+            checkpoint = self._checkpoint(together)
+            solved, passes, told = minimise(
+                together,
+                blocks,
+                name,
+                checkpoint,
+                validated=validated,
+                callback=partial(_tell, watch, batch),
+            )
+            for k, (coef, solution) in zip(batch, solved, strict=True):
+                member, reason = members[k], solution.reason
+                if reason.name == "diverged" or not np.isfinite(coef).all():
+                    diverged = Reason("diverged", reason.iteration)
+                    results[k] = DivergedError(f"{name}: {diverged}")
+                    continue
+                if reason.fell_short:
+                    log.warning("%s: %s", name, reason)
+                kept = validation_notes(solution.best, blocks.rows - self._rows)
+                centred = centred_notes(member.report.origin, member.layout, coef)
+                coef = member.of_rows(coef)
+                summary = TrainingSummary(
+                    history=solution.history,
+                    objective=solution.objective,
+                    reason=reason,
+                    solver=member.problem.solver,
+                    solver_reason=member.problem.solver_reason,
+                    execution=where,
+                    execution_reason=why,
+                    rows=self._rows,
+                    features=member.layout.features,
+                    partitions=blocks.partitions,
+                    nbytes=blocks.nbytes,
+                    ingest_seconds=blocks.seconds,
+                    seconds=time.perf_counter() - self._started,
+                    passes=passes,
+                    sent=blocks.sent - before,
+                    notes=(
+                        *self._notes,
+                        *blocks.notes,
+                        *member.problem.warnings,
+                        *centred,
+                        *told,
+                        *kept,
+                        *shared,
+                    ),
+                )
+                watch.summaries[k] = summary
+                results[k] = member.problem.build(
+                    linear_fit(member.layout, coef, summary, solution)
+                )
+        return results
+
+    @property
+    def _rows(self) -> int:
+        """Rows that are trained on."""
+        moments = self.report.label_moments
+        return self.blocks.rows if moments is None else moments.rows
+
+    def _checkpoint(self, members: Sequence[Member]) -> Checkpoint | None:
+        """Where a batch keeps how far it is; None if it keeps nothing."""
+        if not self._checkpoints.kept or members[0].problem.solver == "normal":
+            return None  # the normal equations take one pass: there is nothing to go on from
+        plan, blocks = self._plan, self.blocks
+        columns = (plan.features, plan.label, plan.weight, plan.validation)
+        exact = {
+            "columns": {
+                c: column_type(self._dataset, c, "column").simpleString() for c in columns if c
+            },
+            "rows": blocks.rows,
+            "checksum of the rows": blocks.checksum,
+            "features": self.report.longest,
+            "labels": {str(label): rows for label, (rows, _) in self.report.labels.items()},
+            "task": plan.task,
+            "folds": plan.folds,
+            "models": [_told(member) for member in members],
+        }
+        if any(member.replicate >= 0 for member in members):
+            # which rows a replicate sees depends on the partition that they are in
+            exact["partitions"] = blocks.partitions
+        known = {"the features": self.report.moments, LABEL: self.report.label_moments}
+        moments = {name: each for name, each in known.items() if each is not None}
+        return self._checkpoints.of(Fingerprint.of(exact, moments))
+
+
+def _tell(watch: Watch, batch: Sequence[int], line: Iteration, number: int) -> bool:
+    """Tell of an iteration of a model, which has this number in its batch."""
+    return watch.iteration(batch[number], line)
+
+
+def _told(member: Member) -> dict[str, Any]:
+    """What makes a model of a batch what it is, the rows aside."""
+    params = member.params
+    values = {param.name: params.value(param.name) for param in params.params}
+    loss, given = member.problem.loss, params._initial
+    start = {} if given is None else {"initial model": digest(given)}
+    return {
+        # a name says little of a loss that is the user's own
+        **({"loss at fixed points": samples(loss)} if isinstance(loss, CustomLoss) else {}),
+        "estimator": type(params).__name__,
+        **{name: value for name, value in values.items() if name not in ELSEWHERE},
+        **start,
+        "solver": member.problem.solver,
+        "held out": member.held_out,
+        "replicate": member.replicate,
+        "class": member.positive,
+    }
+
+
+def fit_linear(
+    models: Sequence[tuple[HasSolverSettings, Pose]], dataset: DataFrame, task: Task
+) -> list[Any]:
+    """Read the rows once, pose the problems of all models, and minimise them in shared passes.
+
+    Parameters
+    ----------
+    models : sequence of (estimator, callable)
+        The estimators have checked Params, and agree in all that the ingest depends on.
+    dataset : DataFrame
+    task : {"binary", "multiclass", "regression"}
+
+    Returns
+    -------
+    list of models, without Params
+        A `DivergedError`, which names the iteration, in place of one that diverged.
+
+    Raises
+    ------
+    DataError, ColumnError
+        If the rows cannot be trained on.
+    """
+    centre = all(can_centre(params) for params, _ in models)
+    with Training(models[0][0], dataset, task, centre=centre) as training:
+        problems = [pose(training.report) for _, pose in models]
+        if any(problem.solver == "sgd" for problem in problems) and training.shuffle_if_sorted():
+            problems = [pose(training.report) for _, pose in models]
+        return training.solve(
+            [
+                Member(params, problem, training.report)
+                for (params, _), problem in zip(models, problems, strict=True)
+            ]
+        )
+
+
+def ingest_plan(params: HasSolverSettings, dataset: DataFrame, task: Task) -> IngestPlan:
+    """How an estimator wants its rows packed."""
+    validation = params.value("validationIndicatorCol") or None
+    return IngestPlan(
+        features=params.value("featuresCol"),
+        label=params.value("labelCol"),
+        weight=params.value("weightCol") or None,
+        task=task,
+        dtype=params.value("dtype"),
+        execution=params.value("execution"),
+        depth=params.value("aggregationDepth"),
+        name=type(params).__name__,
+        fold=None if validation is None else column_of(dataset, validation).cast("int"),
+        folds=0 if validation is None else 2,
+        validation=validation,
+        centre=can_centre(params),
+    )
+
+
+def rows_are_sorted(report: Report) -> bool:
+    """Whether the mean label differs so much between partitions that rows must be sorted by it."""
+    if report.label_moments is None or len(report.label_means) < 2:
+        return False
+    weights, means = np.array(report.label_means).T
+    total = weights.sum()
+    variance = float(report.label_moments.variance(sample=False)[0])
+    between = float(weights @ np.square(means - weights @ means / total)) / total
+    return between > SORTED_SHARE * variance
+
+
+def batches(members: Sequence[Member]) -> list[list[int]]:
+    """Numbers of the models that share their passes.
+
+    They have the same loss and layout, and for the normal equations the same rows and columns.
+    Batches are split where the vectors of their solvers would take more than `BATCH_BYTES`.
+    """
+    found: dict[Any, list[list[int]]] = {}
+    for k, member in enumerate(members):
+        direct: Any = None
+        if member.problem.solver == "normal":
+            direct = member.held_out, member.replicate, member.params.value("standardization")
+        layout = member.layout
+        room = max(1, BATCH_BYTES // (8 * VECTORS * layout.size))
+        group = found.setdefault((repr(member.problem.loss), layout, direct), [[]])
+        if len(group[-1]) >= room:
+            group.append([])
+        group[-1].append(k)
+    return [batch for group in found.values() for batch in group]
+
+
+def minimise(
+    members: Sequence[Member],
+    blocks: ResidentBlocks,
+    name: str,
+    checkpoint: Checkpoint | None = None,
+    *,
+    validated: bool = False,
+    callback: Callback | None = None,
+) -> tuple[list[tuple[Array, Solution]], int, tuple[str, ...]]:
+    """Coefficients for the stored features and the solution of each model, passes and notes."""
+    first, given = members[0], members[0].params._initial
+    notes: tuple[str, ...] = ()
+    units, penalties = zip(*(member.units() for member in members), strict=True)
+    objective = BlockObjective(
+        blocks,
+        first.problem.loss,
+        first.layout,
+        units,
+        name,
+        reweighting=Validation(VALIDATED) if validated else _reweighting(members),
+        classes=None if first.positive < 0 else tuple(member.positive for member in members),
+    )
+    passes = 0
+    if first.problem.solver == "normal":
+        labels = first.report.label_moments
+        label_mean = 0.0 if labels is None else float(labels.mean()[0])
+        solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
+        solutions = solver.solve(objective, penalties, label_mean)
+        if callback is not None:
+            for k, solution in enumerate(solutions):
+                callback(solution.history[-1], k)
+        if given is not None:
+            notes += (f"solved directly: the initial model {given.uid} was not needed",)
+    else:
+        solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
+        start = np.stack([member.start() for member in members])
+        limits = [member.params.value("maxIter") for member in members]
+        resume = None if checkpoint is None else checkpoint.load(solvers, first.layout.size)
+        sample = Sample()
+        if resume is not None:
+            notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
+            passes = resume.passes
+        elif given is not None:
+            # a sample would lead away from a start that has seen more rows than it
+            notes += (f"started from the model {given.uid}",)
+        # stopping early means to stay near the start, which a sample's solution is not
+        elif (
+            not (blocks.local or validated)
+            and min(limits) > 0
+            and all(map(starts_warm, solvers, penalties))
+        ):
+            sample = sample_of(objective, blocks.nbytes, len(members), _labels(members))
+        if sample.rows:
+            start, warm = warm_start(objective, penalties, solvers, start, sample, limits)
+            if any(one is not other for one, other in zip(warm, solvers, strict=True)):
+                notes += (f"started from the solution for a sample of some {sample.rows:,} rows",)
+            solvers = warm
+        rules = [
+            EarlyStopping(member.params.value("patience"), member.params.value("validationTol"))
+            for member in members
+        ]
+        solutions = minimize(
+            objective,
+            penalties,
+            solvers,
+            start,
+            max_iter=limits,
+            resume=resume,
+            keep=checkpoint,
+            callbacks=() if callback is None else (callback,),
+            early_stopping=rules if validated else None,
+        )
+    coef = [
+        member.stored(one, solution.coef)
+        for member, one, solution in zip(members, units, solutions, strict=True)
+    ]
+    return list(zip(coef, solutions, strict=True)), passes + objective.passes, notes
+
+
+def _labels(members: Sequence[Member]) -> dict[float, int]:
+    """Rows of each class, which one-vs-rest tells apart one by one."""
+    if members[0].positive >= 0:
+        return {float(m.positive): m.report.labels.get(1.0, (0, 0.0))[0] for m in members}
+    return {label: rows for label, (rows, _) in members[0].report.labels.items()}
+
+
+def _reweighting(members: Sequence[Member]) -> Reweighting | None:
+    if any(member.held_out >= 0 for member in members):
+        return HeldOut(tuple(member.held_out for member in members))
+    if any(member.replicate >= 0 for member in members):
+        seed = members[0].params.value("seed")
+        return Poisson(seed, tuple(member.replicate for member in members))
+    return None
+
+
+def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
+    """Where passes ran, and why there."""
+    where = "local" if blocks.local else "distributed"
+    if plan.execution != "auto":
+        return where, f"execution='{plan.execution}'"
+    size = f"{blocks.nbytes / 2**20:.1f} MB"
+    return where, f"{size} fit the driver" if blocks.local else f"{size} are more than 32 MB"
