@@ -7,7 +7,8 @@ from pyspark.ml.linalg import Matrix, Vector
 
 from sparkml_lsml.engine.predictors.standardization import Array, Box
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.spark.params.bases import CheckedParams, Range
+from sparkml_lsml.spark.params.bases import CheckedParams
+from sparkml_lsml.spark.params.ranges import Range
 
 KINDS = ("Coefficients", "Intercepts")
 NAMES = tuple(f"{side}BoundsOn{kind}" for kind in KINDS for side in ("lower", "upper"))

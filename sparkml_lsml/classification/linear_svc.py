@@ -22,18 +22,14 @@ from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.losses.custom import find
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel
-from sparkml_lsml.spark.params.bases import (
-    ANY_NUMBER,
-    BINARY_SOLVERS,
-    Range,
-    add_accessors,
-    one_of,
-)
+from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.class_weight import BINARY_CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.params.ranges import ANY_NUMBER, Range, one_of
+from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem
 
 Array = npt.NDArray[np.float64]
 

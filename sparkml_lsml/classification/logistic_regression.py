@@ -42,17 +42,13 @@ from sparkml_lsml.losses import Logistic, Multinomial
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import (
-    BINARY_SOLVERS,
-    SHARE,
-    Range,
-    add_accessors,
-    one_of,
-)
+from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.class_weight import CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.params.ranges import SHARE, Range, one_of
+from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem
 
 Array = npt.NDArray[np.float64]
 

@@ -26,17 +26,13 @@ from sparkml_lsml.regression.summary import (
 )
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel
-from sparkml_lsml.spark.params.bases import (
-    ITERATIVE_SOLVERS,
-    CheckedParams,
-    Range,
-    add_accessors,
-    one_of,
-)
+from sparkml_lsml.spark.params.bases import CheckedParams, add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.params.ranges import Range, one_of
+from sparkml_lsml.spark.params.solvers import ITERATIVE_SOLVERS, choose_solver
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem
 
 Array = npt.NDArray[np.float64]
 

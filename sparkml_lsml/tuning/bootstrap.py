@@ -15,7 +15,7 @@ from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.engine.passes.reweighting import TILE, Poisson
 from sparkml_lsml.engine.solvers import Reason
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.spark.params.bases import SAMPLING_SOLVERS
+from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_measure, checked, measured

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.errors import DataError, ParamError
-from sparkml_lsml.spark.params.bases import SAMPLING_SOLVERS
+from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.rows.validating import refuse_validation

@@ -28,7 +28,7 @@ from sparkml_lsml.engine.metrics.measures import Confusion, Measure, Ranking, Re
 from sparkml_lsml.engine.metrics.tallies import LEAST_PROBABILITY
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import SAMPLING_SOLVERS
+from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import column_of
 from sparkml_lsml.spark.training.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit

@@ -1,137 +1,18 @@
-"""Params that our estimators share, their ranges, and the solvers they compose."""
+"""The bases of our estimators' and models' Params: checks, settings of solvers, accessors."""
 
-import math
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasSeed, HasValidationIndicatorCol
 
-from sparkml_lsml.engine.solvers import (
-    LBFGS,
-    LBFGSB,
-    Accelerated,
-    Adam,
-    CoCoA,
-    GradientDescent,
-    LocalSGD,
-    MiniBatchSGD,
-    ProximalLBFGS,
-    SmoothedLBFGS,
-    Solver,
-)
 from sparkml_lsml.errors import ParamError, without_secrets
 from sparkml_lsml.spark.folders.pathtext import path_text
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a Param may be.
-
-    Parameters
-    ----------
-    accepts : callable
-    expected : str
-        The range in words, for the error.
-    """
-
-    accepts: Callable[[Any], bool]
-    expected: str
-
+from sparkml_lsml.spark.params.ranges import RANGES, Range
 
 T = TypeVar("T", bound=type)
-
-MAX_PROXIMAL = 4_096
-"""Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def one_of(*names: str) -> Range:
-    """A range of names."""
-    return Range(lambda v: v in names, "one of " + ", ".join(repr(name) for name in names))
-
-
-NON_NEGATIVE = Range(lambda v: _number(v) and v >= 0, "a finite number of 0 or more")
-POSITIVE = Range(lambda v: _number(v) and v > 0, "a finite number greater than 0")
-SHARE = Range(lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1")
-FRACTION = Range(lambda v: _number(v) and 0 < v <= 1, "a number greater than 0 and at most 1")
-BELOW_ONE = Range(lambda v: _number(v) and 0 <= v < 1, "a number from 0 to below 1")
-COUNT = Range(lambda v: _integer(v) and v >= 1, "an integer of 1 or more")
-COUNT_OR_ZERO = Range(lambda v: _integer(v) and v >= 0, "an integer of 0 or more")
-FLAG = Range(lambda v: isinstance(v, bool), "True or False")
-NAME = Range(lambda v: isinstance(v, str) and v != "", "the name of a column")
-OPTIONAL_NAME = Range(lambda v: isinstance(v, str), "the name of a column, or '' for none")
-ANY_NUMBER = Range(
-    lambda v: isinstance(v, int | float) and not isinstance(v, bool) and not math.isnan(v),
-    "a number or an infinity",
-)
-THRESHOLDS = Range(
-    lambda v: (
-        isinstance(v, list)
-        and len(v) > 0
-        and all(_number(x) and x >= 0 for x in v)
-        and sum(x == 0 for x in v) <= 1
-        and sum(v) > 0
-    ),
-    "a list of finite numbers of 0 or more, at most one of them 0",
-)
-
-PASSWORD = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")
-"""In a URI, where everybody would see it who sees the Param."""
-
-RANGES = {
-    "featuresCol": NAME,
-    "labelCol": NAME,
-    "predictionCol": OPTIONAL_NAME,
-    "rawPredictionCol": OPTIONAL_NAME,
-    "probabilityCol": OPTIONAL_NAME,
-    "weightCol": OPTIONAL_NAME,
-    "maxIter": COUNT_OR_ZERO,
-    "regParam": NON_NEGATIVE,
-    "elasticNetParam": SHARE,
-    "tol": NON_NEGATIVE,
-    "fitIntercept": FLAG,
-    "standardization": FLAG,
-    "aggregationDepth": Range(lambda v: _integer(v) and v >= 1, "an integer of 1 or more"),
-    "maxBlockSizeInMB": NON_NEGATIVE,
-    "thresholds": THRESHOLDS,
-    "stepSize": POSITIVE,
-    "lineSearch": one_of("backtracking", "fixed"),
-    "learningRate": one_of("adaptive", "constant", "invscaling", "optimal"),
-    "powerT": POSITIVE,
-    "momentum": BELOW_ONE,
-    "nesterov": FLAG,
-    "averaging": FLAG,
-    "varianceReduction": FLAG,
-    "miniBatchFraction": FRACTION,
-    "batchSize": COUNT,
-    "localEpochs": COUNT,
-    "seed": COUNT_OR_ZERO,
-    "dtype": one_of("float64", "float32"),
-    "execution": one_of("auto", "local", "distributed"),
-    "checkpointDir": Range(
-        lambda v: isinstance(v, str) and not PASSWORD.search(v),
-        "a folder, or '' for no checkpoints; passwords belong into Hadoop's configuration",
-    ),
-    "checkpointInterval": Range(
-        lambda v: _integer(v) and (v >= 1 or v == -1), "an integer of 1 or more, or -1 for never"
-    ),
-    "validationIndicatorCol": OPTIONAL_NAME,
-    "patience": COUNT,
-    "validationTol": NON_NEGATIVE,
-}
-"""The ranges of Params whose meaning is the same in every estimator."""
 
 
 def to_python(value: Any) -> Any:
@@ -316,75 +197,6 @@ class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
             patience=5,
             validationTol=0.0,
         )
-
-
-def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
-    """The solver of that name with the settings of an estimator, for ``size`` coefficients."""
-    tol = params.value("tol")
-    schedule = {
-        "step_size": params.value("stepSize"),
-        "schedule": params.value("learningRate"),
-        "power": params.value("powerT"),
-        "momentum": params.value("momentum"),
-        "nesterov": params.value("nesterov"),
-        "average": params.value("averaging"),
-        "seed": params.value("seed"),
-        "tol": tol,
-    }
-    if name == "l-bfgs":
-        return LBFGS(tol=tol, memory=_memory(size, 1_000_000, 100))
-    if name == "l-bfgs-b":
-        return LBFGSB(tol=tol, memory=_memory(size, 1_000_000, 30))
-    if name == "proximal-l-bfgs":
-        return ProximalLBFGS(tol=tol, memory=_memory(size, 100_000, 60))
-    if name == "smoothed-l-bfgs":
-        l1 = params.value("regParam") * params.value("elasticNetParam") > 0.0
-        inner = "proximal-l-bfgs" if l1 and size <= MAX_PROXIMAL else "l-bfgs"
-        solver = build_solver(inner, params, size)
-        assert isinstance(solver, LBFGS | ProximalLBFGS)
-        return SmoothedLBFGS(tol=tol, inner=solver)
-    if name == "gradient-descent":
-        return GradientDescent(
-            step_size=params.value("stepSize"), line_search=params.value("lineSearch"), tol=tol
-        )
-    if name == "accelerated":
-        return Accelerated(step_size=params.value("stepSize"), tol=tol)
-    if name == "sgd":
-        return LocalSGD(
-            epochs=params.value("localEpochs"),
-            batch_size=params.value("batchSize"),
-            variance_reduction=params.value("varianceReduction"),
-            **schedule,
-        )
-    if name == "minibatch-sgd":
-        return MiniBatchSGD(fraction=params.value("miniBatchFraction"), **schedule)
-    if name == "adam":
-        return Adam(
-            fraction=params.value("miniBatchFraction"),
-            step_size=params.value("stepSize"),
-            schedule=params.value("learningRate"),
-            power=params.value("powerT"),
-            average=params.value("averaging"),
-            tol=tol,
-            seed=params.value("seed"),
-        )
-    if name == "cocoa":
-        return CoCoA(epochs=params.value("localEpochs"), tol=tol, seed=params.value("seed"))
-    raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
-
-
-FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd", "adam")
-ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
-SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
-"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
-
-BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
-"""Solvers of two classes."""
-
-
-def _memory(size: int, budget: int, most: int) -> int:
-    """Pairs that a quasi-Newton solver keeps: MLlib's 10, and more where they cost little."""
-    return min(most, max(10, budget // max(size, 1)))
 
 
 def _setter(name: str) -> Callable[[Any, Any], Any]:

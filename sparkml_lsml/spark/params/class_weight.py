@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from pyspark.ml.param import Param, Params
 
-from sparkml_lsml.spark.params.bases import CheckedParams, Range
+from sparkml_lsml.spark.params.bases import CheckedParams
+from sparkml_lsml.spark.params.ranges import Range
 
 BALANCED = "balanced"
 

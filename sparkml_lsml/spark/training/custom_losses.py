@@ -21,7 +21,7 @@ from sparkml_lsml.losses import custom
 from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss
 from sparkml_lsml.losses.verification import faults, not_finite
 from sparkml_lsml.spark.folders import saved
-from sparkml_lsml.spark.params.bases import Range
+from sparkml_lsml.spark.params.ranges import Range
 
 TRIED_LABELS = 32
 """Different labels of a block that a loss is tried on: the least, the largest, some in between."""

@@ -16,12 +16,8 @@ from sparkml_lsml.engine.solvers.base import Precision
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.losses import KinkedLoss, Loss
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import (
-    FIRST_ORDER_SOLVERS,
-    MAX_PROXIMAL,
-    HasSolverSettings,
-    build_solver,
-)
+from sparkml_lsml.spark.params.bases import HasSolverSettings
+from sparkml_lsml.spark.params.solvers import FIRST_ORDER_SOLVERS, build_solver
 from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 
 Array = npt.NDArray[np.float64]
@@ -226,55 +222,3 @@ class Member:
         """Where a fit starts that is given no model."""
         layout = self.layout
         return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)
-
-
-def choose_solver(
-    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int, bounded: bool = False
-) -> tuple[str, str]:
-    """The iterative solver of an estimator, and why.
-
-    ``l-bfgs`` stands for the quasi-Newton method that fits the loss and the penalty.
-
-    Parameters
-    ----------
-    params : the estimator
-    smooth : bool
-        Whether the loss has a continuous derivative.
-    l1 : float
-        Strength of the L1 penalty.
-    coefficients : int
-        Number of them.
-    bounded : bool
-        Whether there are bounds on them; only the quasi-Newton method takes those.
-
-    Raises
-    ------
-    ParamError
-        If the solver cannot minimise an objective with this penalty, or start from a model.
-    """
-    asked: str = params.value("solver")
-    if asked == "cocoa" and (l1 > 0.0 or params.value("regParam") == 0.0):
-        raise ParamError(
-            f"{type(params).__name__}: solver='cocoa' takes an L2 penalty alone, found "
-            f"regParam={params.value('regParam')!r} and "
-            f"elasticNetParam={params.value('elasticNetParam')!r}: set regParam > 0 and "
-            "elasticNetParam=0, or use solver='auto'"
-        )
-    if asked == "cocoa" and params._initial is not None:
-        raise ParamError(
-            f"{type(params).__name__}: solver='cocoa' starts from dual variables, a number for "
-            "each row, which no model holds: found an initial model, expected none. Use "
-            "solver='auto', or setInitialModel(None)"
-        )
-    why = "auto" if asked == "auto" else f"solver='{asked}'"
-    if asked not in ("auto", "l-bfgs"):
-        return asked, why
-    if bounded:
-        return "l-bfgs-b", f"{why}: coefficients have bounds"
-    if not smooth:
-        return "smoothed-l-bfgs", f"{why}: the loss has kinks"
-    if l1 == 0.0:
-        return "l-bfgs", f"{why}: the loss is smooth and the penalty is L2"
-    if coefficients <= MAX_PROXIMAL:
-        return "proximal-l-bfgs", f"{why}: an L1 penalty and few coefficients"
-    return "l-bfgs", f"{why}: OWL-QN, for an L1 penalty and many coefficients"

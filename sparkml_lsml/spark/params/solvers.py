@@ -1,0 +1,140 @@
+"""The solvers that estimators compose: which one, and with which settings."""
+
+from sparkml_lsml.engine.solvers import (
+    LBFGS,
+    LBFGSB,
+    Accelerated,
+    Adam,
+    CoCoA,
+    GradientDescent,
+    LocalSGD,
+    MiniBatchSGD,
+    ProximalLBFGS,
+    SmoothedLBFGS,
+    Solver,
+)
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.spark.params.bases import HasSolverSettings
+
+FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd", "adam")
+ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
+SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
+"""Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
+
+BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
+"""Solvers of two classes."""
+
+MAX_PROXIMAL = 4_096
+"""Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
+
+
+def choose_solver(
+    params: HasSolverSettings, smooth: bool, l1: float, coefficients: int, bounded: bool = False
+) -> tuple[str, str]:
+    """The iterative solver of an estimator, and why.
+
+    ``l-bfgs`` stands for the quasi-Newton method that fits the loss and the penalty.
+
+    Parameters
+    ----------
+    params : the estimator
+    smooth : bool
+        Whether the loss has a continuous derivative.
+    l1 : float
+        Strength of the L1 penalty.
+    coefficients : int
+        Number of them.
+    bounded : bool
+        Whether there are bounds on them; only the quasi-Newton method takes those.
+
+    Raises
+    ------
+    ParamError
+        If the solver cannot minimise an objective with this penalty, or start from a model.
+    """
+    asked: str = params.value("solver")
+    if asked == "cocoa" and (l1 > 0.0 or params.value("regParam") == 0.0):
+        raise ParamError(
+            f"{type(params).__name__}: solver='cocoa' takes an L2 penalty alone, found "
+            f"regParam={params.value('regParam')!r} and "
+            f"elasticNetParam={params.value('elasticNetParam')!r}: set regParam > 0 and "
+            "elasticNetParam=0, or use solver='auto'"
+        )
+    if asked == "cocoa" and params._initial is not None:
+        raise ParamError(
+            f"{type(params).__name__}: solver='cocoa' starts from dual variables, a number for "
+            "each row, which no model holds: found an initial model, expected none. Use "
+            "solver='auto', or setInitialModel(None)"
+        )
+    why = "auto" if asked == "auto" else f"solver='{asked}'"
+    if asked not in ("auto", "l-bfgs"):
+        return asked, why
+    if bounded:
+        return "l-bfgs-b", f"{why}: coefficients have bounds"
+    if not smooth:
+        return "smoothed-l-bfgs", f"{why}: the loss has kinks"
+    if l1 == 0.0:
+        return "l-bfgs", f"{why}: the loss is smooth and the penalty is L2"
+    if coefficients <= MAX_PROXIMAL:
+        return "proximal-l-bfgs", f"{why}: an L1 penalty and few coefficients"
+    return "l-bfgs", f"{why}: OWL-QN, for an L1 penalty and many coefficients"
+
+
+def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
+    """The solver of that name with the settings of an estimator, for ``size`` coefficients."""
+    tol = params.value("tol")
+    schedule = {
+        "step_size": params.value("stepSize"),
+        "schedule": params.value("learningRate"),
+        "power": params.value("powerT"),
+        "momentum": params.value("momentum"),
+        "nesterov": params.value("nesterov"),
+        "average": params.value("averaging"),
+        "seed": params.value("seed"),
+        "tol": tol,
+    }
+    if name == "l-bfgs":
+        return LBFGS(tol=tol, memory=_memory(size, 1_000_000, 100))
+    if name == "l-bfgs-b":
+        return LBFGSB(tol=tol, memory=_memory(size, 1_000_000, 30))
+    if name == "proximal-l-bfgs":
+        return ProximalLBFGS(tol=tol, memory=_memory(size, 100_000, 60))
+    if name == "smoothed-l-bfgs":
+        l1 = params.value("regParam") * params.value("elasticNetParam") > 0.0
+        inner = "proximal-l-bfgs" if l1 and size <= MAX_PROXIMAL else "l-bfgs"
+        solver = build_solver(inner, params, size)
+        assert isinstance(solver, LBFGS | ProximalLBFGS)
+        return SmoothedLBFGS(tol=tol, inner=solver)
+    if name == "gradient-descent":
+        return GradientDescent(
+            step_size=params.value("stepSize"), line_search=params.value("lineSearch"), tol=tol
+        )
+    if name == "accelerated":
+        return Accelerated(step_size=params.value("stepSize"), tol=tol)
+    if name == "sgd":
+        return LocalSGD(
+            epochs=params.value("localEpochs"),
+            batch_size=params.value("batchSize"),
+            variance_reduction=params.value("varianceReduction"),
+            **schedule,
+        )
+    if name == "minibatch-sgd":
+        return MiniBatchSGD(fraction=params.value("miniBatchFraction"), **schedule)
+    if name == "adam":
+        return Adam(
+            fraction=params.value("miniBatchFraction"),
+            step_size=params.value("stepSize"),
+            schedule=params.value("learningRate"),
+            power=params.value("powerT"),
+            average=params.value("averaging"),
+            tol=tol,
+            seed=params.value("seed"),
+        )
+    if name == "cocoa":
+        return CoCoA(epochs=params.value("localEpochs"), tol=tol, seed=params.value("seed"))
+    raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
+
+
+def _memory(size: int, budget: int, most: int) -> int:
+    """Pairs that a quasi-Newton solver keeps: MLlib's 10, and more where they cost little."""
+    return min(most, max(10, budget // max(size, 1)))
