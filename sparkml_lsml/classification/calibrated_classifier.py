@@ -36,7 +36,6 @@ from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_fold, checked, measures
 from sparkml_lsml.spark.training.estimator import own_fit
-from sparkml_lsml.spark.training.problem import Member
 from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
@@ -196,10 +195,9 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         check_frame(dataset, type(self).__name__)
         own: Any = self.copy()._normalise()
         classifier = own._binary_classifier()
-        classifier._check_columns(dataset)
+        classifier._check_fit(dataset)
         folds = own.value("numFolds")
         rows, fold = own._folds(dataset, folds)
-        pose = classifier._pose(dataset)
         name = type(self).__name__
         with Training(classifier, rows, "binary", fold=fold, folds=folds, name=name) as training:
             report = training.report
@@ -209,8 +207,8 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
                 seen = without(report.folds, number)
                 check_fold(number, seen.moments, report.folds[number].moments)
                 _check_classes(seen.labels, f"the rows outside of fold {number}")
-                members.append(Member(classifier, pose(seen), seen, number))
-            members.append(Member(classifier, pose(report), report))
+                members.append(training.member(classifier, seen, held_out=number))
+            members.append(training.member(classifier))
             if own_fit(classifier):
                 parts = [rows.where(fold != number) for number in range(folds)]
                 models = _fit_one_by_one(classifier, [*parts, dataset])

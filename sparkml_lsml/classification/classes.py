@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.spark.rows.frames import column_field
 
 Array = npt.NDArray[np.float64]
 
@@ -37,22 +35,6 @@ def frequencies_start(intercepts: Array) -> Callable[[Layout], Array]:
         return coef
 
     return start
-
-
-def declared_classes(dataset: DataFrame, label: str) -> tuple[int, tuple[str, ...]]:
-    """Classes that a StringIndexer or its like declares in the column's metadata.
-
-    Returns
-    -------
-    classes : int
-        0 if it says nothing.
-    names : tuple of str
-        Of the classes, where it names them.
-    """
-    metadata = column_field(dataset, label, "labelCol").metadata or {}
-    attribute = metadata.get("ml_attr", {})
-    names = tuple(map(str, attribute.get("vals", ())))
-    return len(names) or int(attribute.get("num_vals", 0)), names
 
 
 def odd_labels(report: Report, classes: int = 2, names: Sequence[str] = ()) -> tuple[str, ...]:

@@ -27,9 +27,10 @@ from sparkml_lsml.spark.params.class_weight import BINARY_CLASS_WEIGHT, HasClass
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import ANY_NUMBER, Range, one_of
 from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
+from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem
+from sparkml_lsml.spark.training.problem import LinearFit, Problem
 
 Array = npt.NDArray[np.float64]
 
@@ -208,19 +209,17 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _task(self) -> Task:
         return "binary"
 
-    def _pose(self, dataset: DataFrame) -> Pose:
-        def pose(report: Report) -> Problem:
-            loss = find(self.value("loss"), LOSSES)
-            strength, share = self.value("regParam"), self.value("elasticNetParam")
-            l1 = strength * share
-            solver, reason = choose_solver(self, loss.smooth, l1, report.longest)
-            start = frequencies_start(_constant(loss, report)) if loss in LOSSES.values() else None
-            l2, odd = strength * (1.0 - share), odd_labels(report)
-            note = loss == LOSSES["hinge"] and l1 == 0.0 and len(report.labels) == 2
-            build = partial(_build, notes=(ALL_ZERO,) if note else ())
-            return Problem(loss, 1, l1, l2, solver, reason, build, start=start, warnings=odd)
-
-        return pose
+    def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
+        """See `Trainable.problem`."""
+        loss = find(self.value("loss"), LOSSES)
+        strength, share = self.value("regParam"), self.value("elasticNetParam")
+        l1 = strength * share
+        solver, reason = choose_solver(self, loss.smooth, l1, report.longest)
+        start = frequencies_start(_constant(loss, report)) if loss in LOSSES.values() else None
+        l2, odd = strength * (1.0 - share), odd_labels(report)
+        note = loss == LOSSES["hinge"] and l1 == 0.0 and len(report.labels) == 2
+        build = partial(_build, notes=(ALL_ZERO,) if note else ())
+        return Problem(loss, 1, l1, l2, solver, reason, build, start=start, warnings=odd)
 
 
 def _constant(loss: Loss, report: Report) -> Array:

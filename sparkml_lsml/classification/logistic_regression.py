@@ -24,7 +24,6 @@ from sparkml_lsml.classification.classes import (
     MAX_COEFFICIENTS,
     certain_class,
     count_classes,
-    declared_classes,
     frequencies_start,
     odd_labels,
 )
@@ -47,8 +46,9 @@ from sparkml_lsml.spark.params.class_weight import CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import SHARE, Range, one_of
 from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
+from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem
+from sparkml_lsml.spark.training.problem import LinearFit, Problem
 
 Array = npt.NDArray[np.float64]
 
@@ -258,53 +258,51 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _task(self) -> Task:
         return "binary" if self.value("family") == "binomial" else "multiclass"
 
-    def _pose(self, dataset: DataFrame) -> Pose:
+    def _check_fit(self, dataset: DataFrame) -> None:
+        super()._check_fit(dataset)
         self._checkThresholdConsistency()
-        family = self.value("family")
-        declared, names = declared_classes(dataset, self.value("labelCol"))
-        bounded = bounds.has_bounds(self)
 
-        def pose(report: Report) -> Problem:
-            classes = count_classes(report, declared, family)
-            self._check_thresholds(classes)
-            multinomial = family == "multinomial" or (family == "auto" and classes > 2)
-            strength, share = self.value("regParam"), self.value("elasticNetParam")
-            l1, l2 = strength * share, strength * (1.0 - share)
-            certain = None
-            if len(report.labels) == 1 and self.value("fitIntercept") and not bounded:
-                certain = int(next(iter(report.labels)))
-            build = partial(self._build, classes=max(2, classes), certain=certain, bounded=bounded)
-            outputs = classes if multinomial else 1
-            solver, reason = choose_solver(self, True, l1, report.longest * outputs, bounded)
-            box = bounds.bounds_of(self, outputs, report.longest) if bounded else None
-            if solver == "cocoa" and multinomial:
-                raise ParamError(
-                    f"solver='cocoa' takes two classes, found {classes} and family='{family}': "
-                    "use solver='auto'"
-                )
-            counts = np.zeros(max(classes, 2))
-            for label, (_, weight) in report.labels.items():
-                counts[int(label)] = weight
-            if multinomial:
-                start = frequencies_start(np.log1p(counts) - np.log1p(counts).mean())
-            else:
-                ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
-                start = frequencies_start(ratio)
-            loss = Multinomial() if multinomial else Logistic()
-            return Problem(
-                loss,
-                outputs,
-                l1,
-                l2,
-                solver,
-                reason,
-                build,
-                start=start,
-                bounds=box,
-                warnings=odd_labels(report, classes, names),
+    def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
+        """See `Trainable.problem`."""
+        family, bounded = self.value("family"), bounds.has_bounds(self)
+        classes = count_classes(report, declared.count, family)
+        self._check_thresholds(classes)
+        multinomial = family == "multinomial" or (family == "auto" and classes > 2)
+        strength, share = self.value("regParam"), self.value("elasticNetParam")
+        l1, l2 = strength * share, strength * (1.0 - share)
+        certain = None
+        if len(report.labels) == 1 and self.value("fitIntercept") and not bounded:
+            certain = int(next(iter(report.labels)))
+        build = partial(self._build, classes=max(2, classes), certain=certain, bounded=bounded)
+        outputs = classes if multinomial else 1
+        solver, reason = choose_solver(self, True, l1, report.longest * outputs, bounded)
+        box = bounds.bounds_of(self, outputs, report.longest) if bounded else None
+        if solver == "cocoa" and multinomial:
+            raise ParamError(
+                f"solver='cocoa' takes two classes, found {classes} and family='{family}': "
+                "use solver='auto'"
             )
-
-        return pose
+        counts = np.zeros(max(classes, 2))
+        for label, (_, weight) in report.labels.items():
+            counts[int(label)] = weight
+        if multinomial:
+            start = frequencies_start(np.log1p(counts) - np.log1p(counts).mean())
+        else:
+            ratio = np.log(np.maximum(counts[1:2], TINY)) - np.log(max(counts[0], TINY))
+            start = frequencies_start(ratio)
+        loss = Multinomial() if multinomial else Logistic()
+        return Problem(
+            loss,
+            outputs,
+            l1,
+            l2,
+            solver,
+            reason,
+            build,
+            start=start,
+            bounds=box,
+            warnings=odd_labels(report, classes, declared.names),
+        )
 
     def _build(
         self, fit: LinearFit, classes: int, certain: int | None, bounded: bool

@@ -28,7 +28,6 @@ from sparkml_lsml.spark.params.ranges import COUNT, Range
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
 from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.training.estimator import own_fit
-from sparkml_lsml.spark.training.problem import Member
 from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
@@ -190,7 +189,7 @@ def _shares_passes(classifier: Any) -> bool:
 
 def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
     """A model for each class 0, 1, ... up to the largest label."""
-    classifier._check_columns(dataset)
+    classifier._check_fit(dataset)
     with Training(classifier, dataset, "multiclass", name="OneVsRest") as training:
         report = training.report
         classes = int(max(report.labels)) + 1
@@ -202,16 +201,15 @@ def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
                 "pyspark.ml.feature.StringIndexer"
             )
         names = [f"mc2b${number}" for number in range(classes)]  # as MLlib calls them
-        binary = dataset.select("*", *(F.lit(0.0).alias(name) for name in names))
         estimators = [classifier.copy({classifier.labelCol: name}) for name in names]
         members = []
         for number, estimator in enumerate(estimators):
-            own = _report_of(report, number)
-            problem = estimator._pose(binary)(own)
+            member = training.member(estimator, _report_of(report, number), positive=number)
             if float(number) not in report.labels and len(report.labels) > 1:
                 # one warning of all of them, where each model would say that it has one class
-                problem = replace(problem, warnings=odd_labels(report, classes))
-            members.append(Member(estimator, problem, own, positive=number))
+                problem = replace(member.problem, warnings=odd_labels(report, classes))
+                member = replace(member, problem=problem)
+            members.append(member)
         models = training.solve(members)
     label = column_of(dataset, classifier.value("labelCol"))
     for number, (estimator, model) in enumerate(zip(estimators, models, strict=True)):

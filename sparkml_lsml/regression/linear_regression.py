@@ -30,9 +30,10 @@ from sparkml_lsml.spark.params.bases import CheckedParams, add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import Range, one_of
 from sparkml_lsml.spark.params.solvers import ITERATIVE_SOLVERS, choose_solver
+from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem
+from sparkml_lsml.spark.training.problem import LinearFit, Problem
 
 Array = npt.NDArray[np.float64]
 
@@ -191,47 +192,48 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _task(self) -> Task:
         return "regression"
 
-    def _pose(self, dataset: DataFrame) -> Pose:
-        name = self.value("loss")
-        huber, squared = name == "huber", name == "squaredError"
-        strength, share = self.value("regParam"), self.value("elasticNetParam")
-        if huber and (share > 0.0 or self.value("solver") == "normal"):
+    def _check_fit(self, dataset: DataFrame) -> None:
+        super()._check_fit(dataset)
+        name, share = self.value("loss"), self.value("elasticNetParam")
+        if name == "huber" and (share > 0.0 or self.value("solver") == "normal"):
             raise ParamError(
                 "loss='huber' takes an L2 penalty and an iterative solver: found "
                 f"elasticNetParam={share} and solver={self.value('solver')!r}, expected 0.0 and "
                 "'auto' or 'l-bfgs'"
             )
-        if not squared and self.value("solver") == "normal":
+        if name != "squaredError" and self.value("solver") == "normal":
             raise ParamError(
                 f"loss={name!r} takes an iterative solver: found solver='normal', expected 'auto' "
                 "or 'l-bfgs'"
             )
+
+    def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
+        """See `Trainable.problem`."""
+        name = self.value("loss")
+        huber, squared = name == "huber", name == "squaredError"
+        strength, share = self.value("regParam"), self.value("elasticNetParam")
         loss = Huber(epsilon=self.value("epsilon")) if huber else find(name, LOSSES)
-
-        def pose(report: Report) -> Problem:
-            solver, reason = self._choose(report, loss, strength * share)
-            population = solver == "normal"
-            mean, deviation, rows = _label_moments(report, sample=not population)
-            if deviation == 0.0:
-                deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
-            unit, start = deviation, mean / deviation
-            if not squared and not huber and not _predicts_labels(loss, mean, deviation):
-                unit, start = 1.0, 0.0
-            return Problem(
-                loss,
-                1,
-                strength * share,
-                # MLlib's unit of the squared error's L2 penalty
-                strength * (1.0 - share) / (deviation if squared else 1.0),
-                solver,
-                reason,
-                partial(_build, rows=rows),
-                label_scale=unit,
-                sample_moments=not population,
-                start=_start(start, constants=len(loss.constants)),
-            )
-
-        return pose
+        solver, reason = self._choose(report, loss, strength * share)
+        population = solver == "normal"
+        mean, deviation, rows = _label_moments(report, sample=not population)
+        if deviation == 0.0:
+            deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
+        unit, start = deviation, mean / deviation
+        if not squared and not huber and not _predicts_labels(loss, mean, deviation):
+            unit, start = 1.0, 0.0
+        return Problem(
+            loss,
+            1,
+            strength * share,
+            # MLlib's unit of the squared error's L2 penalty
+            strength * (1.0 - share) / (deviation if squared else 1.0),
+            solver,
+            reason,
+            partial(_build, rows=rows),
+            label_scale=unit,
+            sample_moments=not population,
+            start=_start(start, constants=len(loss.constants)),
+        )
 
     def _choose(self, report: Report, loss: Loss, l1: float) -> tuple[str, str]:
         asked, features = self.value("solver"), report.longest

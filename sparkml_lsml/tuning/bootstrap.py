@@ -20,7 +20,6 @@ from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_measure, checked, measured
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
-from sparkml_lsml.spark.training.problem import Member
 from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning.search import SHOWN, is_weighted, measure_of
 
@@ -157,7 +156,7 @@ def bootstrap(
             f"solver='{estimator.value('solver')}' draws rows by itself: use solver='auto'"
         )
     member = estimator.copy({estimator.getParam("seed"): seed})._normalise()
-    member._check_columns(dataset)
+    member._check_fit(dataset)
     measure = None if evaluator is None else measure_of(evaluator, [member])
     if evaluator is not None and measure is None:
         raise ParamError(
@@ -170,23 +169,21 @@ def bootstrap(
             f"{evaluator} has another weightCol than the estimator, whose is "
             f"'{member.value('weightCol') or ''}': expected the same, or none"
         )
-    pose = member._pose(dataset)
     # a replicate draws rows by their places
-    with Training(member, dataset, member._task(), ordered=True) as training:
+    with Training(member, dataset, ordered=True) as training:
         report = training.report
-        whole = Member(member, pose(report), report)
+        whole = training.member(member)
         if measure is not None:
             check_measure(measure(), report, whole.problem)
         [model] = checked(training.solve([whole]), [member], dataset)
-        start = whole.coefficients_of(model)
-        problem = replace(pose(report), start=lambda layout: start)
+        near = whole.starting(whole.coefficients_of(model))
         known = _known(seed, n, report, training)
         if len(known) < 2:
             raise DataError(
                 f"{len(known)} of {n} replicates have rows of each class: expected at least 2. "
                 "Draw more of them (n), or bring more rows of the rarest class"
             )
-        batch = [Member(member, problem, report, replicate=k) for k in known]
+        batch = [replace(near, replicate=k) for k in known]
         models = checked(training.solve(batch), [member] * len(known))
         metrics = np.zeros(0)
         if measure is not None:

@@ -1,7 +1,7 @@
 """Models over a sequence of penalties, each of which starts from the one before."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,9 @@ from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
-from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import checked
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
-from sparkml_lsml.spark.training.problem import Member
 from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
@@ -123,11 +121,11 @@ def regularization_path(
     """
     check_frame(dataset, "regularization_path")
     base = estimator.copy()._normalise()
-    base._check_columns(dataset)
+    base._check_fit(dataset)
     _check(base, regParams, n, ratio, together)
     if own_fit(base):
         return _one_by_one(base, dataset, regParams)
-    with Training(base, dataset, base._task()) as training:
+    with Training(base, dataset) as training:
         blocks = training.blocks
         if len(blocks.report.labels) == 1:
             raise DataError(
@@ -136,18 +134,20 @@ def regularization_path(
             )
         before: Any = None
         if regParams is None:
-            strongest, before = _strongest(base, dataset, training)
+            strongest, before = _strongest(base, training)
             strengths = np.geomspace(strongest, ratio * strongest, n)
         else:
             strengths = np.sort(np.asarray(regParams, dtype=np.float64))[::-1]
         estimators = [_with(base, regParam=float(strength)) for strength in strengths]
-        members = [_member(each, dataset, blocks) for each in estimators]
+        members = [training.member(each) for each in estimators]
         # the normal equations take one pass for all, and start from each other
         step = len(members) if members[0].problem.solver == "normal" else together
         models: list[Any] = []
         for first in range(0, len(members), step):
             part = slice(first, first + step)
-            batch = members[part] if before is None else [_from(m, before) for m in members[part]]
+            batch = members[part]
+            if before is not None:
+                batch = [each.starting(each.coefficients_of(before)) for each in batch]
             models += checked(training.solve(batch), estimators[part], dataset)
             before = models[-1]
         return RegularizationPath(
@@ -216,29 +216,18 @@ def _with(base: LinearEstimator, **params: Any) -> LinearEstimator:
     return base.copy(extra)._normalise()
 
 
-def _member(estimator: LinearEstimator, dataset: DataFrame, blocks: ResidentBlocks) -> Member:
-    report = blocks.report
-    return Member(estimator, estimator._pose(dataset)(report), report)
-
-
-def _from(member: Member, model: Any) -> Member:
-    """The same, started from the solution of another penalty."""
-    start = member.coefficients_of(model)
-    return replace(member, problem=replace(member.problem, start=lambda layout: start))
-
-
-def _strongest(base: LinearEstimator, dataset: DataFrame, training: Training) -> tuple[float, Any]:
+def _strongest(base: LinearEstimator, training: Training) -> tuple[float, Any]:
     """The first regParam of a path, and the model without features that is its solution."""
     empty = _with(base, regParam=NO_FEATURES, tol=min(base.value("tol"), 1e-9), maxIter=100)
     blocks = training.blocks
-    member = _member(empty, dataset, blocks)
+    member = training.member(empty)
     if not member.problem.loss.smooth:
         raise ParamError(
             f"loss='{member.problem.loss.name}' has kinks, where the penalty of the first feature "
             "has no formula: give regParams"
         )
     [model] = checked(training.solve([member]), [empty])
-    unit = _member(_with(base, regParam=1.0), dataset, blocks)
+    unit = training.member(_with(base, regParam=1.0))
     units, penalty = unit.units()
     objective = BlockObjective(blocks, unit.problem.loss, unit.layout, units, type(base).__name__)
     _, [gradient] = objective.value_and_gradient(unit.coefficients_of(model)[None, :])

@@ -126,7 +126,7 @@ class Search:
         )
         if not self.stages:
             for member in self.members:  # here, since errors list no column of the search's own
-                member.copy()._normalise()._check_columns(whole)
+                member.copy()._normalise()._check_fit(whole)
             found = fit(dataset, choose=choose, held_out=held_out)
             return found if self.stages is None else _in_pipelines(found)
         added = set(dataset.columns).difference(whole.columns)

@@ -21,7 +21,6 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
-from sparkml_lsml.spark.training.problem import Member
 from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 from tests.spark.helpers import Array, binary_rows, frame, numbers
@@ -280,9 +279,8 @@ def test_a_checkpoint_is_of_one_initial_model(binary: DataFrame, tmp_path: Path)
     starts = (None, wrong([1.0, 2.0, 3.0]), wrong([1.0, 2.0, 3.0 + 1e-12]), wrong([1.0, 2.0, 3.0]))
     for start in starts:
         made = LogisticRegression(checkpointDir=str(tmp_path)).setInitialModel(start)._normalise()
-        with Training(made, binary, made._task()) as training:
-            problem = made._pose(binary)(training.report)
-            kept = training._checkpoint([Member(made, problem, training.report)])
+        with Training(made, binary) as training:
+            kept = training._checkpoint([training.member(made)])
             assert kept is not None
             found.append(kept.path)
     assert len(set(found[:3])) == 3

@@ -21,7 +21,7 @@ from sparkml_lsml.spark.rows.centring import can_centre
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import Member, Problem
+from sparkml_lsml.spark.training.problem import Problem
 from sparkml_lsml.spark.training.training import Training
 
 Array = npt.NDArray[np.float64]
@@ -94,21 +94,16 @@ def cross_fit(
     """
     members = [estimator.copy()._normalise() for estimator in estimators]
     for member in members:
-        member._check_columns(dataset)
-    poses = [member._pose(dataset) for member in members]
-    task = members[0]._task()
+        member._check_fit(dataset)
     tested = range(folds) if held_out is None else held_out
     centre = all(map(can_centre, members))
-    with Training(members[0], dataset, task, fold=fold, folds=folds, centre=centre) as training:
+    with Training(members[0], dataset, fold=fold, folds=folds, centre=centre) as training:
         blocks, batch = training.blocks, []
-        check_measure(measure(), blocks.report, poses[0](blocks.report))
+        check_measure(measure(), blocks.report, training.member(members[0]).problem)
         for number in tested:
             report = without(blocks.report.folds, number)
             check_fold(number, report.moments, blocks.report.folds[number].moments)
-            batch += [
-                Member(member, pose(report), report, number)
-                for member, pose in zip(members, poses, strict=True)
-            ]
+            batch += [training.member(member, report, held_out=number) for member in members]
         models = checked(training.solve(batch), members * len(tested))
         unseen = HeldOut(tuple(member.held_out for member in batch))
         metrics = measured(
@@ -118,7 +113,7 @@ def cross_fit(
         best_model = None
         if choose is not None:
             best = choose(metrics)
-            last = Member(members[best], poses[best](blocks.report), blocks.report)
+            last = training.member(members[best])
             [best_model] = checked(training.solve([last]), [members[best]], whole)
     rows = iter(models)
     by_fold = [[next(rows) for _ in members] for _ in tested]

@@ -9,24 +9,21 @@ import numpy.typing as npt
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.pack import Task
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite
-from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.params.keywords import unknown_param
-from sparkml_lsml.spark.rows.frames import check_frame, column_of
-from sparkml_lsml.spark.rows.ingest import check_boolean, check_features, check_numeric
+from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.training.partial import partial_fit
-from sparkml_lsml.spark.training.problem import Pose
+from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.training.training import fit_linear
 from sparkml_lsml.spark.watching.callbacks import checked_callbacks
 
 Array = npt.NDArray[np.float64]
 
 
-class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
+class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
     """What the linear estimators have in common; each adds its Params and its problem."""
 
     def setParams(self, **params: Any) -> Self:
@@ -198,27 +195,12 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
         # the copies are normalised, so that a fit leaves the estimator as it was
         members = [self.copy(extra)._normalise() for extra in maps]
         for member in members:
-            member._check_columns(dataset)
-        models = [(member, member._pose(dataset)) for member in members]
-        found = fit_linear(models, dataset, members[0]._task())
+            member._check_fit(dataset)
+        found = fit_linear(members, dataset)
         for member, model in zip(members, found, strict=True):
             if not isinstance(model, DivergedError):
                 member.adopt(model, dataset)
         return found
-
-    def adopt(self, model: Any, dataset: DataFrame | None = None) -> None:
-        """Give a model the uid and the Params of this estimator, and its summary its rows.
-
-        ``dataset`` holds all rows that the model was trained on, and no others but those of its
-        validation.
-        """
-        model._resetUid(self.uid)
-        self._copyValues(model)
-        if dataset is not None:
-            validation = self.value("validationIndicatorCol")
-            model._summarise(
-                dataset.where(~column_of(dataset, validation)) if validation else dataset
-            )
 
     def _check_loaded(self) -> None:
         self._normalise()
@@ -226,29 +208,6 @@ class LinearEstimator(HasSolverSettings, SafeReadWrite, Estimator[Any]):
     def _model_class(self) -> type[Any]:
         """The class of its models; each estimator defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _model_class")
-
-    def _task(self) -> Task:
-        """Which labels are valid; each estimator defines it."""
-        raise AssertionError(f"{type(self).__name__} defines no _task")
-
-    def _pose(self, dataset: DataFrame) -> Pose:
-        """What makes the problem from what is known of the rows; each estimator defines it."""
-        raise AssertionError(f"{type(self).__name__} defines no _pose")
-
-    def ingest_key(self) -> tuple[str, ...]:
-        """What models must agree in to share the rows that one ingest packed."""
-        names = [name for name in INGEST_PARAMS if self.hasParam(name)]
-        return (self._task(), *(repr(self.value(name)) for name in names))
-
-    def _check_columns(self, dataset: DataFrame) -> None:
-        """Refuse columns that cannot be used, before any job runs."""
-        check_frame(dataset, type(self).__name__)
-        check_features(dataset, self.value("featuresCol"))
-        check_numeric(dataset, self.value("labelCol"), "labelCol")
-        if self.value("weightCol"):
-            check_numeric(dataset, self.value("weightCol"), "weightCol")
-        if self.value("validationIndicatorCol"):
-            check_boolean(dataset, self.value("validationIndicatorCol"), "validationIndicatorCol")
 
     def fitMultiple(
         self, dataset: DataFrame, paramMaps: Sequence[Any]
@@ -286,21 +245,6 @@ def own_fit(estimator: LinearEstimator) -> str:
         ):
             return name
     return ""
-
-
-INGEST_PARAMS = (
-    "featuresCol",
-    "labelCol",
-    "weightCol",
-    "validationIndicatorCol",
-    "classWeight",
-    "dtype",
-    "execution",
-    "aggregationDepth",
-    "checkpointDir",
-    "checkpointInterval",
-)
-"""Params that models must agree in to share the rows that one ingest packed."""
 
 
 class FitIterator:

@@ -79,12 +79,11 @@ def partial_fit(
         )
     # a piece is one iteration, also to those who watch
     own._set(solver="sgd", checkpointDir="", maxIter=1)
-    own._check_columns(dataset)
-    pose = own._pose(dataset)
+    own._check_fit(dataset)
     started = time.perf_counter()
     try:
         known = classes if isinstance(classes, int) else int(getattr(model, "numClasses", 0))
-        training = Training(own, dataset, own._task(), classes=known, centre=False)
+        training = Training(own, dataset, classes=known, centre=False)
     except NoRowsError:
         if model is None:
             raise
@@ -96,7 +95,7 @@ def partial_fit(
             check_fits(model, own, len(model._intercepts), piece.longest)
         before = None if model is None else model._pieces
         seen = _merged(piece, before, own, model, classes)
-        member = Member(own, pose(seen), seen)
+        member = training.member(own, seen)
         with training.watch([member]) as watch:
             check_losses([member.problem.loss], training.blocks, type(own).__name__)
             update = _Update(own, member, training, before, model)

@@ -94,10 +94,6 @@ class LinearFit:
     precision: Precision | None = None
 
 
-Pose = Callable[[Report], Problem]
-"""Makes the problem of a model from what the ingest learned of the rows."""
-
-
 def linear_fit(
     layout: Layout, coef: Array, summary: TrainingSummary, solution: Solution
 ) -> LinearFit:
@@ -197,6 +193,10 @@ class Member:
         out, weights = coef.copy(), layout.weight_matrix(coef[None, :])[0]
         out[layout.intercepts] = origin.intercepts(weights, coef[layout.intercepts], back)
         return out
+
+    def starting(self, coef: Array) -> "Member":
+        """The same, with these coefficients in the solver's units as its cold start."""
+        return replace(self, problem=replace(self.problem, start=lambda layout: coef))
 
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""

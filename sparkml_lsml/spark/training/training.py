@@ -30,6 +30,7 @@ from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
 from sparkml_lsml.spark.rows.class_weights import check_class_weight, class_factors
+from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.frames import column_of, column_type
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
@@ -39,7 +40,8 @@ from sparkml_lsml.spark.rows.validating import (
     validation_notes,
 )
 from sparkml_lsml.spark.training.custom_losses import check_losses
-from sparkml_lsml.spark.training.problem import Member, Pose, linear_fit
+from sparkml_lsml.spark.training.problem import Member, linear_fit
+from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.watching.progress import progress_of
 
@@ -70,7 +72,8 @@ class Training:
     params : the estimator
         Says which columns to pack, how, and where checkpoints are kept.
     dataset : DataFrame
-    task : {"binary", "multiclass", "regression"}
+    task : {"binary", "multiclass", "regression"}, optional
+        Which labels are valid; by default that of the estimator.
     classes : int
         Number of classes that are known before the rows are read.
     **plan
@@ -92,16 +95,19 @@ class Training:
 
     def __init__(
         self,
-        params: HasSolverSettings,
+        params: Trainable,
         dataset: DataFrame,
-        task: Task,
+        task: Task | None = None,
         *,
         classes: int = 0,
         **plan: Any,
     ) -> None:
         self._started = time.perf_counter()
-        self._plan = replace(ingest_plan(params, dataset, task), **plan)
+        self._plan = replace(ingest_plan(params, dataset, task or params._task()), **plan)
         self._dataset = dataset
+        self._declared = DeclaredClasses()
+        if self._plan.task != "regression":
+            self._declared = DeclaredClasses.of(dataset, self._plan.label)
         self._notes: tuple[str, ...] = ()
         self._warned: set[str] = set()
         self._checkpoints = Checkpoints(
@@ -163,6 +169,32 @@ class Training:
         self._notes += (f"rows were sorted by label: shuffled once into {partitions} partitions",)
         log.warning("%s: %s", self._plan.name, self._notes[-1])
         return True
+
+    def member(
+        self,
+        estimator: Trainable,
+        report: Report | None = None,
+        *,
+        held_out: int = -1,
+        replicate: int = -1,
+        positive: int = -1,
+    ) -> Member:
+        """A model that is to be fitted to the rows, with the problem that its estimator poses.
+
+        Parameters
+        ----------
+        estimator : Trainable
+            One with checked Params, which agrees in all that the ingest depends on.
+        report : Report, optional
+            Of the rows that it is trained on; all by default.
+        held_out, replicate, positive : int
+            See `Member`.
+        """
+        report = self.report if report is None else report
+        # a class against the rest is one of two, whatever the column of labels declares
+        declared = self._declared if positive < 0 else DeclaredClasses()
+        problem = estimator.problem(report, declared)
+        return Member(estimator, problem, report, held_out, replicate, positive)
 
     def solve(self, members: Sequence[Member]) -> list[Any]:
         """Models, in as few passes as their layouts allow.
@@ -304,17 +336,14 @@ def _told(member: Member) -> dict[str, Any]:
     }
 
 
-def fit_linear(
-    models: Sequence[tuple[HasSolverSettings, Pose]], dataset: DataFrame, task: Task
-) -> list[Any]:
+def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]:
     """Read the rows once, pose the problems of all models, and minimise them in shared passes.
 
     Parameters
     ----------
-    models : sequence of (estimator, callable)
-        The estimators have checked Params, and agree in all that the ingest depends on.
+    estimators : sequence of Trainable
+        With checked Params, which agree in all that the ingest depends on.
     dataset : DataFrame
-    task : {"binary", "multiclass", "regression"}
 
     Returns
     -------
@@ -326,17 +355,12 @@ def fit_linear(
     DataError, ColumnError
         If the rows cannot be trained on.
     """
-    centre = all(can_centre(params) for params, _ in models)
-    with Training(models[0][0], dataset, task, centre=centre) as training:
-        problems = [pose(training.report) for _, pose in models]
-        if any(problem.solver == "sgd" for problem in problems) and training.shuffle_if_sorted():
-            problems = [pose(training.report) for _, pose in models]
-        return training.solve(
-            [
-                Member(params, problem, training.report)
-                for (params, _), problem in zip(models, problems, strict=True)
-            ]
-        )
+    centre = all(map(can_centre, estimators))
+    with Training(estimators[0], dataset, centre=centre) as training:
+        members = [training.member(each) for each in estimators]
+        if any(each.problem.solver == "sgd" for each in members) and training.shuffle_if_sorted():
+            members = [training.member(each) for each in estimators]
+        return training.solve(members)
 
 
 def ingest_plan(params: HasSolverSettings, dataset: DataFrame, task: Task) -> IngestPlan:
