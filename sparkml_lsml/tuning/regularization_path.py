@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.validating import refuse_validation
+from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.cross_fitting import checked
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.training.training import Training
@@ -219,7 +219,6 @@ def _with(base: LinearEstimator, **params: Any) -> LinearEstimator:
 def _strongest(base: LinearEstimator, training: Training) -> tuple[float, Any]:
     """The first regParam of a path, and the model without features that is its solution."""
     empty = _with(base, regParam=NO_FEATURES, tol=min(base.value("tol"), 1e-9), maxIter=100)
-    blocks = training.blocks
     member = training.member(empty)
     if not member.problem.loss.smooth:
         raise ParamError(
@@ -229,7 +228,7 @@ def _strongest(base: LinearEstimator, training: Training) -> tuple[float, Any]:
     [model] = checked(training.solve([member]), [empty])
     unit = training.member(_with(base, regParam=1.0))
     units, penalty = unit.units()
-    objective = BlockObjective(blocks, unit.problem.loss, unit.layout, units, type(base).__name__)
+    objective = Batch.of([unit]).objective(training.blocks, [units], type(base).__name__)
     _, [gradient] = objective.value_and_gradient(unit.coefficients_of(model)[None, :])
     l1 = np.broadcast_to(penalty.l1(), gradient.shape)
     strongest = float(np.max(np.abs(gradient[l1 > 0.0]) / l1[l1 > 0.0], initial=0.0))

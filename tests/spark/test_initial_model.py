@@ -21,6 +21,7 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
+from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 from tests.spark.helpers import Array, binary_rows, frame, numbers
@@ -280,7 +281,7 @@ def test_a_checkpoint_is_of_one_initial_model(binary: DataFrame, tmp_path: Path)
     for start in starts:
         made = LogisticRegression(checkpointDir=str(tmp_path)).setInitialModel(start)._normalise()
         with Training(made, binary) as training:
-            kept = training._checkpoint([training.member(made)])
+            kept = training._checkpoint(Batch.of([training.member(made)]))
             assert kept is not None
             found.append(kept.path)
     assert len(set(found[:3])) == 3

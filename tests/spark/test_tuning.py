@@ -182,7 +182,7 @@ def test_nothing_is_read_before_the_first_model(spark: SparkSession, cancer: Dat
 
 
 def test_a_batch_is_split_by_its_memory(cancer: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparkml_lsml.spark.training.training.BATCH_BYTES", 31 * 8 * 30 * 2)
+    monkeypatch.setattr("sparkml_lsml.spark.training.batch.BATCH_BYTES", 31 * 8 * 30 * 2)
     estimator = LogisticRegression(maxIter=3)
     maps = [{estimator.regParam: 0.1 * (number + 1)} for number in range(5)]
     notes = [model.summary.notes for _, model in estimator.fitMultiple(cancer, maps)]

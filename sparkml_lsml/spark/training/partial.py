@@ -11,7 +11,6 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs, batch_rows
-from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import Iteration, Reason, Solution
@@ -21,6 +20,7 @@ from sparkml_lsml.spark.models.pieces import Pieces, gini
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
+from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.custom_losses import check_losses
 from sparkml_lsml.spark.training.problem import Member, linear_fit
 from sparkml_lsml.spark.training.training import Training
@@ -206,9 +206,7 @@ class _Update:
         assert moments is not None
         self._seen = before
         self._before = before or Pieces(moments, label, iterate)
-        self.objective = BlockObjective(
-            training.blocks, member.problem.loss, layout, self._units, "partialFit"
-        )
+        self.objective = Batch.of([member]).objective(training.blocks, [self._units], "partialFit")
 
     # a step that is too long overflows, which the value tells
     @np.errstate(over="ignore", invalid="ignore")

@@ -14,12 +14,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.pack import Report, Task
-from sparkml_lsml.engine.objective import BlockObjective
-from sparkml_lsml.engine.passes.reweighting import HeldOut, Poisson, Reweighting, Validation
-from sparkml_lsml.engine.solvers import Iteration, NormalEquations, Reason, Solution, minimize
-from sparkml_lsml.engine.solvers.base import Callback
-from sparkml_lsml.engine.solvers.early_stopping import EarlyStopping
-from sparkml_lsml.engine.solvers.warm_start import Sample, sample_of, starts_warm, warm_start
+from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.spark.cluster.session import context, parallelism
@@ -34,11 +29,8 @@ from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.frames import column_of, column_type
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
-from sparkml_lsml.spark.rows.validating import (
-    TRAINED,
-    VALIDATED,
-    validation_notes,
-)
+from sparkml_lsml.spark.rows.validating import TRAINED, validation_notes
+from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
 from sparkml_lsml.spark.training.problem import Member, linear_fit
 from sparkml_lsml.spark.training.trainable import Trainable
@@ -48,12 +40,6 @@ from sparkml_lsml.spark.watching.progress import progress_of
 log = logging.getLogger("sparkml_lsml")
 
 Array = npt.NDArray[np.float64]
-
-BATCH_BYTES = 512 * 2**20
-"""Memory of the driver for the vectors of solvers that share their passes."""
-
-VECTORS = 30
-"""Vectors of coefficients that a model of a batch holds: twice the memory of L-BFGS, and more."""
 
 SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
@@ -70,7 +56,8 @@ class Training:
     Parameters
     ----------
     params : the estimator
-        Says which columns to pack, how, and where checkpoints are kept.
+        Says which columns to pack, how, where checkpoints are kept, and what is called as fits go
+        on; those of the models agree with it.
     dataset : DataFrame
     task : {"binary", "multiclass", "regression"}, optional
         Which labels are valid; by default that of the estimator.
@@ -105,6 +92,7 @@ class Training:
         self._started = time.perf_counter()
         self._plan = replace(ingest_plan(params, dataset, task or params._task()), **plan)
         self._dataset = dataset
+        self._callbacks = params.callbacks
         self._declared = DeclaredClasses()
         if self._plan.task != "regression":
             self._declared = DeclaredClasses.of(dataset, self._plan.label)
@@ -212,7 +200,7 @@ class Training:
         where, _ = _execution(self._plan, self.blocks)
         models = tuple(map(ModelOfFit.of, members))
         fit = Fit(self._plan.name, models, self._rows, self.report.longest, where)
-        return Watch((*members[0].params.callbacks, self._progress), fit)
+        return Watch((*self._callbacks, self._progress), fit)
 
     def _solve(self, members: Sequence[Member], watch: Watch) -> list[Any]:
         results: list[Any] = [None] * len(members)
@@ -225,20 +213,21 @@ class Training:
         validated = self._plan.validation is not None
         where, why = _execution(self._plan, blocks)
         for batch in batches(members):
-            shared = (f"one of {len(batch)} models that shared their passes",) * (len(batch) > 1)
+            number = len(batch.members)
+            shared = (f"one of {number} models that shared their passes",) * (number > 1)
             before = blocks.sent
-            together = [members[k] for k in batch]
-            checkpoint = self._checkpoint(together)
-            solved, passes, told = minimise(
-                together,
+            found = minimise(
+                batch,
                 blocks,
                 name,
-                checkpoint,
+                self._checkpoint(batch),
                 validated=validated,
-                callback=partial(_tell, watch, batch),
+                callback=partial(_tell, watch, batch.numbers),
             )
-            for k, (coef, solution) in zip(batch, solved, strict=True):
-                member, reason = members[k], solution.reason
+            for k, member, coef, solution in zip(
+                batch.numbers, batch.members, found.coefficients, found.solutions, strict=True
+            ):
+                reason = solution.reason
                 if reason.name == "diverged" or not np.isfinite(coef).all():
                     diverged = Reason("diverged", reason.iteration)
                     results[k] = DivergedError(f"{name}: {diverged}")
@@ -262,14 +251,14 @@ class Training:
                     nbytes=blocks.nbytes,
                     ingest_seconds=blocks.seconds,
                     seconds=time.perf_counter() - self._started,
-                    passes=passes,
+                    passes=found.passes,
                     sent=blocks.sent - before,
                     notes=(
                         *self._notes,
                         *blocks.notes,
                         *member.problem.warnings,
                         *centred,
-                        *told,
+                        *found.notes,
                         *kept,
                         *shared,
                     ),
@@ -286,9 +275,9 @@ class Training:
         moments = self.report.label_moments
         return self.blocks.rows if moments is None else moments.rows
 
-    def _checkpoint(self, members: Sequence[Member]) -> Checkpoint | None:
+    def _checkpoint(self, batch: Batch) -> Checkpoint | None:
         """Where a batch keeps how far it is; None if it keeps nothing."""
-        if not self._checkpoints.kept or members[0].problem.solver == "normal":
+        if not self._checkpoints.kept or batch.direct:
             return None  # the normal equations take one pass: there is nothing to go on from
         plan, blocks = self._plan, self.blocks
         columns = (plan.features, plan.label, plan.weight, plan.validation)
@@ -302,9 +291,9 @@ class Training:
             "labels": {str(label): rows for label, (rows, _) in self.report.labels.items()},
             "task": plan.task,
             "folds": plan.folds,
-            "models": [_told(member) for member in members],
+            "models": [_told(member) for member in batch.members],
         }
-        if any(member.replicate >= 0 for member in members):
+        if any(member.replicate >= 0 for member in batch.members):
             # which rows a replicate sees depends on the partition that they are in
             exact["partitions"] = blocks.partitions
         known = {"the features": self.report.moments, LABEL: self.report.label_moments}
@@ -312,9 +301,9 @@ class Training:
         return self._checkpoints.of(Fingerprint.of(exact, moments))
 
 
-def _tell(watch: Watch, batch: Sequence[int], line: Iteration, number: int) -> bool:
+def _tell(watch: Watch, numbers: Sequence[int], line: Iteration, number: int) -> bool:
     """Tell of an iteration of a model, which has this number in its batch."""
-    return watch.iteration(batch[number], line)
+    return watch.iteration(numbers[number], line)
 
 
 def _told(member: Member) -> dict[str, Any]:
@@ -391,121 +380,6 @@ def rows_are_sorted(report: Report) -> bool:
     variance = float(report.label_moments.variance(sample=False)[0])
     between = float(weights @ np.square(means - weights @ means / total)) / total
     return between > SORTED_SHARE * variance
-
-
-def batches(members: Sequence[Member]) -> list[list[int]]:
-    """Numbers of the models that share their passes.
-
-    They have the same loss and layout, and for the normal equations the same rows and columns.
-    Batches are split where the vectors of their solvers would take more than `BATCH_BYTES`.
-    """
-    found: dict[Any, list[list[int]]] = {}
-    for k, member in enumerate(members):
-        direct: Any = None
-        if member.problem.solver == "normal":
-            direct = member.held_out, member.replicate, member.params.value("standardization")
-        layout = member.layout
-        room = max(1, BATCH_BYTES // (8 * VECTORS * layout.size))
-        group = found.setdefault((repr(member.problem.loss), layout, direct), [[]])
-        if len(group[-1]) >= room:
-            group.append([])
-        group[-1].append(k)
-    return [batch for group in found.values() for batch in group]
-
-
-def minimise(
-    members: Sequence[Member],
-    blocks: ResidentBlocks,
-    name: str,
-    checkpoint: Checkpoint | None = None,
-    *,
-    validated: bool = False,
-    callback: Callback | None = None,
-) -> tuple[list[tuple[Array, Solution]], int, tuple[str, ...]]:
-    """Coefficients for the stored features and the solution of each model, passes and notes."""
-    first, given = members[0], members[0].params._initial
-    notes: tuple[str, ...] = ()
-    units, penalties = zip(*(member.units() for member in members), strict=True)
-    objective = BlockObjective(
-        blocks,
-        first.problem.loss,
-        first.layout,
-        units,
-        name,
-        reweighting=Validation(VALIDATED) if validated else _reweighting(members),
-        classes=None if first.positive < 0 else tuple(member.positive for member in members),
-    )
-    passes = 0
-    if first.problem.solver == "normal":
-        labels = first.report.label_moments
-        label_mean = 0.0 if labels is None else float(labels.mean()[0])
-        solver = NormalEquations(tol=min(member.params.value("tol") for member in members))
-        solutions = solver.solve(objective, penalties, label_mean)
-        if callback is not None:
-            for k, solution in enumerate(solutions):
-                callback(solution.history[-1], k)
-        if given is not None:
-            notes += (f"solved directly: the initial model {given.uid} was not needed",)
-    else:
-        solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
-        start = np.stack([member.start() for member in members])
-        limits = [member.params.value("maxIter") for member in members]
-        resume = None if checkpoint is None else checkpoint.load(solvers, first.layout.size)
-        sample = Sample()
-        if resume is not None:
-            notes += (f"resumed at iteration {resume.iteration} from a checkpoint",)
-            passes = resume.passes
-        elif given is not None:
-            # a sample would lead away from a start that has seen more rows than it
-            notes += (f"started from the model {given.uid}",)
-        # stopping early means to stay near the start, which a sample's solution is not
-        elif (
-            not (blocks.local or validated)
-            and min(limits) > 0
-            and all(map(starts_warm, solvers, penalties))
-        ):
-            sample = sample_of(objective, blocks.nbytes, len(members), _labels(members))
-        if sample.rows:
-            start, warm = warm_start(objective, penalties, solvers, start, sample, limits)
-            if any(one is not other for one, other in zip(warm, solvers, strict=True)):
-                notes += (f"started from the solution for a sample of some {sample.rows:,} rows",)
-            solvers = warm
-        rules = [
-            EarlyStopping(member.params.value("patience"), member.params.value("validationTol"))
-            for member in members
-        ]
-        solutions = minimize(
-            objective,
-            penalties,
-            solvers,
-            start,
-            max_iter=limits,
-            resume=resume,
-            keep=checkpoint,
-            callbacks=() if callback is None else (callback,),
-            early_stopping=rules if validated else None,
-        )
-    coef = [
-        member.stored(one, solution.coef)
-        for member, one, solution in zip(members, units, solutions, strict=True)
-    ]
-    return list(zip(coef, solutions, strict=True)), passes + objective.passes, notes
-
-
-def _labels(members: Sequence[Member]) -> dict[float, int]:
-    """Rows of each class, which one-vs-rest tells apart one by one."""
-    if members[0].positive >= 0:
-        return {float(m.positive): m.report.labels.get(1.0, (0, 0.0))[0] for m in members}
-    return {label: rows for label, (rows, _) in members[0].report.labels.items()}
-
-
-def _reweighting(members: Sequence[Member]) -> Reweighting | None:
-    if any(member.held_out >= 0 for member in members):
-        return HeldOut(tuple(member.held_out for member in members))
-    if any(member.replicate >= 0 for member in members):
-        seed = members[0].params.value("seed")
-        return Poisson(seed, tuple(member.replicate for member in members))
-    return None
 
 
 def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
