@@ -34,7 +34,7 @@ from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
 from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.rows.validating import refuse_validation
-from sparkml_lsml.spark.training.cross_fitting import check_fold, checked, measures
+from sparkml_lsml.spark.training.cross_fitting import check_fold, measures
 from sparkml_lsml.spark.training.estimator import own_fit
 from sparkml_lsml.spark.training.training import Training
 
@@ -213,7 +213,7 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
                 parts = [rows.where(fold != number) for number in range(folds)]
                 models = _fit_one_by_one(classifier, [*parts, dataset])
             else:
-                models = checked(training.solve(members), [classifier] * len(members))
+                models = training.models(members)
             found = measures(
                 models[:-1],
                 HeldOut(tuple(range(folds))),

@@ -15,7 +15,7 @@ from sparkml_lsml.classification.classes import MAX_COEFFICIENTS, odd_labels
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.engine.blocks.pack import Report
-from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
+from sparkml_lsml.errors import DataError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.custom import is_registered
 from sparkml_lsml.spark.folders.composite import check_classes, source_of
@@ -28,7 +28,7 @@ from sparkml_lsml.spark.params.ranges import COUNT, Range
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
 from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.training.estimator import own_fit
-from sparkml_lsml.spark.training.training import Training
+from sparkml_lsml.spark.training.training import Training, raise_diverged
 
 Array = npt.NDArray[np.float64]
 
@@ -201,23 +201,24 @@ def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
                 "pyspark.ml.feature.StringIndexer"
             )
         names = [f"mc2b${number}" for number in range(classes)]  # as MLlib calls them
-        estimators = [classifier.copy({classifier.labelCol: name}) for name in names]
+        label = column_of(dataset, classifier.value("labelCol"))
         members = []
-        for number, estimator in enumerate(estimators):
-            member = training.member(estimator, _report_of(report, number), positive=number)
+        for number, name in enumerate(names):
+            one = F.when(label.isNotNull(), (label.cast("double") == number).cast("double"))
+            member = training.member(
+                classifier.copy({classifier.labelCol: name}),
+                _report_of(report, number),
+                positive=number,
+                rows=dataset.withColumn(name, one),
+            )
             if float(number) not in report.labels and len(report.labels) > 1:
                 # one warning of all of them, where each model would say that it has one class
                 problem = replace(member.problem, warnings=odd_labels(report, classes))
                 member = replace(member, problem=problem)
             members.append(member)
-        models = training.solve(members)
-    label = column_of(dataset, classifier.value("labelCol"))
-    for number, (estimator, model) in enumerate(zip(estimators, models, strict=True)):
-        if isinstance(model, DivergedError):
-            raise model
-        one = F.when(label.isNotNull(), (label.cast("double") == number).cast("double"))
-        estimator.adopt(model, dataset.withColumn(names[number], one))
-    return models
+        found = training.solve(members)
+    raise_diverged(found)
+    return found
 
 
 def _report_of(report: Report, number: int) -> Report:

@@ -18,7 +18,7 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.validating import refuse_validation
-from sparkml_lsml.spark.training.cross_fitting import check_measure, checked, measured
+from sparkml_lsml.spark.training.cross_fitting import check_measure, measured
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning.search import SHOWN, is_weighted, measure_of
@@ -172,10 +172,10 @@ def bootstrap(
     # a replicate draws rows by their places
     with Training(member, dataset, ordered=True) as training:
         report = training.report
-        whole = training.member(member)
+        whole = training.member(member, rows=dataset)
         if measure is not None:
             check_measure(measure(), report, whole.problem)
-        [model] = checked(training.solve([whole]), [member], dataset)
+        [model] = training.models([whole])
         near = whole.starting(whole.coefficients_of(model))
         known = _known(seed, n, report, training)
         if len(known) < 2:
@@ -183,8 +183,8 @@ def bootstrap(
                 f"{len(known)} of {n} replicates have rows of each class: expected at least 2. "
                 "Draw more of them (n), or bring more rows of the rarest class"
             )
-        batch = [replace(near, replicate=k) for k in known]
-        models = checked(training.solve(batch), [member] * len(known))
+        batch = [replace(near, replicate=k, rows=None) for k in known]
+        models = training.models(batch)
         metrics = np.zeros(0)
         if measure is not None:
             metrics = np.full(n, np.nan)

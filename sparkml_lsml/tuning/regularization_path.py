@@ -13,7 +13,6 @@ from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.batch import Batch
-from sparkml_lsml.spark.training.cross_fitting import checked
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.training.training import Training
 
@@ -139,16 +138,15 @@ def regularization_path(
         else:
             strengths = np.sort(np.asarray(regParams, dtype=np.float64))[::-1]
         estimators = [_with(base, regParam=float(strength)) for strength in strengths]
-        members = [training.member(each) for each in estimators]
+        members = [training.member(each, rows=dataset) for each in estimators]
         # the normal equations take one pass for all, and start from each other
         step = len(members) if members[0].problem.solver == "normal" else together
         models: list[Any] = []
         for first in range(0, len(members), step):
-            part = slice(first, first + step)
-            batch = members[part]
+            batch = members[first : first + step]
             if before is not None:
                 batch = [each.starting(each.coefficients_of(before)) for each in batch]
-            models += checked(training.solve(batch), estimators[part], dataset)
+            models += training.models(batch)
             before = models[-1]
         return RegularizationPath(
             strengths,
@@ -225,7 +223,7 @@ def _strongest(base: LinearEstimator, training: Training) -> tuple[float, Any]:
             f"loss='{member.problem.loss.name}' has kinks, where the penalty of the first feature "
             "has no formula: give regParams"
         )
-    [model] = checked(training.solve([member]), [empty])
+    [model] = training.models([member])
     unit = training.member(_with(base, regParam=1.0))
     units, penalty = unit.units()
     objective = Batch.of([unit]).objective(training.blocks, [units], type(base).__name__)

@@ -30,7 +30,8 @@ from sparkml_lsml.losses.custom import find
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint
 from sparkml_lsml.spark.rows.resident import Report
-from sparkml_lsml.spark.training.problem import Member, Problem
+from sparkml_lsml.spark.training.member import Member
+from sparkml_lsml.spark.training.problem import Problem
 from sparkml_lsml.spark.training.training import _told
 from sparkml_lsml.tuning import CrossValidator
 from tests.spark.helpers import binary_rows, frame, nothing_left, numbers, refused

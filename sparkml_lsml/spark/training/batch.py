@@ -20,7 +20,7 @@ from sparkml_lsml.losses import Loss
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.rows.validating import VALIDATED
-from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.member import Member
 
 Array = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from sparkml_lsml.engine.blocks.folds import without
 from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.engine.metrics.measures import Measure, Ranking
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Reweighting
-from sparkml_lsml.errors import DataError, DivergedError
+from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.cluster.aggregate import LAST_BYTES
 from sparkml_lsml.spark.models.scoring import Scorer
 from sparkml_lsml.spark.rows.centring import can_centre
@@ -104,7 +104,7 @@ def cross_fit(
             report = without(blocks.report.folds, number)
             check_fold(number, report.moments, blocks.report.folds[number].moments)
             batch += [training.member(member, report, held_out=number) for member in members]
-        models = checked(training.solve(batch), members * len(tested))
+        models = training.models(batch)
         unseen = HeldOut(tuple(member.held_out for member in batch))
         metrics = measured(
             models, unseen, measure, blocks, weighted=weighted, factors=training.factors
@@ -113,8 +113,7 @@ def cross_fit(
         best_model = None
         if choose is not None:
             best = choose(metrics)
-            last = training.member(members[best])
-            [best_model] = checked(training.solve([last]), [members[best]], whole)
+            [best_model] = training.models([training.member(members[best], rows=whole)])
     rows = iter(models)
     by_fold = [[next(rows) for _ in members] for _ in tested]
     return CrossFit(metrics, by_fold, best_model)
@@ -142,17 +141,6 @@ def check_measure(measure: Measure, report: Report, problem: Problem) -> None:
             f"{measure.metric} ranks rows of two classes, found {found}: use "
             "MulticlassClassificationEvaluator, or train on labels 0 and 1"
         )
-
-
-def checked(
-    models: list[Any], members: Sequence[LinearEstimator], dataset: DataFrame | None = None
-) -> list[Any]:
-    """The models with the Params of their estimators, see `LinearEstimator.adopt`."""
-    for model, member in zip(models, members, strict=True):
-        if isinstance(model, DivergedError):
-            raise model
-        member.adopt(model, dataset)
-    return models
 
 
 def measured(

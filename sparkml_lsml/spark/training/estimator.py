@@ -17,7 +17,7 @@ from sparkml_lsml.spark.params.keywords import unknown_param
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.training.partial import partial_fit
 from sparkml_lsml.spark.training.trainable import Trainable
-from sparkml_lsml.spark.training.training import fit_linear
+from sparkml_lsml.spark.training.training import fit_linear, raise_diverged
 from sparkml_lsml.spark.watching.callbacks import checked_callbacks
 
 Array = npt.NDArray[np.float64]
@@ -168,10 +168,7 @@ class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         """
         self._check_model(model, "partialFit")
         start = self._initial if model is None else model
-        found = partial_fit(self, dataset, start, classes)
-        if found is not start:
-            self.copy()._normalise().adopt(found)
-        return found
+        return partial_fit(self, dataset, start, classes)
 
     def _check_model(self, model: Any, what: str) -> None:
         expected = self._model_class()
@@ -182,10 +179,9 @@ class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
             )
 
     def _fit(self, dataset: DataFrame) -> Any:
-        [model] = self._fit_together(dataset, [None])
-        if isinstance(model, DivergedError):
-            raise model
-        return model
+        found = self._fit_together(dataset, [None])
+        raise_diverged(found)
+        return found[0]
 
     def _fit_together(self, dataset: DataFrame, maps: Sequence[Any]) -> list[Any]:
         """Models for param maps that differ in nothing that the ingest depends on.
@@ -196,11 +192,7 @@ class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         members = [self.copy(extra)._normalise() for extra in maps]
         for member in members:
             member._check_fit(dataset)
-        found = fit_linear(members, dataset)
-        for member, model in zip(members, found, strict=True):
-            if not isinstance(model, DivergedError):
-                member.adopt(model, dataset)
-        return found
+        return fit_linear(members, dataset)
 
     def _check_loaded(self) -> None:
         self._normalise()

@@ -18,11 +18,11 @@ from sparkml_lsml.engine.solvers.steps import safe_step
 from sparkml_lsml.errors import DataError, DivergedError, NoRowsError, ParamError
 from sparkml_lsml.spark.models.pieces import Pieces, gini
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.custom_losses import check_losses
-from sparkml_lsml.spark.training.problem import Member, linear_fit
+from sparkml_lsml.spark.training.member import Member
+from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.training.training import Training
 
 log = logging.getLogger("sparkml_lsml")
@@ -50,17 +50,16 @@ def _spread(piece: Report, classes: int, before: Pieces | None) -> Array | None:
     return found if before is None or before.spread is None else found + before.spread
 
 
-def partial_fit(
-    estimator: HasSolverSettings, dataset: DataFrame, model: Any, classes: int | None
-) -> Any:
+def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: int | None) -> Any:
     """See `LinearEstimator.partialFit`.
 
     Returns
     -------
     model
-        ``model`` itself for a piece without rows; otherwise a new one, without Params.
+        ``model`` itself for a piece without rows; otherwise a new one.
     """
-    own: Any = estimator.copy()._normalise()
+    given: Any = estimator.copy()._normalise()
+    own = given.copy()
     if own.value("solver") not in ("auto", "sgd"):
         raise ParamError(
             f"{type(own).__name__}: partialFit takes epochs of SGD over a piece, found "
@@ -132,7 +131,8 @@ def partial_fit(
             watch.summaries[0] = summary
             for line in solution.history:
                 watch.iteration(0, line)
-        found = member.problem.build(linear_fit(member.layout, solution.coef, summary, solution))
+        # its Params are those that the user has set
+        found = replace(member, params=given).model(solution.coef, summary, solution)
         found._pieces = after
         return found
 

@@ -1,24 +1,18 @@
-"""What is to be minimised: the problem of a model, and its solution in the units of the rows."""
+"""What is to be minimised, and the solution of which a model is built."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.blocks.pack import Report
-from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
-from sparkml_lsml.engine.predictors.standardization import Box, Standardization, standardize
-from sparkml_lsml.engine.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
+from sparkml_lsml.engine.predictors.standardization import Box
 from sparkml_lsml.engine.solvers.base import Precision
-from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.losses import KinkedLoss, Loss
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import HasSolverSettings
-from sparkml_lsml.spark.params.solvers import FIRST_ORDER_SOLVERS, build_solver
-from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 
 Array = npt.NDArray[np.float64]
 
@@ -92,133 +86,3 @@ class LinearFit:
     summary: TrainingSummary
     layout: Layout
     precision: Precision | None = None
-
-
-def linear_fit(
-    layout: Layout, coef: Array, summary: TrainingSummary, solution: Solution
-) -> LinearFit:
-    """The result in the units of the rows, from coefficients of shape (layout.size,)."""
-    intercepts = coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs)
-    weights = layout.weight_matrix(coef[None, :])[0]
-    constants = coef[layout.extras]
-    return LinearFit(weights, intercepts, constants, summary, layout, solution.precision)
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A model of a batch: its estimator, its problem, and what is known of its rows.
-
-    ``held_out`` is the fold whose rows it does not see, and ``replicate`` that of a bootstrap whose
-    rows it sees; -1 where it sees all. ``positive`` is the class that it tells from the rest, -1
-    where labels are what they are.
-    """
-
-    params: HasSolverSettings
-    problem: Problem
-    report: Report
-    held_out: int = -1
-    replicate: int = -1
-    positive: int = -1
-
-    @property
-    def layout(self) -> Layout:
-        """Where its coefficients are."""
-        return Layout(
-            features=self.report.longest,
-            outputs=self.problem.outputs,
-            fit_intercept=self.params.value("fitIntercept"),
-            constants=len(self.problem.loss.constants),
-        )
-
-    def units(self) -> tuple[Standardization, ElasticNet]:
-        """The units that its solver works in, and the penalty in them."""
-        problem, moments = self.problem, self.report.moments
-        if moments is None:  # pragma: no cover - blocks with rows always have moments
-            raise AssertionError("no moments of the features")
-        mean, deviation = moments.mean(), np.sqrt(moments.variance(problem.sample_moments))
-        overflow = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(deviation))
-        if len(overflow):
-            raise DataError(
-                f"{len(overflow)} features, the first of them number {overflow[0]}, have values so "
-                "large that their variance overflows: rescale them to below 1e150"
-            )
-        standardized = self.params.value("standardization")
-        units = standardize(
-            self.layout,
-            mean,
-            deviation,
-            curvature=problem.loss.curvature,
-            l2=problem.l2,
-            standardized=standardized,
-            label_scale=problem.label_scale,
-            about_zero=problem.solver in FIRST_ORDER_SOLVERS,
-        )
-        if problem.bounds is not None:
-            intercepts = self.layout.intercepts
-            ends = problem.bounds.lower[intercepts], problem.bounds.upper[intercepts]
-            if np.isfinite(ends).any():
-                # with centred features these would be bounds on all coefficients together
-                units = replace(units, shift=np.zeros_like(units.shift))
-        if self.report.origin is not None and problem.solver == "normal":
-            units = replace(units, origin=self.report.origin.dense(self.layout.features))
-        return units, units.penalty(problem.l1, problem.l2, deviation if standardized else 1.0)
-
-    def solver(self, units: Standardization) -> Solver:
-        """The iterative solver, in these units."""
-        solver = build_solver(self.problem.solver, self.params, self.layout.size)
-        if isinstance(solver, SmoothedLBFGS):
-            near = self.params._initial is not None
-            return replace(solver, unit=self.problem.label_scale, close=near)
-        if self.problem.bounds is None:
-            return solver
-        assert isinstance(solver, LBFGSB)
-        box = units.box(self.problem.bounds)
-        return replace(solver, lower=box.lower, upper=box.upper)
-
-    def stored(self, units: Standardization, coef: Array) -> Array:
-        """Coefficients for the stored features, from those of the solver."""
-        [stored] = units.to_stored(coef[None, :])
-        bounds = self.problem.bounds
-        # what is at a bound may be a digit beyond it in other units
-        return stored if bounds is None else np.clip(stored, bounds.lower, bounds.upper)
-
-    def of_rows(self, stored: Array) -> Array:
-        """Coefficients for rows as they are, from those for the stored features."""
-        return self._moved(stored, back=True)
-
-    def _moved(self, coef: Array, back: bool = False) -> Array:
-        layout, origin = self.layout, self.report.origin
-        if origin is None or not np.isfinite(coef).all():
-            return coef
-        out, weights = coef.copy(), layout.weight_matrix(coef[None, :])[0]
-        out[layout.intercepts] = origin.intercepts(weights, coef[layout.intercepts], back)
-        return out
-
-    def starting(self, coef: Array) -> "Member":
-        """The same, with these coefficients in the solver's units as its cold start."""
-        return replace(self, problem=replace(self.problem, start=lambda layout: coef))
-
-    def start(self) -> Array:
-        """Coefficients to start from, in the solver's units."""
-        if self.params._initial is not None:
-            return self.coefficients_of(self.params._initial)
-        return self.cold_start()
-
-    def coefficients_of(self, model: Any) -> Array:
-        """The coefficients of a model, in the units of this one's solver.
-
-        Raises
-        ------
-        ParamError
-            If the model has other features or classes.
-        """
-        layout, (units, _) = self.layout, self.units()
-        check_fits(model, self.params, layout.outputs, layout.features)
-        # a scale of the loss starts at that of the labels
-        stored = self._moved(stored_coefficients_of(model, layout, units.label_scale))
-        return np.asarray(units.from_stored(stored[None, :])[0])
-
-    def cold_start(self) -> Array:
-        """Where a fit starts that is given no model."""
-        layout = self.layout
-        return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)

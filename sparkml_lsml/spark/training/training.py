@@ -32,7 +32,7 @@ from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.rows.validating import TRAINED, validation_notes
 from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
-from sparkml_lsml.spark.training.problem import Member, linear_fit
+from sparkml_lsml.spark.training.member import Member
 from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.watching.progress import progress_of
@@ -166,6 +166,7 @@ class Training:
         held_out: int = -1,
         replicate: int = -1,
         positive: int = -1,
+        rows: DataFrame | None = None,
     ) -> Member:
         """A model that is to be fitted to the rows, with the problem that its estimator poses.
 
@@ -175,23 +176,29 @@ class Training:
             One with checked Params, which agrees in all that the ingest depends on.
         report : Report, optional
             Of the rows that it is trained on; all by default.
-        held_out, replicate, positive : int
+        held_out, replicate, positive, rows
             See `Member`.
         """
         report = self.report if report is None else report
         # a class against the rest is one of two, whatever the column of labels declares
         declared = self._declared if positive < 0 else DeclaredClasses()
         problem = estimator.problem(report, declared)
-        return Member(estimator, problem, report, held_out, replicate, positive)
+        return Member(estimator, problem, report, held_out, replicate, positive, rows)
 
-    def solve(self, members: Sequence[Member]) -> list[Any]:
+    def models(self, members: Sequence[Member]) -> list[Any]:
         """Models, in as few passes as their layouts allow.
 
-        Returns
-        -------
-        list of models, without Params
-            A `DivergedError`, which names the iteration, in place of one that diverged.
+        Raises
+        ------
+        DivergedError
+            If one of them diverged, once all are done.
         """
+        found = self.solve(members)
+        raise_diverged(found)
+        return found
+
+    def solve(self, members: Sequence[Member]) -> list[Any]:
+        """The same, with a `DivergedError`, which names the iteration, in place of such a model."""
         with self.watch(members) as watch:
             return self._solve(members, watch)
 
@@ -236,7 +243,6 @@ class Training:
                     log.warning("%s: %s", name, reason)
                 kept = validation_notes(solution.best, blocks.rows - self._rows)
                 centred = centred_notes(member.report.origin, member.layout, coef)
-                coef = member.of_rows(coef)
                 summary = TrainingSummary(
                     history=solution.history,
                     objective=solution.objective,
@@ -264,9 +270,7 @@ class Training:
                     ),
                 )
                 watch.summaries[k] = summary
-                results[k] = member.problem.build(
-                    linear_fit(member.layout, coef, summary, solution)
-                )
+                results[k] = member.model(coef, summary, solution)
         return results
 
     @property
@@ -336,7 +340,7 @@ def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]
 
     Returns
     -------
-    list of models, without Params
+    list of models
         A `DivergedError`, which names the iteration, in place of one that diverged.
 
     Raises
@@ -346,10 +350,17 @@ def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]
     """
     centre = all(map(can_centre, estimators))
     with Training(estimators[0], dataset, centre=centre) as training:
-        members = [training.member(each) for each in estimators]
+        members = [training.member(each, rows=dataset) for each in estimators]
         if any(each.problem.solver == "sgd" for each in members) and training.shuffle_if_sorted():
-            members = [training.member(each) for each in estimators]
+            members = [training.member(each, rows=dataset) for each in estimators]
         return training.solve(members)
+
+
+def raise_diverged(found: Sequence[Any]) -> None:
+    """Raise the first `DivergedError` that stands in place of a model."""
+    for model in found:
+        if isinstance(model, DivergedError):
+            raise model
 
 
 def ingest_plan(params: HasSolverSettings, dataset: DataFrame, task: Task) -> IngestPlan:

@@ -42,7 +42,7 @@ class ModelOfFit:
 
     @staticmethod
     def of(member: Any) -> "ModelOfFit":
-        """What a callback may know of a member of a batch (`spark.training.problem.Member`)."""
+        """What a callback may know of a member of a batch (`spark.training.member.Member`)."""
         params = member.params
         defined = [param.name for param in params.params if params.isDefined(param)]
         return ModelOfFit(
