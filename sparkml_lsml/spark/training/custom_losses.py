@@ -1,102 +1,38 @@
 """Losses of users in a fit: how they travel to executors, and the pass that tries them there."""
 
 import copyreg
-import functools
-import os
-import sys
-import sysconfig
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
-from pyspark import cloudpickle
 
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.passes import Pass
-from sparkml_lsml.errors import BackendError, DataError, ParamError, PersistenceError
+from sparkml_lsml.errors import DataError, ParamError, PersistenceError
 from sparkml_lsml.losses import custom
 from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss
 from sparkml_lsml.losses.verification import faults, not_finite
 from sparkml_lsml.spark.folders import saved
 from sparkml_lsml.spark.params.ranges import Range
+from sparkml_lsml.spark.training import by_value
 
 TRIED_LABELS = 32
 """Different labels of a block that a loss is tried on: the least, the largest, some in between."""
 
 CHUNK_ROWS = 65_536
 
-_lock = threading.Lock()
-
 
 # ---------------------------------------------------- how a loss travels
 
 
 def _reduce(loss: CustomLoss) -> tuple[Any, ...]:
-    """How a user's loss is pickled: by value, since executors may not have its module."""
     fields = (loss.name, loss.smooth, loss.curvature)
-    # who else pickles meanwhile would do so by value too, which does no harm
-    with _lock:
-        known = cloudpickle.cloudpickle.list_registry_pickle_by_value()
-        modules = [
-            module
-            for module in _modules(loss.inner)
-            if _is_local(module) and module.__name__ not in known
-        ]
-        for module in modules:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            data = cloudpickle.dumps(loss.inner)
-        except Exception as error:
-            raise ParamError(
-                f"loss '{loss.name}' cannot be sent to executors, {type(error).__name__}: {error}. "
-                "Expected functions and attributes that can be pickled"
-            ) from error
-        finally:
-            for module in modules:
-                cloudpickle.unregister_pickle_by_value(module)
-    return _unpack, (type(loss), data, fields)
-
-
-def _unpack(kind: type[CustomLoss], data: bytes, fields: tuple[Any, ...]) -> CustomLoss:
-    return kind(_inner(data, fields[0]), *fields)
-
-
-@functools.lru_cache(maxsize=16)
-def _inner(data: bytes, name: str) -> Any:
-    """What the user wrote; a worker unpacks it once for all passes."""
-    try:
-        return cloudpickle.loads(data)
-    except ImportError as error:
-        raise BackendError(
-            f"loss '{name}' needs a module that the executors lack ({error}): ship it with "
-            "spark.submit.pyFiles or SparkContext.addPyFile, or define all of the loss in one file"
-        ) from error
+    return by_value.reduced(type(loss), loss.inner, fields, f"loss '{loss.name}'")
 
 
 for _kind in (CustomLoss, CustomKinkedLoss):
     copyreg.pickle(_kind, _reduce)
-
-
-def _modules(inner: Any) -> Iterator[ModuleType]:
-    """Modules that define a loss: those of its classes, and of the functions that it holds."""
-    held = vars(inner).values() if hasattr(inner, "__dict__") else ()
-    nested = [vars(one).values() for one in held if isinstance(one, custom.FunctionLoss)]
-    functions = [one for one in (*held, *(f for values in nested for f in values)) if callable(one)]
-    names = {getattr(one, "__module__", None) for one in (*type(inner).__mro__, *functions)}
-    yield from (sys.modules[name] for name in sorted(filter(None, names)) if name in sys.modules)
-
-
-def _is_local(module: ModuleType) -> bool:
-    """Whether a module is a file of the user's, and no package that is installed."""
-    file = getattr(module, "__file__", None)
-    if file is None or module.__name__.split(".")[0] == "sparkml_lsml":
-        return False  # __main__ in a notebook, which travels by value anyway, or built in
-    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    path = os.path.realpath(file)
-    return not any(path.startswith(os.path.realpath(root) + os.sep) for root in installed)
 
 
 # ---------------------------------------------------- the pass that tries a loss
