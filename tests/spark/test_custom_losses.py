@@ -30,9 +30,9 @@ from sparkml_lsml.losses.custom import find
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint
 from sparkml_lsml.spark.rows.resident import Report
+from sparkml_lsml.spark.training.fingerprints import facts_of
 from sparkml_lsml.spark.training.member import Member
 from sparkml_lsml.spark.training.problem import Problem
-from sparkml_lsml.spark.training.training import _told
 from sparkml_lsml.tuning import CrossValidator
 from tests.spark.helpers import binary_rows, frame, nothing_left, numbers, refused
 
@@ -369,5 +369,5 @@ def test_a_checkpoint_knows_losses_of_one_name_apart() -> None:
             derivative=lambda y, f, c=factor: c * (np.exp(f) - y),
         )
         problem = Problem(find("poisson", {}), 1, 0.0, 0.0, "l-bfgs", "", lambda fit: fit)
-        told.append(Fingerprint.of(_told(Member(regression, problem, Report())), {}))
+        told.append(Fingerprint.of(facts_of(Member(regression, problem, Report())), {}))
     assert told[0].digest != told[1].digest

@@ -1,5 +1,7 @@
 """The solvers that estimators compose: which one, and with which settings."""
 
+from typing import Any
+
 from sparkml_lsml.engine.solvers import (
     LBFGS,
     LBFGSB,
@@ -15,6 +17,7 @@ from sparkml_lsml.engine.solvers import (
 )
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.params.bases import HasSolverSettings
+from sparkml_lsml.spark.params.fit_settings import FitSettings
 
 FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd", "adam")
 ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
@@ -52,17 +55,17 @@ def choose_solver(
     ParamError
         If the solver cannot minimise an objective with this penalty, or start from a model.
     """
-    asked: str = params.value("solver")
-    if asked == "cocoa" and (l1 > 0.0 or params.value("regParam") == 0.0):
+    settings = FitSettings.of(params)
+    asked = settings.solver
+    if asked == "cocoa" and (l1 > 0.0 or settings.regParam == 0.0):
         raise ParamError(
-            f"{type(params).__name__}: solver='cocoa' takes an L2 penalty alone, found "
-            f"regParam={params.value('regParam')!r} and "
-            f"elasticNetParam={params.value('elasticNetParam')!r}: set regParam > 0 and "
-            "elasticNetParam=0, or use solver='auto'"
+            f"{settings.estimator}: solver='cocoa' takes an L2 penalty alone, found "
+            f"regParam={settings.regParam!r} and elasticNetParam={settings.elasticNetParam!r}: "
+            "set regParam > 0 and elasticNetParam=0, or use solver='auto'"
         )
-    if asked == "cocoa" and params._initial is not None:
+    if asked == "cocoa" and settings.initial is not None:
         raise ParamError(
-            f"{type(params).__name__}: solver='cocoa' starts from dual variables, a number for "
+            f"{settings.estimator}: solver='cocoa' starts from dual variables, a number for "
             "each row, which no model holds: found an initial model, expected none. Use "
             "solver='auto', or setInitialModel(None)"
         )
@@ -80,17 +83,17 @@ def choose_solver(
     return "l-bfgs", f"{why}: OWL-QN, for an L1 penalty and many coefficients"
 
 
-def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
+def build_solver(name: str, settings: FitSettings, size: int) -> Solver:
     """The solver of that name with the settings of an estimator, for ``size`` coefficients."""
-    tol = params.value("tol")
-    schedule = {
-        "step_size": params.value("stepSize"),
-        "schedule": params.value("learningRate"),
-        "power": params.value("powerT"),
-        "momentum": params.value("momentum"),
-        "nesterov": params.value("nesterov"),
-        "average": params.value("averaging"),
-        "seed": params.value("seed"),
+    tol = settings.tol
+    schedule: dict[str, Any] = {
+        "step_size": settings.stepSize,
+        "schedule": settings.learningRate,
+        "power": settings.powerT,
+        "momentum": settings.momentum,
+        "nesterov": settings.nesterov,
+        "average": settings.averaging,
+        "seed": settings.seed,
         "tol": tol,
     }
     if name == "l-bfgs":
@@ -100,38 +103,38 @@ def build_solver(name: str, params: HasSolverSettings, size: int) -> Solver:
     if name == "proximal-l-bfgs":
         return ProximalLBFGS(tol=tol, memory=_memory(size, 100_000, 60))
     if name == "smoothed-l-bfgs":
-        l1 = params.value("regParam") * params.value("elasticNetParam") > 0.0
+        l1 = settings.regParam * settings.elasticNetParam > 0.0
         inner = "proximal-l-bfgs" if l1 and size <= MAX_PROXIMAL else "l-bfgs"
-        solver = build_solver(inner, params, size)
+        solver = build_solver(inner, settings, size)
         assert isinstance(solver, LBFGS | ProximalLBFGS)
         return SmoothedLBFGS(tol=tol, inner=solver)
     if name == "gradient-descent":
         return GradientDescent(
-            step_size=params.value("stepSize"), line_search=params.value("lineSearch"), tol=tol
+            step_size=settings.stepSize, line_search=settings.lineSearch, tol=tol
         )
     if name == "accelerated":
-        return Accelerated(step_size=params.value("stepSize"), tol=tol)
+        return Accelerated(step_size=settings.stepSize, tol=tol)
     if name == "sgd":
         return LocalSGD(
-            epochs=params.value("localEpochs"),
-            batch_size=params.value("batchSize"),
-            variance_reduction=params.value("varianceReduction"),
+            epochs=settings.localEpochs,
+            batch_size=settings.batchSize,
+            variance_reduction=settings.varianceReduction,
             **schedule,
         )
     if name == "minibatch-sgd":
-        return MiniBatchSGD(fraction=params.value("miniBatchFraction"), **schedule)
+        return MiniBatchSGD(fraction=settings.miniBatchFraction, **schedule)
     if name == "adam":
         return Adam(
-            fraction=params.value("miniBatchFraction"),
-            step_size=params.value("stepSize"),
-            schedule=params.value("learningRate"),
-            power=params.value("powerT"),
-            average=params.value("averaging"),
+            fraction=settings.miniBatchFraction,
+            step_size=settings.stepSize,
+            schedule=settings.learningRate,
+            power=settings.powerT,
+            average=settings.averaging,
             tol=tol,
-            seed=params.value("seed"),
+            seed=settings.seed,
         )
     if name == "cocoa":
-        return CoCoA(epochs=params.value("localEpochs"), tol=tol, seed=params.value("seed"))
+        return CoCoA(epochs=settings.localEpochs, tol=tol, seed=settings.seed)
     raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
 
 

@@ -7,18 +7,18 @@ import numpy.typing as npt
 
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.spark.params.bases import HasSolverSettings
+from sparkml_lsml.spark.params.fit_settings import FitSettings
 
 Array = npt.NDArray[np.float64]
 
 
-def check_fits(model: Any, params: HasSolverSettings, outputs: int, features: int) -> None:
+def check_fits(model: Any, settings: FitSettings, outputs: int, features: int) -> None:
     """Refuse a model that a fit cannot go on from.
 
     Parameters
     ----------
     model : LinearModel
-    params : the estimator
+    settings : FitSettings
     outputs : int
         Rows of coefficients that the fit has.
     features : int
@@ -30,7 +30,7 @@ def check_fits(model: Any, params: HasSolverSettings, outputs: int, features: in
         If it has another number of features or of classes, an intercept where there is to be
         none, or coefficients that are not finite.
     """
-    name = f"{type(params).__name__}: the model to start from, {model.uid},"
+    name = f"{settings.estimator}: the model to start from, {model.uid},"
     found, columns = model._coefficients.shape
     if columns != features:
         raise ParamError(
@@ -42,7 +42,7 @@ def check_fits(model: Any, params: HasSolverSettings, outputs: int, features: in
             f"{name} has {found} rows of coefficients, expected {outputs}: the labels, or the Param"
             " 'family', ask for another number of classes"
         )
-    if not params.value("fitIntercept") and model._intercepts.any():
+    if not settings.fitIntercept and model._intercepts.any():
         raise ParamError(
             f"{name} has an intercept, and fitIntercept=False leaves none: set fitIntercept=True, "
             "or start from a model without"

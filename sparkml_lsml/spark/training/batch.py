@@ -72,7 +72,7 @@ class Batch:
             first.problem.loss,
             first.layout,
             first.problem.solver == "normal",
-            first.params._initial,
+            first.settings.initial,
             _reweighting(members),
             None if first.positive < 0 else tuple(member.positive for member in members),
         )
@@ -115,21 +115,21 @@ class Batch:
 
 def batch_key(member: Member) -> Hashable:
     """What models have to agree in for sharing their passes."""
-    problem, params = member.problem, member.params
+    problem, settings = member.problem, member.settings
     direct = None
     if problem.solver == "normal":
         # one matrix of products serves all: of the same rows, less the same means
-        direct = member.held_out, member.replicate, params.value("standardization")
+        direct = member.held_out, member.replicate, settings.standardization
     return (
         repr(problem.loss),
         member.layout,
         direct,
         # they start from one model, or each from its own cold start
-        id(params._initial),
+        id(settings.initial),
         # labels are classes, or what they are
         member.positive >= 0,
         # the rows of replicates follow from it; None where they are those of folds, or all
-        params.value("seed") if member.replicate >= 0 else None,
+        settings.seed if member.replicate >= 0 else None,
     )
 
 
@@ -207,7 +207,7 @@ def minimise(
     else:
         solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
         start = np.stack([member.start() for member in members])
-        limits = [member.params.value("maxIter") for member in members]
+        limits = [member.settings.maxIter for member in members]
         resume = None if checkpoint is None else checkpoint.load(solvers, batch.layout.size)
         sample = Sample()
         if resume is not None:
@@ -229,7 +229,7 @@ def minimise(
                 notes += (f"started from the solution for a sample of some {sample.rows:,} rows",)
             solvers = warm
         rules = [
-            EarlyStopping(member.params.value("patience"), member.params.value("validationTol"))
+            EarlyStopping(member.settings.patience, member.settings.validationTol)
             for member in members
         ]
         solutions = minimize(
@@ -257,7 +257,7 @@ def _directly(
     callback: Callback | None,
 ) -> list[Solution]:
     """The solutions of the normal equations."""
-    solver = NormalEquations(tol=min(member.params.value("tol") for member in batch.members))
+    solver = NormalEquations(tol=min(member.settings.tol for member in batch.members))
     solutions = solver.solve(objective, penalties, batch.label_mean)
     if callback is not None:
         for number, solution in enumerate(solutions):
@@ -269,6 +269,6 @@ def _reweighting(members: Sequence[Member]) -> Reweighting | None:
     if any(member.held_out >= 0 for member in members):
         return HeldOut(tuple(member.held_out for member in members))
     if any(member.replicate >= 0 for member in members):
-        seed = members[0].params.value("seed")
+        seed = members[0].settings.seed
         return Poisson(seed, tuple(member.replicate for member in members))
     return None

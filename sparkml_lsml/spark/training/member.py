@@ -1,6 +1,7 @@
 """A model that is trained: from the problem of its estimator to the model that its user gets."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sparkml_lsml.engine.predictors.standardization import Standardization, stan
 from sparkml_lsml.engine.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.params.solvers import FIRST_ORDER_SOLVERS, build_solver
 from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 from sparkml_lsml.spark.training.problem import LinearFit, Problem
@@ -40,13 +42,18 @@ class Member:
     positive: int = -1
     rows: DataFrame | None = None
 
+    @cached_property
+    def settings(self) -> FitSettings:
+        """What its fit depends on."""
+        return self.params.settings()
+
     @property
     def layout(self) -> Layout:
         """Where its coefficients are."""
         return Layout(
             features=self.report.longest,
             outputs=self.problem.outputs,
-            fit_intercept=self.params.value("fitIntercept"),
+            fit_intercept=self.settings.fitIntercept,
             constants=len(self.problem.loss.constants),
         )
 
@@ -62,7 +69,7 @@ class Member:
                 f"{len(overflow)} features, the first of them number {overflow[0]}, have values so "
                 "large that their variance overflows: rescale them to below 1e150"
             )
-        standardized = self.params.value("standardization")
+        standardized = self.settings.standardization
         units = standardize(
             self.layout,
             mean,
@@ -85,9 +92,9 @@ class Member:
 
     def solver(self, units: Standardization) -> Solver:
         """The iterative solver, in these units."""
-        solver = build_solver(self.problem.solver, self.params, self.layout.size)
+        solver = build_solver(self.problem.solver, self.settings, self.layout.size)
         if isinstance(solver, SmoothedLBFGS):
-            near = self.params._initial is not None
+            near = self.settings.initial is not None
             return replace(solver, unit=self.problem.label_scale, close=near)
         if self.problem.bounds is None:
             return solver
@@ -139,8 +146,8 @@ class Member:
 
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""
-        if self.params._initial is not None:
-            return self.coefficients_of(self.params._initial)
+        if self.settings.initial is not None:
+            return self.coefficients_of(self.settings.initial)
         return self.cold_start()
 
     def coefficients_of(self, model: Any) -> Array:
@@ -152,7 +159,7 @@ class Member:
             If the model has other features or classes.
         """
         layout, (units, _) = self.layout, self.units()
-        check_fits(model, self.params, layout.outputs, layout.features)
+        check_fits(model, self.settings, layout.outputs, layout.features)
         # a scale of the loss starts at that of the labels
         stored = self._moved(stored_coefficients_of(model, layout, units.label_scale))
         return np.asarray(units.from_stored(stored[None, :])[0])

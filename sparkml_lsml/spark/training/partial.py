@@ -91,13 +91,13 @@ def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: i
         training.shuffle_if_sorted()
         piece = training.report
         if model is not None:
-            check_fits(model, own, len(model._intercepts), piece.longest)
+            check_fits(model, own.settings(), len(model._intercepts), piece.longest)
         before = None if model is None else model._pieces
         seen = _merged(piece, before, own, model, classes)
         member = training.member(own, seen)
         with training.watch([member]) as watch:
             check_losses([member.problem.loss], training.blocks, type(own).__name__)
-            update = _Update(own, member, training, before, model)
+            update = _Update(member, training, before, model)
             solution, after = update.run(piece)
             blocks = training.blocks
             notes: tuple[str, ...] = (f"piece {after.number}; {after.features.rows:,} rows so far",)
@@ -176,7 +176,6 @@ class _Update:
 
     Parameters
     ----------
-    params : the estimator
     member : Member
     training : Training
     before : Pieces or None
@@ -184,22 +183,22 @@ class _Update:
     """
 
     def __init__(
-        self, params: Any, member: Member, training: Training, before: Pieces | None, model: Any
+        self, member: Member, training: Training, before: Pieces | None, model: Any
     ) -> None:
-        self._params, self._member = params, member
+        self._member, self._settings = member, member.settings
         self._units, self._penalty = member.units()
         layout = member.layout
         cold = self._units.to_stored(member.cold_start()[None, :])[0]
         if model is None:
             average = iterate = cold
         else:
-            check_fits(model, params, layout.outputs, layout.features)
+            check_fits(model, member.settings, layout.outputs, layout.features)
             average = stored_coefficients_of(model, layout, self._units.label_scale)
             iterate = average if before is None else before.iterate
         if iterate.shape != (layout.size,):
             raise ParamError(
-                f"{type(params).__name__}: the model was trained on its last piece with another "
-                "fitIntercept or loss: expected the same Params for all pieces"
+                f"{member.settings.estimator}: the model was trained on its last piece with "
+                "another fitIntercept or loss: expected the same Params for all pieces"
             )
         self._average, self._iterate = average, iterate
         moments, label = member.report.moments, member.report.label_moments
@@ -220,16 +219,16 @@ class _Update:
         average = _enter(self._units, self._average)
         # weights that grow with the rows so far, as those of 1, 2, 3, ... for pieces of one size
         weight, total = piece.moments.weight, report.moments.weight
-        share = min(1.0, 2.0 * weight / (total + weight)) if self._value("averaging") else 1.0
-        rows = batch_rows(self._value("batchSize"), objective.rows_per_block)
-        epochs = self._value("localEpochs")
+        share = min(1.0, 2.0 * weight / (total + weight)) if self._settings.averaging else 1.0
+        rows = batch_rows(self._settings.batchSize, objective.rows_per_block)
+        epochs = self._settings.localEpochs
         unit = safe_step(objective) * min(rows, 8)
-        adaptive = self._value("learningRate") == "adaptive"
+        adaptive = self._settings.learningRate == "adaptive"
         rate, tries = before.rate, 0
         while True:
-            settings = self._settings(rate * unit, penalty)
-            seed = (self._value("seed"), before.number)
-            [value], [goal] = objective.local_sgd(start[None, :], [penalty], [settings], seed)
+            sgd = self._epochs(rate * unit, penalty)
+            seed = (self._settings.seed, before.number)
+            [value], [goal] = objective.local_sgd(start[None, :], [penalty], [sgd], seed)
             mean = average + share * (goal - average)
             values, _ = objective.value_and_gradient(np.stack([goal, mean]), models=[0, 0])
             first = float(value) + penalty.value(start)
@@ -247,7 +246,7 @@ class _Update:
                 last, found = first, float(values[0]) + penalty.value(mean)
                 break
         if not (np.isfinite(goal).all() and np.isfinite([last, found]).all()):
-            raise DivergedError(f"{type(self._params).__name__}: {Reason('diverged', tries)}")
+            raise DivergedError(f"{self._settings.estimator}: {Reason('diverged', tries)}")
         after = Pieces(
             report.moments,
             report.label_moments if not report.labels else None,
@@ -258,7 +257,7 @@ class _Update:
             rate,
             _spread(piece, len(report.labels), self._seen),
         )
-        step, nan = settings.step_size, float("nan")
+        step, nan = sgd.step_size, float("nan")
         history = (
             Iteration(0, first, nan, nan, 1, 0.0),
             Iteration(1, found, nan, step, objective.passes, 0.0, sent=objective.sent),
@@ -266,31 +265,28 @@ class _Update:
         coef = _leave(self._units, mean, self._average)
         return Solution(coef, found, history, Reason("piece", 1)), after
 
-    def _value(self, name: str) -> Any:
-        return self._params.value(name)
-
-    def _settings(self, rate: float, penalty: ElasticNet) -> SgdEpochs:
+    def _epochs(self, rate: float, penalty: ElasticNet) -> SgdEpochs:
         """The epochs, with the step that the schedule has come to."""
-        before, schedule = self._before, self._value("learningRate")
-        rate *= self._value("stepSize")
+        before, schedule = self._before, self._settings.learningRate
+        rate *= self._settings.stepSize
         decay = 0.0
         if schedule == "adaptive":
             rate /= (1.0 + before.epochs) ** POWER
         elif schedule == "invscaling":
-            rate /= (1.0 + before.epochs) ** self._value("powerT")
+            rate /= (1.0 + before.epochs) ** self._settings.powerT
         elif schedule == "optimal":
             strength = max(float(np.max(penalty.l2())), 1e-6)
             rate = 1.0 / (1.0 / rate + strength * before.batches)
             decay = strength * rate
         return SgdEpochs(
-            epochs=self._value("localEpochs"),
-            batch_size=self._value("batchSize"),
+            epochs=self._settings.localEpochs,
+            batch_size=self._settings.batchSize,
             step_size=rate,
             decay=decay,
-            momentum=self._value("momentum"),
-            nesterov=self._value("nesterov"),
-            average=self._value("averaging"),
-            variance_reduction=self._value("varianceReduction"),
+            momentum=self._settings.momentum,
+            nesterov=self._settings.nesterov,
+            average=self._settings.averaging,
+            variance_reduction=self._settings.varianceReduction,
         )
 
 

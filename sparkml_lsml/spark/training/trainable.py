@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.pack import Report, Task
 from sparkml_lsml.spark.params.bases import HasSolverSettings
+from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.frames import check_frame, column_of
 from sparkml_lsml.spark.rows.ingest import check_boolean, check_features, check_numeric
@@ -28,6 +29,10 @@ INGEST_PARAMS = (
 
 class Trainable(HasSolverSettings):
     """An estimator as a training knows it; each estimator adds its task and its problem."""
+
+    def settings(self) -> FitSettings:
+        """What a fit depends on, as Params are now: a fit asks once, when they are checked."""
+        return FitSettings.of(self)
 
     def _task(self) -> Task:
         """Which labels are valid; each estimator defines it."""

@@ -16,23 +16,20 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.pack import Report, Task
 from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
-from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.spark.cluster.session import context, parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
-from sparkml_lsml.spark.folders.fingerprint import LABEL, Fingerprint
-from sparkml_lsml.spark.folders.persistence import digest
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
 from sparkml_lsml.spark.rows.class_weights import check_class_weight, class_factors
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
-from sparkml_lsml.spark.rows.frames import column_of, column_type
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.spark.rows.validating import TRAINED, validation_notes
 from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
+from sparkml_lsml.spark.training.fingerprints import fingerprint_of
 from sparkml_lsml.spark.training.member import Member
+from sparkml_lsml.spark.training.plan import ingest_plan, rows_are_sorted
 from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.watching.progress import progress_of
@@ -40,12 +37,6 @@ from sparkml_lsml.spark.watching.progress import progress_of
 log = logging.getLogger("sparkml_lsml")
 
 Array = npt.NDArray[np.float64]
-
-SORTED_SHARE = 0.05
-"""Share of the labels' variance that lies between partitions, from which rows count as sorted."""
-
-ELSEWHERE = ("checkpointDir", "checkpointInterval")
-"""Params that a model does not depend on."""
 
 
 class Training:
@@ -90,7 +81,10 @@ class Training:
         **plan: Any,
     ) -> None:
         self._started = time.perf_counter()
-        self._plan = replace(ingest_plan(params, dataset, task or params._task()), **plan)
+        own = ingest_plan(
+            params.settings(), dataset, task or params._task(), centre=can_centre(params)
+        )
+        self._plan = replace(own, **plan)
         self._dataset = dataset
         self._callbacks = params.callbacks
         self._declared = DeclaredClasses()
@@ -283,50 +277,14 @@ class Training:
         """Where a batch keeps how far it is; None if it keeps nothing."""
         if not self._checkpoints.kept or batch.direct:
             return None  # the normal equations take one pass: there is nothing to go on from
-        plan, blocks = self._plan, self.blocks
-        columns = (plan.features, plan.label, plan.weight, plan.validation)
-        exact = {
-            "columns": {
-                c: column_type(self._dataset, c, "column").simpleString() for c in columns if c
-            },
-            "rows": blocks.rows,
-            "checksum of the rows": blocks.checksum,
-            "features": self.report.longest,
-            "labels": {str(label): rows for label, (rows, _) in self.report.labels.items()},
-            "task": plan.task,
-            "folds": plan.folds,
-            "models": [_told(member) for member in batch.members],
-        }
-        if any(member.replicate >= 0 for member in batch.members):
-            # which rows a replicate sees depends on the partition that they are in
-            exact["partitions"] = blocks.partitions
-        known = {"the features": self.report.moments, LABEL: self.report.label_moments}
-        moments = {name: each for name, each in known.items() if each is not None}
-        return self._checkpoints.of(Fingerprint.of(exact, moments))
+        return self._checkpoints.of(
+            fingerprint_of(batch, self._plan, self._dataset, self.blocks, self.report)
+        )
 
 
 def _tell(watch: Watch, numbers: Sequence[int], line: Iteration, number: int) -> bool:
     """Tell of an iteration of a model, which has this number in its batch."""
     return watch.iteration(numbers[number], line)
-
-
-def _told(member: Member) -> dict[str, Any]:
-    """What makes a model of a batch what it is, the rows aside."""
-    params = member.params
-    values = {param.name: params.value(param.name) for param in params.params}
-    loss, given = member.problem.loss, params._initial
-    start = {} if given is None else {"initial model": digest(given)}
-    return {
-        # a name says little of a loss that is the user's own
-        **({"loss at fixed points": samples(loss)} if isinstance(loss, CustomLoss) else {}),
-        "estimator": type(params).__name__,
-        **{name: value for name, value in values.items() if name not in ELSEWHERE},
-        **start,
-        "solver": member.problem.solver,
-        "held out": member.held_out,
-        "replicate": member.replicate,
-        "class": member.positive,
-    }
 
 
 def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]:
@@ -361,36 +319,6 @@ def raise_diverged(found: Sequence[Any]) -> None:
     for model in found:
         if isinstance(model, DivergedError):
             raise model
-
-
-def ingest_plan(params: HasSolverSettings, dataset: DataFrame, task: Task) -> IngestPlan:
-    """How an estimator wants its rows packed."""
-    validation = params.value("validationIndicatorCol") or None
-    return IngestPlan(
-        features=params.value("featuresCol"),
-        label=params.value("labelCol"),
-        weight=params.value("weightCol") or None,
-        task=task,
-        dtype=params.value("dtype"),
-        execution=params.value("execution"),
-        depth=params.value("aggregationDepth"),
-        name=type(params).__name__,
-        fold=None if validation is None else column_of(dataset, validation).cast("int"),
-        folds=0 if validation is None else 2,
-        validation=validation,
-        centre=can_centre(params),
-    )
-
-
-def rows_are_sorted(report: Report) -> bool:
-    """Whether the mean label differs so much between partitions that rows must be sorted by it."""
-    if report.label_moments is None or len(report.label_means) < 2:
-        return False
-    weights, means = np.array(report.label_means).T
-    total = weights.sum()
-    variance = float(report.label_moments.variance(sample=False)[0])
-    between = float(weights @ np.square(means - weights @ means / total)) / total
-    return between > SORTED_SHARE * variance
 
 
 def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
