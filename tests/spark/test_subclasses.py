@@ -6,6 +6,7 @@ does to clean them; what is left out would change every coefficient.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ from sparkml_lsml.classification import (
     OneVsRest,
     OneVsRestModel,
 )
+from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.errors import ParamError
+from sparkml_lsml.spark.rows.declared import DeclaredClasses
+from sparkml_lsml.spark.training.problem import Problem
 from sparkml_lsml.tuning import (
     CrossValidator,
     TrainValidationSplit,
@@ -64,6 +68,14 @@ class Raised(LinearSVCModel):
         both = vector_to_array(name)
         raised = array_to_vector(F.array(both[0], both[1] + 1e6))
         return super()._transform(dataset).withColumn(name, raised)
+
+
+class Doubled(LogisticRegression):
+    """Its penalty is twice what its Params say."""
+
+    def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
+        problem = super().problem(report, declared)
+        return replace(problem, l2=2.0 * problem.l2)
 
 
 def clean(dataset: DataFrame) -> DataFrame:
@@ -157,6 +169,22 @@ def test_folds_of_a_subclass_of_the_search(rows: DataFrame) -> None:
     )
     # labels of those others are turned round: by these folds they are ranked the wrong way
     assert search.fit(rows).avgMetrics[0] < 0.5
+
+
+def test_a_problem_of_its_own(rows: DataFrame, three: DataFrame) -> None:
+    """It is minimised wherever models share passes, and the model has the Params that were set."""
+    plain, doubled = LogisticRegression(tol=1e-10), Doubled(tol=1e-10)
+    maps = [{doubled.regParam: 0.1}, {doubled.regParam: 1.0}]
+    for strength, model in zip([0.2, 2.0], doubled.fit(rows, maps), strict=True):
+        close(model, plain.copy({plain.regParam: strength}).fit(rows))
+        assert model.getRegParam() == strength / 2.0
+    found = OneVsRest(classifier=doubled.setRegParam(0.1)).fit(three)
+    expected = OneVsRest(classifier=plain.setRegParam(0.2)).fit(three)
+    for one, other in zip(found.models, expected.models, strict=True):
+        close(one, other)
+    path = regularization_path(doubled, rows, regParams=[0.1])
+    close(path.models[0], plain.fit(rows))
+    close(bootstrap(doubled, rows, n=2).model, plain.fit(rows))
 
 
 @each_subclass

@@ -63,6 +63,8 @@ def facts_of(member: Member) -> dict[str, Any]:
         "loss": loss.name if isinstance(loss, CustomLoss) else repr(loss),
         **own,
         "outputs": problem.outputs,
+        # a subclass of the user's may make of its Params what it likes
+        "strengths": [problem.l1, problem.l2],
         **bounds,
         **start,
         "held out": member.held_out,
