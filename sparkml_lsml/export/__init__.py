@@ -5,7 +5,8 @@ Every model has ``toMLlib()``, ``toSklearn()`` and ``toONNX()``. `to_mllib` also
 imported when they are asked for; they come with the extra ``sparkml_lsml[export]``.
 """
 
-from sparkml_lsml.export.form import Exportable, Form
+from sparkml_lsml.export.exportable import Exportable
+from sparkml_lsml.export.form import Form
 from sparkml_lsml.export.mllib import to_mllib
 
 __all__ = ["Exportable", "Form", "to_mllib"]

@@ -12,7 +12,7 @@ from pyspark.ml.wrapper import JavaParams
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import ExportError
-from sparkml_lsml.export.form import Exportable, Form
+from sparkml_lsml.export.form import Form, HasForm
 from sparkml_lsml.spark.cluster.session import classic
 
 _PACKAGE = "org.apache.spark.ml"
@@ -54,11 +54,11 @@ def to_mllib(model: Any) -> Any:
         return PipelineModel([to_mllib(stage) for stage in model.stages])._resetUid(model.uid)
     if isinstance(model, classification.OneVsRestModel):
         # MLlib's class may hold models of this package: those that were fitted one by one
-        ours = any(isinstance(part, Exportable) for part in model.models)
+        ours = any(isinstance(part, HasForm) for part in model.models)
         return _one_vs_rest(model) if ours else model
     if isinstance(model, tuning.CrossValidatorModel | tuning.TrainValidationSplitModel):
         return to_mllib(model.bestModel)
-    if not isinstance(model, Exportable):
+    if not isinstance(model, HasForm):
         if type(model).__module__.startswith("sparkml_lsml."):
             raise ExportError(
                 f"{type(model).__name__} has no counterpart in MLlib: expected a linear model, a "

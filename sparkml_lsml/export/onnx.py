@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import sparkml_lsml
-from sparkml_lsml.export.form import Exportable, Form, Kind, missing
+from sparkml_lsml.export.form import Form, HasForm, Kind, missing
 
 if TYPE_CHECKING:
     import onnx
@@ -105,7 +105,7 @@ _BODIES: dict[Kind, str] = {
 }
 
 
-def to_onnx(model: Exportable) -> "onnx.ModelProto":
+def to_onnx(model: HasForm) -> "onnx.ModelProto":
     """The model as an ONNX graph: see :meth:`Exportable.toONNX`."""
     try:
         from onnx import helper, numpy_helper, parser

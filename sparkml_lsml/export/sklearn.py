@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from sparkml_lsml.errors import ExportError
-from sparkml_lsml.export.form import Array, Exportable, Form, missing
+from sparkml_lsml.export.form import Array, Form, HasForm, missing
 
 CERTAIN = 1075.0 * math.log(2.0)
 """Margin above which the probability of class 0, about exp(-margin), underflows to 0."""
 
 
-def to_sklearn(model: Exportable) -> Any:
+def to_sklearn(model: HasForm) -> Any:
     """The model as an estimator: see :meth:`Exportable.toSklearn`."""
     try:
         import sklearn  # noqa: F401
