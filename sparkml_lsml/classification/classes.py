@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.errors import DataError
 

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.classification.classes import frequencies_start, odd_labels
 from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrainingSummary
-from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
 from sparkml_lsml.losses.custom import find

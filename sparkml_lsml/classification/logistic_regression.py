@@ -33,7 +33,7 @@ from sparkml_lsml.classification.summary import (
     LogisticRegressionSummary,
     LogisticRegressionTrainingSummary,
 )
-from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.calibration import log_odds
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from scipy.special import expit
 
 from sparkml_lsml.display import html, plots, text
-from sparkml_lsml.engine.blocks.pack import Task
+from sparkml_lsml.engine.blocks.report import Task
 from sparkml_lsml.engine.metrics.tallies import (
     ClassCounts,
     ClassMetrics,

@@ -13,7 +13,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.regression import RegressionModel, Regressor, _LinearRegressionParams
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.solvers.normal import MAX_FEATURES, pays_direct
 from sparkml_lsml.errors import ParamError

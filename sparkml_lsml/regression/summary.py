@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from scipy.special import stdtr
 
 from sparkml_lsml.display import plots
-from sparkml_lsml.engine.blocks.pack import Task
+from sparkml_lsml.engine.blocks.report import Task
 from sparkml_lsml.engine.metrics.tallies import ResidualSums, RowSample
 from sparkml_lsml.engine.solvers.base import Precision
 from sparkml_lsml.errors import DataError, ParamError

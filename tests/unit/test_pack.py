@@ -18,17 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sparkml_lsml.engine.blocks.files as files_room
-import sparkml_lsml.engine.blocks.pack as room
+import sparkml_lsml.engine.blocks.report as room
 from sparkml_lsml.engine.blocks import Block, CsrRows, Moments
-from sparkml_lsml.engine.blocks.pack import (
-    PROBLEMS,
-    Handle,
-    PackSettings,
-    Report,
-    fit_folder,
-    local_folder,
-    pack,
-)
+from sparkml_lsml.engine.blocks.files import fit_folder, local_folder
+from sparkml_lsml.engine.blocks.handle import Handle
+from sparkml_lsml.engine.blocks.pack import PackSettings, pack
+from sparkml_lsml.engine.blocks.report import PROBLEMS, Report
 from sparkml_lsml.errors import DiskError
 
 Array = npt.NDArray[np.float64]

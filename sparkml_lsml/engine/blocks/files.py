@@ -272,3 +272,27 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return
+
+
+def fit_folder(root: Path, fit: str) -> Path:
+    """The folder that holds the blocks of a fit."""
+    return root / f"sparkml_lsml-{fit}"
+
+
+def local_folder() -> Path:
+    """The executor's own local folder with the most free space.
+
+    Spark deletes these folders when the executor ends, so nothing stays behind a crash.
+    """
+    folders = [Path(name) for name in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if name]
+    if not folders:
+        raise DiskError(
+            "SPARK_LOCAL_DIRS is not set in the Python worker: expected Spark to name the "
+            "executor's local folders there"
+        )
+
+    def free(folder: Path) -> int:
+        stats = os.statvfs(folder)
+        return stats.f_bavail * stats.f_frsize
+
+    return max(folders, key=free)

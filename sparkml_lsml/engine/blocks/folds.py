@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.blocks.moments import MOMENT_CHUNK_ROWS, Moments
-from sparkml_lsml.engine.blocks.pack import Report, Task, note_labels
+from sparkml_lsml.engine.blocks.report import Report, Task, note_labels
 
 PIECE_BYTES = 64 * 2**20
 """Sparse rows of a fold that are copied at a time."""

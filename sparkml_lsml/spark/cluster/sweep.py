@@ -10,7 +10,7 @@ from typing import Any
 
 from pyspark import RDD, SparkContext
 
-from sparkml_lsml.engine.blocks.pack import fit_folder
+from sparkml_lsml.engine.blocks.files import fit_folder
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup
 from sparkml_lsml.spark.cluster.session import executors, slots

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.pack import Handle
+from sparkml_lsml.engine.blocks.handle import Handle
 
 OWN_BLOCKS_ONLY = "SPARKML_LSML_OWN_BLOCKS_ONLY"
 """Environment variable of executors: open no block of another executor of the same machine."""

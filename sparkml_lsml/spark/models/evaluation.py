@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.display import html, text
 from sparkml_lsml.engine.blocks.arrow import to_features
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup, Total, aggregate
 from sparkml_lsml.spark.cluster.causes import LATE_METRICS, raise_for_source

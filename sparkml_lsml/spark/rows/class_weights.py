@@ -5,7 +5,7 @@ import math
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.session import context

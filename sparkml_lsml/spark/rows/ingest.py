@@ -23,7 +23,9 @@ from pyspark.sql.types import (
 
 from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
 from sparkml_lsml.engine.blocks.folds import fold_reports
-from sparkml_lsml.engine.blocks.pack import PROBLEMS, Handle, PackSettings, Report, Task, pack
+from sparkml_lsml.engine.blocks.handle import Handle
+from sparkml_lsml.engine.blocks.pack import PackSettings, pack
+from sparkml_lsml.engine.blocks.report import PROBLEMS, Report, Task
 from sparkml_lsml.errors import ColumnTypeError, DataError
 from sparkml_lsml.spark.cluster.workers import forget_deleted, settle
 from sparkml_lsml.spark.rows.frames import column_of, column_type

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.solvers.base import Best
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.bases import CheckedParams

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.blocks.folds import without
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.metrics.measures import Measure, Ranking
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Reweighting
 from sparkml_lsml.errors import DataError

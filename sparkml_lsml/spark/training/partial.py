@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs, batch_rows
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.standardization import Standardization
