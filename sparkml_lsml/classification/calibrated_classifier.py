@@ -20,7 +20,12 @@ from sparkml_lsml.classification.summary import (
     CalibratedClassifierTrainingSummary,
 )
 from sparkml_lsml.engine.blocks.folds import without
-from sparkml_lsml.engine.calibration import METHODS, Calibration, CalibrationCounts, calibrate
+from sparkml_lsml.engine.metrics.calibration import (
+    METHODS,
+    Calibration,
+    CalibrationCounts,
+    calibrate,
+)
 from sparkml_lsml.engine.passes.reweighting import HeldOut
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite, params_from_json, params_to_json
@@ -364,7 +369,8 @@ class CalibratedClassifierModel(LinearModel, _Params, ClassificationModel):
         Of the classifier that was trained on all rows.
     intercept : float
     calibration : SigmoidCalibration or IsotonicCalibration
-        The function from margins to probabilities, see :mod:`sparkml_lsml.engine.calibration`.
+        The function from margins to probabilities, see
+        :mod:`sparkml_lsml.engine.metrics.calibration`.
     summary : CalibratedClassifierTrainingSummary
         How the fit to all rows went; its metrics are those of the calibrated model.
     """

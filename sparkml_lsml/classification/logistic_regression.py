@@ -34,7 +34,7 @@ from sparkml_lsml.classification.summary import (
     LogisticRegressionTrainingSummary,
 )
 from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.calibration import log_odds
+from sparkml_lsml.engine.metrics.calibration import log_odds
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Logistic, Multinomial

@@ -12,14 +12,11 @@ from scipy.special import expit
 
 from sparkml_lsml.display import html, plots, text
 from sparkml_lsml.engine.blocks.report import Task
-from sparkml_lsml.engine.metrics.tallies import (
-    ClassCounts,
-    ClassMetrics,
-    Curve,
-    ScoreCounts,
-    f_measure,
-    log_loss,
-)
+from sparkml_lsml.engine.metrics.class_counts import ClassCounts, ClassMetrics
+from sparkml_lsml.engine.metrics.curve import Curve
+from sparkml_lsml.engine.metrics.log_loss import log_loss
+from sparkml_lsml.engine.metrics.rates import f_measure
+from sparkml_lsml.engine.metrics.score_counts import ScoreCounts
 from sparkml_lsml.spark.models.evaluation import RowsSummary
 from sparkml_lsml.spark.models.summary import TrainingSummary
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.metrics.tallies import Curve
+from sparkml_lsml.engine.metrics.curve import Curve
 
 Array = npt.NDArray[np.float64]
 

@@ -10,7 +10,8 @@ from scipy.special import stdtr
 
 from sparkml_lsml.display import plots
 from sparkml_lsml.engine.blocks.report import Task
-from sparkml_lsml.engine.metrics.tallies import ResidualSums, RowSample
+from sparkml_lsml.engine.metrics.residual_sums import ResidualSums
+from sparkml_lsml.engine.metrics.row_sample import RowSample
 from sparkml_lsml.engine.solvers.base import Precision
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.models.evaluation import RowsSummary

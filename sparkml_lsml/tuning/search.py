@@ -24,8 +24,8 @@ from pyspark.ml.param import Params
 from pyspark.ml.tuning import _parallelFitTasks
 from pyspark.sql import Column, DataFrame
 
+from sparkml_lsml.engine.metrics.log_loss import LEAST_PROBABILITY
 from sparkml_lsml.engine.metrics.measures import Confusion, Measure, Ranking, Residuals
-from sparkml_lsml.engine.metrics.tallies import LEAST_PROBABILITY
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS

@@ -32,7 +32,7 @@ from sparkml_lsml.classification import (
     LogisticRegressionModel,
     OneVsRest,
 )
-from sparkml_lsml.engine.calibration import SigmoidCalibration
+from sparkml_lsml.engine.metrics.calibration import SigmoidCalibration
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError
 from sparkml_lsml.spark.folders import composite
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit

@@ -31,7 +31,7 @@ from sparkml_lsml.classification import (
     LogisticRegressionModel,
     OneVsRestModel,
 )
-from sparkml_lsml.engine.calibration import SigmoidCalibration
+from sparkml_lsml.engine.metrics.calibration import SigmoidCalibration
 from sparkml_lsml.errors import ExportError
 from sparkml_lsml.export import to_mllib
 from sparkml_lsml.regression import LinearRegressionModel

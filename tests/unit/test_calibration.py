@@ -10,8 +10,8 @@ import pytest
 from sklearn.calibration import _SigmoidCalibration
 from sklearn.isotonic import IsotonicRegression
 
-from sparkml_lsml.engine import calibration
-from sparkml_lsml.engine.calibration import (
+from sparkml_lsml.engine.metrics import calibration
+from sparkml_lsml.engine.metrics.calibration import (
     CalibrationCounts,
     IsotonicCalibration,
     SigmoidCalibration,

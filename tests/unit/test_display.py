@@ -13,7 +13,7 @@ import pytest
 import sklearn.metrics as reference
 
 from sparkml_lsml.display import html, plots, text
-from sparkml_lsml.engine.metrics.tallies import ScoreCounts
+from sparkml_lsml.engine.metrics.score_counts import ScoreCounts
 
 
 class Balanced(HTMLParser):

@@ -12,14 +12,12 @@ import pytest
 import sklearn.metrics as reference
 from scipy import stats
 
-from sparkml_lsml.engine.metrics.tallies import (
-    ClassCounts,
-    ResidualSums,
-    RowSample,
-    ScoreCounts,
-    f_measure,
-    log_loss,
-)
+from sparkml_lsml.engine.metrics.class_counts import ClassCounts
+from sparkml_lsml.engine.metrics.log_loss import log_loss
+from sparkml_lsml.engine.metrics.rates import f_measure
+from sparkml_lsml.engine.metrics.residual_sums import ResidualSums
+from sparkml_lsml.engine.metrics.row_sample import RowSample
+from sparkml_lsml.engine.metrics.score_counts import ScoreCounts
 
 Array = npt.NDArray[np.float64]
 

@@ -9,13 +9,11 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.metrics.tallies import (
-    ClassCounts,
-    ResidualSums,
-    ScoreCounts,
-    f_measure,
-    log_loss,
-)
+from sparkml_lsml.engine.metrics.class_counts import ClassCounts
+from sparkml_lsml.engine.metrics.log_loss import log_loss
+from sparkml_lsml.engine.metrics.rates import f_measure
+from sparkml_lsml.engine.metrics.residual_sums import ResidualSums
+from sparkml_lsml.engine.metrics.score_counts import ScoreCounts
 
 Array = npt.NDArray[np.float64]
 Scores = dict[str, Array]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from sparkml_lsml.engine.metrics.measures import Scores
-from sparkml_lsml.engine.metrics.tallies import score_order
 
 Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 EXACT_SCORES = 65_536
 """Different scores that are counted one by one; beyond it, in bins of a relative width of 2^-12."""
@@ -27,6 +27,14 @@ HALVINGS = 60
 DECREMENT = 1e-14
 """Share of the objective that another step of Newton's method would have to gain."""
 
+_SIGN = np.int64(-(2**63))
+
+
+def score_order(scores: Array) -> Integers:
+    """Integers in the order of floating-point numbers; 0 for zeros of both signs."""
+    bits = np.ascontiguousarray(scores).view(np.int64)
+    return np.where(bits < 0, _SIGN - bits, bits)
+
 
 @dataclass
 class CalibrationCounts:
@@ -34,8 +42,8 @@ class CalibrationCounts:
 
     With more than `EXACT_SCORES` different scores, those that differ by less than 1 in 4,096 are
     one, at their mean: a calibration is fitted to scores, where the areas of
-    `~sparkml_lsml.engine.metrics.tallies.ScoreCounts` ask for their order alone. Whether that is
-    so does not depend on how the rows are partitioned.
+    `~sparkml_lsml.engine.metrics.score_counts.ScoreCounts` ask for their order alone. Whether that
+    is so does not depend on how the rows are partitioned.
 
     Attributes
     ----------
