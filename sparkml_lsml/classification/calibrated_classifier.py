@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyspark.sql.functions as F
 from pyspark.ml.classification import ClassificationModel, Classifier
 from pyspark.ml.linalg import DenseVector, Vector
-from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.ml.param.shared import HasProbabilityCol, HasSeed, HasThreshold, HasWeightCol
 from pyspark.sql import Column, DataFrame
 
+from sparkml_lsml.classification.calibration_params import CalibrationParams
+from sparkml_lsml.classification.classes import check_both_classes
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
 from sparkml_lsml.classification.summary import (
@@ -27,12 +27,12 @@ from sparkml_lsml.engine.metrics.calibration import (
     calibrate,
 )
 from sparkml_lsml.engine.passes.reweighting import HeldOut
-from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite, params_from_json, params_to_json
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel, own_transform
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.bases import CheckedParams, add_accessors
+from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import OPTIONAL_NAME, SHARE, Range, one_of
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
@@ -50,48 +50,11 @@ CLASSIFIERS: dict[str, type[Any]] = {
     "LogisticRegression": LogisticRegression,
 }
 
-FOLDS = Range(
-    lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 2, "an integer of 2 or more"
-)
-
-
-class _Params(CheckedParams, HasProbabilityCol, HasWeightCol, HasThreshold, HasSeed):
-    """Params of `CalibratedClassifier` and `CalibratedClassifierModel`."""
-
-    method: Param[str] = Param(
-        Params._dummy(),
-        "method",
-        "How probabilities follow from margins: 'sigmoid' (Platt's) or 'isotonic'.",
-        typeConverter=TypeConverters.toString,
-    )
-    numFolds: Param[int] = Param(
-        Params._dummy(),
-        "numFolds",
-        "Number of folds, >= 2: each margin is that of a model which did not see its row.",
-        typeConverter=TypeConverters.toInt,
-    )
-    foldCol: Param[str] = Param(
-        Params._dummy(),
-        "foldCol",
-        "Column of the number of the fold of each row, from 0 to below numFolds; '' for random "
-        "folds.",
-        typeConverter=TypeConverters.toString,
-    )
-
-    _ranges: ClassVar[dict[str, Range]] = {
-        "method": one_of(*METHODS),
-        "numFolds": FOLDS,
-        "foldCol": OPTIONAL_NAME,
-        "threshold": SHARE,
-    }
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(method="sigmoid", numFolds=5, foldCol="", threshold=0.5, seed=0)
-
 
 @add_accessors
-class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassifierModel"]):
+class CalibratedClassifier(
+    SafeReadWrite, CalibrationParams, Classifier["CalibratedClassifierModel"]
+):
     r"""Probabilities for a linear classifier of two classes, by cross-fitting.
 
     For each fold a model is trained without its rows, and gives them margins. From the margins of
@@ -206,12 +169,12 @@ class CalibratedClassifier(SafeReadWrite, _Params, Classifier["CalibratedClassif
         name = type(self).__name__
         with Training(classifier, rows, "binary", fold=fold, folds=folds, name=name) as training:
             report = training.report
-            _check_classes(report.labels, "the rows")
+            check_both_classes(report.labels, "the rows")
             members = []
             for number in range(folds):
                 seen = without(report.folds, number)
                 check_fold(number, seen.moments, report.folds[number].moments)
-                _check_classes(seen.labels, f"the rows outside of fold {number}")
+                check_both_classes(seen.labels, f"the rows outside of fold {number}")
                 members.append(training.member(classifier, seen, held_out=number))
             members.append(training.member(classifier))
             if own_fit(classifier):
@@ -326,16 +289,6 @@ def _fit_one_by_one(classifier: Any, parts: list[DataFrame]) -> list[Any]:
     return models
 
 
-def _check_classes(labels: dict[float, tuple[int, float]], which: str) -> None:
-    masses = [weight for _, weight in labels.values() if weight > 0.0]
-    if len(masses) < 2:
-        found = ", ".join(f"{label:g}" for label in labels)
-        raise DataError(
-            f"{which} have the label {found} alone: expected both classes, 0 and 1. Use fewer "
-            "folds, or a foldCol with both classes outside of each fold"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Finish:
     """Scores from margins: what the executors run."""
@@ -356,7 +309,7 @@ class _Finish:
 
 
 @add_accessors
-class CalibratedClassifierModel(LinearModel, _Params, ClassificationModel):
+class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationModel):
     """Model of a `CalibratedClassifier`.
 
     ``transform`` adds ``rawPrediction`` (the margins of the two classes), ``probability`` and

@@ -95,3 +95,26 @@ def count_classes(report: Report, declared: int, family: str) -> int:
             "use family='auto'"
         )
     return max(classes, declared)
+
+
+def check_both_classes(labels: dict[float, tuple[int, float]], which: str) -> None:
+    """Refuse rows of one class, where a binary classifier is to be fitted fold by fold.
+
+    Parameters
+    ----------
+    labels : dict of float to (int, float)
+        Rows and weight of each label, as in a `Report`.
+    which : str
+        Which rows, for the message.
+
+    Raises
+    ------
+    DataError
+    """
+    masses = [weight for _, weight in labels.values() if weight > 0.0]
+    if len(masses) < 2:
+        found = ", ".join(f"{label:g}" for label in labels)
+        raise DataError(
+            f"{which} have the label {found} alone: expected both classes, 0 and 1. Use fewer "
+            "folds, or a foldCol with both classes outside of each fold"
+        )

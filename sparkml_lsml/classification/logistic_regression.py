@@ -11,11 +11,8 @@ import numpy.typing as npt
 from pyspark.ml.classification import (
     ProbabilisticClassificationModel,
     ProbabilisticClassifier,
-    _LogisticRegressionParams,
 )
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
-from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.ml.param.shared import HasSolver
 from pyspark.sql import DataFrame
 from scipy.special import expit, softmax
 
@@ -27,6 +24,7 @@ from sparkml_lsml.classification.classes import (
     frequencies_start,
     odd_labels,
 )
+from sparkml_lsml.classification.logistic_params import LogisticParams
 from sparkml_lsml.classification.summary import (
     BinaryLogisticRegressionSummary,
     BinaryLogisticRegressionTrainingSummary,
@@ -55,70 +53,8 @@ Array = npt.NDArray[np.float64]
 TINY = 1e-300
 
 
-class _Params(HasClassWeight, _LogisticRegressionParams, HasSolver):
-    """Params of `LogisticRegression` and `LogisticRegressionModel`."""
-
-    solver: Param[str] = Param(
-        Params._dummy(),
-        "solver",
-        "The solver: auto, " + ", ".join(BINARY_SOLVERS) + ".",
-        typeConverter=TypeConverters.toString,
-    )
-
-    _ranges: ClassVar[dict[str, Range]] = {
-        "classWeight": CLASS_WEIGHT,
-        "solver": one_of("auto", *BINARY_SOLVERS),
-        "family": one_of("auto", "binomial", "multinomial"),
-        "threshold": SHARE,
-        **bounds.RANGES,
-    }
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(solver="auto")
-
-    def setThreshold(self, value: float) -> Any:
-        """Set the probability of class 1 above which it is predicted; clears ``thresholds``."""
-        self._set(threshold=value)
-        self.clear(self.thresholds)
-        return self
-
-    def getThreshold(self) -> float:
-        """Probability of class 1 above which it is predicted, also where ``thresholds`` say it."""
-        self._checkThresholdConsistency()
-        if not self.isSet(self.thresholds):
-            return float(self.getOrDefault(self.threshold))
-        return self._of_thresholds()
-
-    def _of_thresholds(self) -> float:
-        both = self.getOrDefault(self.thresholds)
-        if len(both) != 2:
-            raise ParamError(
-                f"thresholds has {len(both)} entries, where one threshold is asked for: expected "
-                "one for each of two classes"
-            )
-        # MLlib's 1 / (1 + t0 / t1), which Python cannot divide where class 1 is always predicted
-        return float(both[1] / (both[0] + both[1]))
-
-    def _checkThresholdConsistency(self) -> None:
-        if not (self.isSet(self.threshold) and self.isSet(self.thresholds)):
-            return
-        found, expected = self.getOrDefault(self.threshold), self._of_thresholds()
-        if abs(found - expected) >= 1e-5:
-            raise ParamError(
-                f"threshold={found:g} and thresholds={self.getOrDefault(self.thresholds)}, which "
-                f"mean {expected:g}: expected one of the two, or the same"
-            )
-
-    def setThresholds(self, value: list[float]) -> Any:
-        """Set a threshold for each class; clears ``threshold``."""
-        self._set(thresholds=value)
-        self.clear(self.threshold)
-        return self
-
-
 @add_accessors
-class LogisticRegression(LinearEstimator, _Params, ProbabilisticClassifier):
+class LogisticRegression(LinearEstimator, LogisticParams, ProbabilisticClassifier):
     r"""Logistic regression for two classes (binomial) or more (multinomial, softmax).
 
     Takes the place of :class:`pyspark.ml.classification.LogisticRegression` with the same Params
@@ -319,14 +255,6 @@ miniBatchFraction, batchSize, localEpochs, seed
         kind = BinaryLogisticRegressionTrainingSummary if classes == 2 else kind
         return LogisticRegressionModel(coefficients, intercepts, classes, kind.of(fit.summary))
 
-    def _check_thresholds(self, classes: int) -> None:
-        thresholds = self.value("thresholds")
-        if thresholds is not None and len(thresholds) != max(classes, 2):
-            raise ParamError(
-                f"thresholds has {len(thresholds)} entries, expected one for each of the "
-                f"{max(classes, 2)} classes"
-            )
-
 
 @dataclass(frozen=True, eq=False)
 class _BinaryFinish:
@@ -386,7 +314,9 @@ class _MultinomialFinish:
 
 
 @add_accessors
-class LogisticRegressionModel(Exportable, LinearModel, _Params, ProbabilisticClassificationModel):
+class LogisticRegressionModel(
+    Exportable, LinearModel, LogisticParams, ProbabilisticClassificationModel
+):
     """Model of a `LogisticRegression`.
 
     ``transform`` adds ``rawPrediction``, ``probability`` and ``prediction``. A row whose features

@@ -1,91 +1,26 @@
 """What classifiers tell of rows and of their training: the summaries."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
-from scipy.special import expit
 
+from sparkml_lsml.classification.tally import ClassificationTally
 from sparkml_lsml.display import html, plots, text
 from sparkml_lsml.engine.blocks.report import Task
 from sparkml_lsml.engine.metrics.class_counts import ClassCounts, ClassMetrics
 from sparkml_lsml.engine.metrics.curve import Curve
-from sparkml_lsml.engine.metrics.log_loss import log_loss
 from sparkml_lsml.engine.metrics.rates import f_measure
-from sparkml_lsml.engine.metrics.score_counts import ScoreCounts
 from sparkml_lsml.spark.models.evaluation import RowsSummary
 from sparkml_lsml.spark.models.summary import TrainingSummary
 
 Array = npt.NDArray[np.float64]
 
 MOST_LABELS_SHOWN = 12
-
-Link = Literal["binomial", "multinomial", ""]
-
-
-@dataclass
-class ClassificationTally:
-    """Sums over rows from which the metrics of a classifier follow.
-
-    Parameters
-    ----------
-    binary : bool
-        Whether to count scores too.
-    link : {"binomial", "multinomial", ""}
-        What turns half the difference of raw predictions into a probability.
-    number : int
-        Of classes that the model knows.
-    ranked : {"raw", "probability"}
-        What rows are ranked by.
-    """
-
-    binary: bool
-    link: Link = ""
-    number: int = 2
-    ranked: Literal["raw", "probability"] = "raw"
-    rows: int = 0
-    classes: ClassCounts = field(default_factory=ClassCounts)
-    scores: ScoreCounts = field(default_factory=ScoreCounts)
-    loss: float = 0.0
-
-    @property
-    def nbytes(self) -> int:
-        """See `Tally.nbytes`."""
-        pairs = ClassCounts.most_bytes(self.number)
-        return pairs + (self.scores.most_bytes if self.binary else 0)
-
-    def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
-        """See `Tally.add`."""
-        self.rows += len(y)
-        self.classes.add(y, weight, scores["prediction"])
-        if self.binary and self.ranked == "probability":
-            self.scores.add(y, weight, scores["probability"][:, 1])
-        elif self.binary:
-            raw = scores["raw"]
-            # half the difference: of margins (-m, m) it is m, of two outputs half the log odds
-            self.scores.add(y, weight, 0.5 * (raw[:, 1] - raw[:, 0]))
-        if "probability" in scores:
-            self.loss += log_loss(y, weight, scores["probability"])
-
-    def merge(self, other: "ClassificationTally") -> Self:
-        """See `Tally.merge`."""
-        self.rows += other.rows
-        self.classes.merge(other.classes)
-        self.scores.merge(other.scores)
-        self.loss += other.loss
-        return self
-
-    def curve(self) -> Curve:
-        """The curve over scores, its thresholds in the units of ``scoreCol``."""
-        found = self.scores.curve()
-        if not self.link:
-            return found
-        threshold = expit(found.threshold * (1.0 if self.link == "binomial" else 2.0))
-        return Curve(threshold, found.true, found.false)
 
 
 @dataclass(frozen=True)
