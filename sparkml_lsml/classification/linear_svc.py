@@ -19,7 +19,7 @@ from sparkml_lsml.classification.summary import LinearSVCSummary, LinearSVCTrain
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Hinge, Loss, SquaredHinge
-from sparkml_lsml.losses.custom import find
+from sparkml_lsml.losses.registry import find
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel
 from sparkml_lsml.spark.params.bases import add_accessors

@@ -19,7 +19,7 @@ from sparkml_lsml.errors import DataError, ExportError, ParamError
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
-from sparkml_lsml.losses.custom import is_registered
+from sparkml_lsml.losses.registry import is_registered
 from sparkml_lsml.spark.folders.composite import check_classes, source_of
 from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.folders.persistence import WholeWriter, reading

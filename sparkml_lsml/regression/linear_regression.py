@@ -19,7 +19,7 @@ from sparkml_lsml.engine.solvers.normal import MAX_FEATURES, pays_direct
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Huber, Loss, Squared
-from sparkml_lsml.losses.custom import find
+from sparkml_lsml.losses.registry import find
 from sparkml_lsml.regression.summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,

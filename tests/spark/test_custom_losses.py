@@ -26,7 +26,7 @@ from sparkml_lsml.classification import (
     OneVsRest,
 )
 from sparkml_lsml.errors import ParamError, PersistenceError
-from sparkml_lsml.losses.custom import find
+from sparkml_lsml.losses.registry import find
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint
 from sparkml_lsml.spark.rows.resident import Report

@@ -12,6 +12,9 @@ from sparkml_lsml.engine.passes import Pass
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError
 from sparkml_lsml.losses import custom
 from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss
+from sparkml_lsml.errors import BackendError, DataError, ParamError, PersistenceError
+from sparkml_lsml.losses import registry
+from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss, FunctionLoss
 from sparkml_lsml.losses.verification import faults, not_finite
 from sparkml_lsml.spark.folders import saved
 from sparkml_lsml.spark.params.ranges import Range
@@ -137,7 +140,7 @@ def check_losses(losses: Sequence[Any], blocks: _Runs, name: str) -> None:
 def loss_range(*built_in: str) -> Range:
     """The range of a Param ``loss``: an estimator's own losses, and those registered."""
     return Range(
-        lambda v: v in built_in or custom.is_registered(v),
+        lambda v: v in built_in or registry.is_registered(v),
         f"one of {', '.join(map(repr, built_in))}, or the name of a loss that was registered with "
         "sparkml_lsml.losses.register",
     )
@@ -152,9 +155,9 @@ def check_saved_loss(metadata: dict[str, Any], built_in: Sequence[str]) -> None:
         If they do.
     """
     name = metadata["paramMap"].get("loss")
-    if isinstance(name, str) and name not in built_in and not custom.is_registered(name):
+    if isinstance(name, str) and name not in built_in and not registry.is_registered(name):
         raise PersistenceError(
             f"was saved with the loss {saved.shown(name)}, which is not known here: register it "
             "with sparkml_lsml.losses.register before loading. Known are "
-            f"{', '.join([*built_in, *custom.registered()])}"
+            f"{', '.join([*built_in, *registry.registered()])}"
         )
