@@ -1,6 +1,7 @@
 """Errors of the package: each says what was found, what was expected, and what to do."""
 
 import re
+from typing import Any
 
 _USER_INFO = re.compile(r"(?<=://)[^/?#\s\"']*@")
 """Everything between :// and the last @ before the path: user, or user:password."""
@@ -15,6 +16,12 @@ def without_secrets(text: str) -> str:
     'nothing at s3a://***@bucket/model'
     """
     return _USER_INFO.sub("***@", text)
+
+
+def shown(value: Any) -> str:
+    """Something that was read, as an error may quote it: on one line, and short."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}... ({len(text):,} characters)"
 
 
 class SparkMLError(Exception):

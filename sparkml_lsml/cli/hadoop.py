@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders.arrays import Arrays, Declared
 from sparkml_lsml.spark.folders.composite import folders_in
 from sparkml_lsml.spark.folders.paths import file_system
 from sparkml_lsml.spark.folders.persistence import read_arrays, read_metadata, reading
@@ -44,7 +44,7 @@ class HadoopFolder:
         with reading(f"{path}/metadata"):
             return read_metadata(self._spark, path, unpacked=True)
 
-    def arrays(self, place: str, declared: saved.Declared) -> saved.Arrays:
+    def arrays(self, place: str, declared: Declared) -> Arrays:
         """The arrays of a part, checked."""
         path = self._path(place)
         with reading(f"{path}/data"):

@@ -20,8 +20,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparkml_lsml.errors import PersistenceError, SparkMLError, without_secrets
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.errors import PersistenceError, SparkMLError, shown, without_secrets
+from sparkml_lsml.spark.folders.arrays import (
+    Arrays,
+    Declared,
+    StoredColumn,
+    check_stored,
+    join_chunks,
+)
+from sparkml_lsml.spark.folders.metadata import MAX_METADATA, from_line, parse
+from sparkml_lsml.spark.folders.pathtext import hidden
 
 OURS = "sparkml_lsml."
 _HIDDEN = {"stageUids", "language", "estimatorParamMaps"}
@@ -114,7 +122,7 @@ class Folder(Protocol):
     def metadata(self, place: str) -> bytes:
         """The metadata of a part, unchecked."""
 
-    def arrays(self, place: str, declared: saved.Declared) -> saved.Arrays:
+    def arrays(self, place: str, declared: Declared) -> Arrays:
         """The arrays of a part, checked."""
 
 
@@ -180,13 +188,13 @@ def _part(folder: Folder, place: str, path: str, top: int) -> Part:
     here = "/".join(filter(None, (path.rstrip("/"), place)))
     try:
         data = folder.metadata(place)
-        metadata = saved.parse(data)
+        metadata = parse(data)
         name = metadata.get("class")
         if not isinstance(name, str):
-            raise PersistenceError(f"has the class {saved.shown(name)}, expected a text")
+            raise PersistenceError(f"has the class {shown(name)}, expected a text")
         if not (name.startswith(OURS) and "formatVersion" in metadata):
             return Part(place, metadata)  # MLlib's, or a search or one-vs-rest model of ours
-        metadata = saved.from_json(data, name)
+        metadata = from_line(data, name)
         arrays = folder.arrays(place, metadata["arrays"]) if metadata["arrays"] else {}
     except SparkMLError as error:
         told = str(error)
@@ -202,7 +210,7 @@ def _part(folder: Folder, place: str, path: str, top: int) -> Part:
     )
 
 
-def weights_of(arrays: saved.Arrays, top: int) -> Weights | None:
+def weights_of(arrays: Arrays, top: int) -> Weights | None:
     """The largest coefficients of a model.
 
     Examples
@@ -241,21 +249,21 @@ class LocalFolder:
     def metadata(self, place: str) -> bytes:
         """The metadata of a part, unchecked, and no more of them than may be there."""
         with self._only_file(place, "metadata").open("rb") as file:
-            return file.read(saved.MAX_METADATA + 1)
+            return file.read(MAX_METADATA + 1)
 
-    def arrays(self, place: str, declared: saved.Declared) -> saved.Arrays:
+    def arrays(self, place: str, declared: Declared) -> Arrays:
         """The arrays of a part, checked."""
         path = self._only_file(place, "data")
         length = path.stat().st_size
         with pq.ParquetFile(path) as file:
-            saved.check_stored([*_columns(file.metadata, length)], declared)
-            return saved.join(_rows(file), declared)
+            check_stored([*_columns(file.metadata, length)], declared)
+            return join_chunks(_rows(file), declared)
 
     def _only_file(self, place: str, name: str) -> Path:
         folder = self._root / place / name
         if not folder.is_dir():
             raise PersistenceError(f"has no folder {name}: it is damaged, or no saved model")
-        found = [path for path in folder.iterdir() if not saved.hidden(path.name)]
+        found = [path for path in folder.iterdir() if not hidden(path.name)]
         if len(found) != 1 or not found[0].is_file():
             raise PersistenceError(
                 f"holds {len(found)} files in {name}, expected one: the folder is damaged"
@@ -263,14 +271,14 @@ class LocalFolder:
         return found[0]
 
 
-def _columns(footer: Any, length: int) -> Iterator[saved.StoredColumn]:
+def _columns(footer: Any, length: int) -> Iterator[StoredColumn]:
     for group in range(footer.num_row_groups):
         rows = footer.row_group(group)
         for number in range(rows.num_columns):
             column = rows.column(number)
             start = column.dictionary_page_offset or column.data_page_offset
             kind = column.physical_type
-            yield saved.StoredColumn(
+            yield StoredColumn(
                 path=column.path_in_schema,
                 kind=_PARQUET_TYPES.get(kind, kind),
                 codec=column.compression,

@@ -19,7 +19,7 @@ from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.jobs.config import StageConfig, TrainConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_line
 from sparkml_lsml.jobs.loading import nearest
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders.metadata import parse
 from sparkml_lsml.spark.folders.paths import check_read_alike
 from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.folders.persistence import read_metadata, reading
@@ -331,7 +331,7 @@ def _metadata(spark: SparkSession, path: str) -> dict[str, Any]:
     # as strictly as our own reader: what is checked here is what MLlib's reader will then see
     try:
         with reading(f"{path}/metadata"):
-            return saved.parse(read_metadata(spark, path, unpacked=True))
+            return parse(read_metadata(spark, path, unpacked=True))
     except PersistenceError as error:
         raise JobError(f"{path}: holds no saved model ({one_line(error)})") from error
 

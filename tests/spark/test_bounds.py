@@ -16,8 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.classification import LogisticRegression, LogisticRegressionModel, OneVsRest
 from sparkml_lsml.errors import ParamError, PersistenceError
-from sparkml_lsml.spark.folders import saved
 from sparkml_lsml.spark.folders.matrices import from_json
+from sparkml_lsml.spark.folders.metadata import checksum
 from tests.spark.helpers import frame, numbers, refused
 
 Array = npt.NDArray[np.float64]
@@ -312,7 +312,7 @@ def test_damaged_bounds_are_refused(spark: SparkSession, tmp_path: Path) -> None
             from_json(damage)
     metadata["paramMap"]["lowerBoundsOnCoefficients"] = DAMAGED[0]
     del metadata["checksum"]
-    metadata["checksum"] = saved.checksum(metadata)
+    metadata["checksum"] = checksum(metadata)
     part.write_text(json.dumps(metadata))
     with pytest.raises(PersistenceError, match=r"the shape \[1, 4\] and 3 values"):
         LogisticRegression.load(str(path))

@@ -39,9 +39,10 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
+from sparkml_lsml.spark.folders import arrays as stored_arrays
 from sparkml_lsml.spark.folders import paths, persistence
-from sparkml_lsml.spark.folders import saved as saved_format
 from sparkml_lsml.spark.folders.composite import source_of
+from sparkml_lsml.spark.folders.metadata import checksum
 from sparkml_lsml.spark.folders.persistence import SafeReader, SafeWriter, WholeWriter
 from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
 from tests.spark.helpers import (
@@ -133,7 +134,7 @@ def write_metadata(folder: Path, text: str) -> None:
 def change(folder: Path, **entries: Any) -> None:
     """Change metadata as somebody would who wants them to be taken for whole."""
     metadata = metadata_of(folder) | entries
-    metadata["checksum"] = saved_format.checksum(
+    metadata["checksum"] = checksum(
         {key: value for key, value in metadata.items() if key != "checksum"}
     )
     write_metadata(folder, json.dumps(metadata))
@@ -284,7 +285,7 @@ def test_case_60_arrays_in_chunks(
     monkeypatch: pytest.MonkeyPatch,
     chunk: int,
 ) -> None:
-    monkeypatch.setattr(saved_format, "CHUNK", chunk)
+    monkeypatch.setattr(stored_arrays, "CHUNK", chunk)
     model = models["multinomial"]
     model.save(str(tmp_path / "m"))
     found = spark.read.parquet(str(tmp_path / "m" / "data")).collect()
@@ -961,9 +962,9 @@ def test_case_63_a_model_that_does_not_hang_together(
             name: np.zeros(shape)
             for name, shape in zip(("coefficients", "intercepts"), entries["arrays"], strict=True)
         }
-        found = [(name, k, part.tolist()) for name, k, part in saved_format.chunks(arrays)]
+        found = [(name, k, part.tolist()) for name, k, part in stored_arrays.chunks(arrays)]
         write_arrays(spark, folder, found)
-        entries = {"arrays": saved_format.declare(arrays)}
+        entries = {"arrays": stored_arrays.declare(arrays)}
     change(folder, **entries)
     with refused(spark, str(folder), f"holds no {type(model).__name__}"):
         type(model).load(str(folder))
@@ -972,7 +973,7 @@ def test_case_63_a_model_that_does_not_hang_together(
 @pytest.mark.parametrize("key", ["arrays", "facts"])
 def test_case_63_an_estimator_with_more(spark: SparkSession, tmp_path: Path, key: str) -> None:
     LinearSVC().save(str(tmp_path / "e"))
-    entries = {"arrays": saved_format.declare({"a": np.zeros(0)}), "facts": {"a": 1}}
+    entries = {"arrays": stored_arrays.declare({"a": np.zeros(0)}), "facts": {"a": 1}}
     change(tmp_path / "e", **{key: entries[key]})
     with refused(spark, str(tmp_path / "e")):
         LinearSVC.load(str(tmp_path / "e"))

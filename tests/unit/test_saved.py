@@ -15,7 +15,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders import arrays as stored_arrays
+from sparkml_lsml.spark.folders.arrays import (
+    MAX_VALUES,
+    Arrays,
+    Declared,
+    StoredColumn,
+    check_stored,
+    chunks,
+    declare,
+    join_chunks,
+)
+from sparkml_lsml.spark.folders.metadata import (
+    _KEYS,
+    FORMAT_VERSION,
+    MAX_METADATA,
+    checksum,
+    from_line,
+    to_line,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -37,7 +55,7 @@ METADATA: dict[str, Any] = {
     "paramMap": {"regParam": 0.1, "threshold": float("-inf"), "weightCol": "größe"},
     "defaultParamMap": {"maxIter": 100, "thresholds": [0.25, 0.75], "fitIntercept": True},
     "formatVersion": 1,
-    "arrays": saved.declare(ARRAYS),
+    "arrays": declare(ARRAYS),
     "facts": {"numClasses": 2},
 }
 
@@ -59,20 +77,20 @@ values = st.recursive(
 def read(data: bytes) -> dict[str, Any] | None:
     """Read metadata; None where they are refused, as they may be, and nothing else."""
     try:
-        return saved.from_json(data, CLASS)
+        return from_line(data, CLASS)
     except PersistenceError as error:
         return _short(error)
 
 
 def signed(metadata: dict[str, Any]) -> bytes:
     """Give metadata a checksum that fits, so that it does not hide the checks behind it."""
-    return json.dumps(metadata | {"checksum": saved.checksum(metadata)}).encode()
+    return json.dumps(metadata | {"checksum": checksum(metadata)}).encode()
 
 
-def joined(rows: Iterable[Any], declared: saved.Declared) -> saved.Arrays | None:
+def joined(rows: Iterable[Any], declared: Declared) -> Arrays | None:
     """Join arrays; None where they are refused, as they may be, and nothing else."""
     try:
-        return saved.join(rows, declared)
+        return join_chunks(rows, declared)
     except PersistenceError as error:
         return _short(error)
 
@@ -87,9 +105,9 @@ def _short(error: PersistenceError) -> None:
 
 
 def test_case_61_metadata_there_and_back() -> None:
-    line = saved.to_json(METADATA)
+    line = to_line(METADATA)
     assert "\n" not in line
-    found = saved.from_json(line.encode(), CLASS)
+    found = from_line(line.encode(), CLASS)
     assert found == METADATA | {"checksum": found["checksum"]}
 
 
@@ -119,12 +137,12 @@ def test_case_61_any_value_under_a_key(key: str, value: Any) -> None:
     found = read(signed(METADATA | {key: value}))
     if found is None:
         return
-    for name, kind in saved._KEYS.items():
+    for name, kind in _KEYS.items():
         assert type(found[name]) is kind
     assert found["class"] == CLASS
-    assert 1 <= found["formatVersion"] <= saved.FORMAT_VERSION
+    assert 1 <= found["formatVersion"] <= FORMAT_VERSION
     assert "/" not in found["uid"]
-    assert sum(np.prod(entry["shape"]) for entry in found["arrays"].values()) <= saved.MAX_VALUES
+    assert sum(np.prod(entry["shape"]) for entry in found["arrays"].values()) <= MAX_VALUES
 
 
 @fuzz
@@ -141,20 +159,20 @@ def test_case_63_any_declaration_of_arrays(declared: dict[str, Any]) -> None:
     found = read(signed(METADATA | {"arrays": declared}))
     total = 0
     for entry in (found or {"arrays": {}})["arrays"].values():
-        assert all(type(n) is int and 0 <= n <= saved.MAX_VALUES for n in entry["shape"])
+        assert all(type(n) is int and 0 <= n <= MAX_VALUES for n in entry["shape"])
         total += int(np.prod(entry["shape"], dtype=object))
-    assert total <= saved.MAX_VALUES
+    assert total <= MAX_VALUES
 
 
 @fuzz
 @given(st.data())
 def test_case_61_a_changed_byte_of_metadata(data: st.DataObject) -> None:
     """Damage is found, or did not change what is said (white space)."""
-    line = bytearray(saved.to_json(METADATA).encode())
+    line = bytearray(to_line(METADATA).encode())
     at = data.draw(st.integers(0, len(line) - 1))
     line[at] = data.draw(st.integers(0, 255))
     found = read(bytes(line))
-    assert found is None or found == saved.from_json(saved.to_json(METADATA).encode(), CLASS)
+    assert found is None or found == from_line(to_line(METADATA).encode(), CLASS)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +191,10 @@ def test_case_61_a_changed_byte_of_metadata(data: st.DataObject) -> None:
     ],
 )
 def test_case_61_what_an_error_says(old: str, new: str, message: str) -> None:
-    line = saved.to_json(METADATA)
+    line = to_line(METADATA)
     assert old in line
     with pytest.raises(PersistenceError) as caught:
-        saved.from_json(line.replace(old, new, 1).encode(), CLASS)
+        from_line(line.replace(old, new, 1).encode(), CLASS)
     assert message in str(caught.value)
 
 
@@ -198,26 +216,26 @@ ONE = {"shape": [1], "sha256": ""}
 )
 def test_case_63_what_an_error_says_of_metadata(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(PersistenceError) as caught:
-        saved.from_json(signed(METADATA | entries), CLASS)
+        from_line(signed(METADATA | entries), CLASS)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63), -3159064004533639301, 1e308, -5e-324])
 def test_case_61_numbers_that_are_kept(number: float) -> None:
-    line = saved.to_json(METADATA | {"paramMap": {"seed": number}})
-    assert saved.from_json(line.encode(), CLASS)["paramMap"] == {"seed": number}
+    line = to_line(METADATA | {"paramMap": {"seed": number}})
+    assert from_line(line.encode(), CLASS)["paramMap"] == {"seed": number}
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
 def test_case_61_integers_that_are_refused(number: int) -> None:
     with pytest.raises(PersistenceError, match="too large"):
-        saved.to_json(METADATA | {"paramMap": {"seed": number}})
+        to_line(METADATA | {"paramMap": {"seed": number}})
 
 
 def test_case_61_metadata_without_end() -> None:
-    line = saved.to_json(METADATA) + " " * saved.MAX_METADATA
+    line = to_line(METADATA) + " " * MAX_METADATA
     with pytest.raises(PersistenceError, match="longer than 16,777,216 bytes"):
-        saved.from_json(line.encode(), CLASS)
+        from_line(line.encode(), CLASS)
 
 
 @pytest.mark.parametrize(
@@ -227,13 +245,13 @@ def test_case_61_metadata_without_end() -> None:
         {"facts": {"x": {1, 2}}},
         {"uid": "a/b"},
         {"uid": ""},
-        {"facts": {"x": "y" * saved.MAX_METADATA}},
+        {"facts": {"x": "y" * MAX_METADATA}},
     ],
     ids=["nan", "a set", "a path", "no uid", "too long"],
 )
 def test_case_61_what_could_not_be_loaded_is_not_saved(entries: dict[str, Any]) -> None:
     with pytest.raises(PersistenceError):
-        saved.to_json(METADATA | entries)
+        to_line(METADATA | entries)
 
 
 # ---------------------------------------------------- arrays
@@ -255,16 +273,16 @@ def test_case_61_what_could_not_be_loaded_is_not_saved(entries: dict[str, Any]) 
 )
 def test_case_63_arrays_there_and_back(arrays: dict[str, Array], chunk: int, random: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "CHUNK", chunk)
-        rows = list(saved.chunks(arrays))
+        patch.setattr(stored_arrays, "CHUNK", chunk)
+        rows = list(chunks(arrays))
         random.shuffle(rows)
-        found = joined(rows, saved.declare(arrays))
+        found = joined(rows, declare(arrays))
         assert found is not None
         assert found.keys() == arrays.keys()
         for name, values in arrays.items():
             assert found[name].shape == values.shape
             assert found[name].tobytes() == values.tobytes()
-        saved.check_stored(footer(rows), saved.declare(arrays))
+        check_stored(footer(rows), declare(arrays))
 
 
 rows_of_anything = st.lists(
@@ -281,7 +299,7 @@ rows_of_anything = st.lists(
 @given(rows_of_anything)
 def test_case_63_any_rows_for_arrays(rows: list[Any]) -> None:
     assume(rows not in (GOOD, GOOD[::-1]))
-    assert joined(rows, saved.declare(ARRAYS)) is None
+    assert joined(rows, declare(ARRAYS)) is None
 
 
 @fuzz
@@ -291,10 +309,10 @@ def test_case_63_a_changed_bit_of_an_array(data: st.DataObject) -> None:
     bits = ARRAYS[name].copy()
     at = data.draw(st.integers(0, bits.size - 1))
     bits.reshape(-1).view(np.uint64)[at] ^= np.uint64(1 << data.draw(st.integers(0, 63)))
-    assert joined(saved.chunks(ARRAYS | {name: bits}), saved.declare(ARRAYS)) is None
+    assert joined(chunks(ARRAYS | {name: bits}), declare(ARRAYS)) is None
 
 
-GOOD = list(saved.chunks(ARRAYS))
+GOOD = list(chunks(ARRAYS))
 FIRST, SECOND = GOOD
 
 
@@ -320,20 +338,20 @@ FIRST, SECOND = GOOD
 )
 def test_case_63_what_an_error_says(rows: list[Any], message: str) -> None:
     with pytest.raises(PersistenceError) as caught:
-        saved.join(rows, saved.declare(ARRAYS))
+        join_chunks(rows, declare(ARRAYS))
     assert message in str(caught.value)
 
 
 # ---------------------------------------------------- footers
 
 
-def footer(rows: list[Any]) -> list[saved.StoredColumn]:
+def footer(rows: list[Any]) -> list[StoredColumn]:
     """Give the footer of a file of one row group with these rows."""
     plain = {"codec": "UNCOMPRESSED", "rows": len(rows), "nbytes": 400_000, "inside": True}
     return [
-        saved.StoredColumn(path="name", kind="BINARY", values=len(rows), **plain),
-        saved.StoredColumn(path="chunk", kind="INT32", values=len(rows), **plain),
-        saved.StoredColumn(
+        StoredColumn(path="name", kind="BINARY", values=len(rows), **plain),
+        StoredColumn(path="chunk", kind="INT32", values=len(rows), **plain),
+        StoredColumn(
             path="values.list.element",
             kind="DOUBLE",
             values=sum(max(len(values), 1) for _, _, values in rows),
@@ -343,7 +361,7 @@ def footer(rows: list[Any]) -> list[saved.StoredColumn]:
 
 
 def test_case_63_a_footer_of_several_row_groups() -> None:
-    saved.check_stored([*footer([FIRST]), *footer([SECOND])], saved.declare(ARRAYS))
+    check_stored([*footer([FIRST]), *footer([SECOND])], declare(ARRAYS))
 
 
 @pytest.mark.parametrize(
@@ -366,11 +384,11 @@ def test_case_63_footers_that_are_refused(place: int, change: dict[str, Any], me
     columns = footer(GOOD)
     columns[place] = replace(columns[place], **change)
     with pytest.raises(PersistenceError) as caught:
-        saved.check_stored(columns, saved.declare(ARRAYS))
+        check_stored(columns, declare(ARRAYS))
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("columns", [[], footer(GOOD)[:2], footer(GOOD) + footer(GOOD)[:1]])
-def test_case_63_columns_that_are_missing(columns: list[saved.StoredColumn]) -> None:
+def test_case_63_columns_that_are_missing(columns: list[StoredColumn]) -> None:
     with pytest.raises(PersistenceError, match="expected name string, chunk int"):
-        saved.check_stored(columns, saved.declare(ARRAYS))
+        check_stored(columns, declare(ARRAYS))

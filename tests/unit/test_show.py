@@ -16,7 +16,8 @@ from sparkml_lsml.cli import show
 from sparkml_lsml.cli.app import main
 from sparkml_lsml.cli.saved import LocalFolder, Part, inspect, weights_of
 from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.spark.folders.arrays import chunks, declare
+from sparkml_lsml.spark.folders.metadata import to_line
 
 CLASS = "sparkml_lsml.classification.logistic_regression.LogisticRegressionModel"
 WEIGHTS = np.array([[0.25, -4.0, 0.0, 2.0], [1.0, 0.5, 0.0, -3.0]])
@@ -40,11 +41,11 @@ def write_model(folder: Path, coefficients: Any = WEIGHTS, **params: Any) -> Pat
         "paramMap": {"regParam": 0.1, "maxIter": 100, **params},
         "defaultParamMap": {"regParam": 0.0, "maxIter": 100, "featuresCol": "features"},
         "formatVersion": 1,
-        "arrays": saved.declare(arrays),
+        "arrays": declare(arrays),
         "facts": {"numClasses": 3},
     }
-    write_metadata(folder, saved.to_json(metadata))
-    rows = [*saved.chunks(arrays)]
+    write_metadata(folder, to_line(metadata))
+    rows = [*chunks(arrays)]
     table = pa.table(
         {
             "name": pa.array([row[0] for row in rows], pa.string()),

@@ -13,8 +13,9 @@ from pyspark.ml.param import Params
 from pyspark.ml.util import MetaAlgorithmReadWrite
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.errors import PersistenceError
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.errors import PersistenceError, shown
+from sparkml_lsml.spark.folders.arrays import MAX_VALUES
+from sparkml_lsml.spark.folders.metadata import parse
 from sparkml_lsml.spark.folders.paths import check_read_alike, file_system
 from sparkml_lsml.spark.folders.persistence import read_metadata, reading
 
@@ -69,21 +70,21 @@ def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> 
     for folder in folders_in(spark, path):
         folders += 1
         with reading(f"{folder}/metadata"):
-            _check(saved.parse(read_metadata(spark, folder, unpacked=True)))
+            _check(parse(read_metadata(spark, folder, unpacked=True)))
     with reading(f"{path}/metadata"):
-        metadata = saved.parse(read_metadata(spark, path, unpacked=True))
+        metadata = parse(read_metadata(spark, path, unpacked=True))
         if metadata.get("class") not in expected:
             raise PersistenceError(
-                f"holds a {saved.shown(metadata.get('class'))}, expected a "
+                f"holds a {shown(metadata.get('class'))}, expected a "
                 f"{' or a '.join(expected)}: load it with the class that saved it"
             )
         params = metadata.get("paramMap")
         folds = params.get("numFolds", 0) if isinstance(params, dict) else 0
         for name, number in (("numClasses", metadata.get("numClasses", 0)), ("numFolds", folds)):
-            most = folders if name == "numClasses" else saved.MAX_VALUES
+            most = folders if name == "numClasses" else MAX_VALUES
             if type(number) is not int or not 0 <= number <= most:
                 raise PersistenceError(
-                    f"has {name}={saved.shown(number)}, expected an integer from 0 to {most:,}"
+                    f"has {name}={shown(number)}, expected an integer from 0 to {most:,}"
                 )
     return metadata
 
@@ -115,7 +116,7 @@ def _check(metadata: dict[str, Any]) -> None:
     name = metadata.get("class")
     if not isinstance(name, str) or not _known(name):
         raise PersistenceError(
-            f"refused: it names the class {saved.shown(name)}, expected one of pyspark.ml or "
+            f"refused: it names the class {shown(name)}, expected one of pyspark.ml or "
             "sparkml_lsml, or one that was imported before. Import it if you trust the folder"
         )
     params = metadata.get("paramMap", {})
@@ -124,7 +125,7 @@ def _check(metadata: dict[str, Any]) -> None:
     for part in _parts_of_paths(params):
         if not isinstance(part, str) or "/" in part or "\\" in part or part in ("", ".", ".."):
             raise PersistenceError(
-                f"refused: {saved.shown(part)} would be part of a path, expected a plain name"
+                f"refused: {shown(part)} would be part of a path, expected a plain name"
             )
 
 
@@ -144,7 +145,7 @@ def _parts_of_paths(params: dict[str, Any]) -> Iterator[Any]:
     for grid in maps if isinstance(maps, list) else [maps]:
         for entry in grid if isinstance(grid, list) else [grid]:
             if not isinstance(entry, dict):
-                raise PersistenceError(f"has {saved.shown(entry)} in estimatorParamMaps")
+                raise PersistenceError(f"has {shown(entry)} in estimatorParamMaps")
             # what the JVM has written is quoted once more
             if entry.get("isJson", True) not in (True, "true"):
                 value = entry.get("value")

@@ -1,4 +1,4 @@
-"""A path as a user may give it, as text; without Spark, for configurations too."""
+"""Paths and names of files as text; without Spark, for configurations and the terminal too."""
 
 import os
 import re
@@ -47,3 +47,13 @@ def path_text(path: Any, caller: str) -> str:
     if not found:
         raise PersistenceError(f"{caller}: found an empty path, expected that of a folder")
     return found.rstrip("/") or found
+
+
+def hidden(name: str) -> bool:
+    """Whether Spark passes over a file or folder of this name when it reads the one above it.
+
+    ``_x=1`` is not: a partition, whose files are then all that is read. Nor is ``_metadata``. What
+    is checked has to be what Spark reads.
+    """
+    seen = "=" in name or name.startswith(("_metadata", "_common_metadata"))
+    return name.startswith(".") or (name.startswith("_") and not seen)

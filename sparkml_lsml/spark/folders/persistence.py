@@ -4,7 +4,7 @@ A saved folder holds ``metadata/`` with one line of JSON, in the form that Spark
 and for a model ``data/`` with its arrays as Parquet rows (name, chunk, values). The driver writes
 both, for Spark's writers heed the session's settings. The metadata is written last, the folder is
 read back, and renamed into place as a whole. What may be in them, and how it is checked, is in
-`sparkml_lsml.spark.folders.saved`.
+`sparkml_lsml.spark.folders.metadata` and `sparkml_lsml.spark.folders.arrays`.
 """
 
 import contextlib
@@ -21,9 +21,24 @@ from pyspark.ml.linalg import Matrix, Vector
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
-from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
-from sparkml_lsml.spark.folders import saved
+from sparkml_lsml.errors import BackendError, PersistenceError, shown, without_secrets
+from sparkml_lsml.spark.folders.arrays import (
+    SCHEMA,
+    Arrays,
+    Declared,
+    check_stored,
+    declare,
+    join_chunks,
+    write_arrays,
+)
 from sparkml_lsml.spark.folders.matrices import from_json, to_json
+from sparkml_lsml.spark.folders.metadata import (
+    FORMAT_VERSION,
+    MAX_METADATA,
+    check_uid,
+    from_line,
+    to_line,
+)
 from sparkml_lsml.spark.folders.paths import (
     exists,
     first_bytes,
@@ -129,20 +144,20 @@ class SafeWriter(_Whole):
         for name, values in arrays.items():
             if np.isnan(values).any():
                 raise PersistenceError(f"{instance.uid}: NaN in '{name}', expected numbers")
-        line = saved.to_json(
+        line = to_line(
             {
                 "class": _name(type(instance)),
                 "timestamp": int(time.time() * 1000),
                 "sparkVersion": pyspark.__version__,
                 **params_to_json(instance),
-                "formatVersion": saved.FORMAT_VERSION,
-                "arrays": saved.declare(arrays),
+                "formatVersion": FORMAT_VERSION,
+                "arrays": declare(arrays),
                 "facts": facts,
             }
         )
         if arrays:
             data = f"{path}/data/part-00000.parquet"
-            write_file(spark, data, partial(saved.write_arrays, arrays))
+            write_file(spark, data, partial(write_arrays, arrays))
         write_line(spark, f"{path}/metadata", line)
 
 
@@ -197,15 +212,15 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         spark: SparkSession = self.sparkSession
         path = path_text(path, f"{self._owner.__name__}.load")
         with reading(f"{path}/metadata"):
-            metadata = saved.from_json(read_metadata(spark, path), _name(self._owner))
-        arrays: saved.Arrays = {}
+            metadata = from_line(read_metadata(spark, path), _name(self._owner))
+        arrays: Arrays = {}
         if metadata["arrays"]:
             with reading(f"{path}/data"):
                 arrays = read_arrays(spark, path, metadata["arrays"])
         with reading(path):
             return self._make(metadata, arrays)
 
-    def _make(self, metadata: dict[str, Any], arrays: saved.Arrays) -> Owner:
+    def _make(self, metadata: dict[str, Any], arrays: Arrays) -> Owner:
         owner: Any = self._owner
         facts = metadata["facts"]
         if hasattr(owner, "_check_metadata"):
@@ -227,7 +242,7 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
             instance._check_loaded()
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             # ours are short, and quote what they found safely
-            told = str(error) if isinstance(error, PersistenceError) else saved.shown(error)
+            told = str(error) if isinstance(error, PersistenceError) else shown(error)
             raise PersistenceError(
                 f"holds no {owner.__name__} of this version: {told}. It was saved by "
                 "another version, or is damaged"
@@ -253,12 +268,12 @@ def params_from_json(instance: Any, found: dict[str, Any]) -> None:
     ValueError, TypeError
         If it has no such Param, or the Param no such value.
     """
-    saved.check_uid(found["uid"])
+    check_uid(found["uid"])
     instance._resetUid(found["uid"])
     for defaults, key in ((True, "defaultParamMap"), (False, "paramMap")):
         for name, value in found[key].items():
             if not instance.hasParam(name):
-                raise ValueError(f"it has no Param {saved.shown(name)}")
+                raise ValueError(f"it has no Param {shown(name)}")
             classes = instance.getParam(name).typeConverter is to_class_weight
             if isinstance(value, dict) and not classes:
                 value = from_json(value)
@@ -284,10 +299,10 @@ def read_metadata(spark: SparkSession, path: str, *, unpacked: bool = False) -> 
             "writes last"
         )
     file = only_file(spark, f"{path}/metadata")
-    return first_bytes(spark, file, saved.MAX_METADATA + 1, unpacked=unpacked)
+    return first_bytes(spark, file, MAX_METADATA + 1, unpacked=unpacked)
 
 
-def read_arrays(spark: SparkSession, path: str, declared: saved.Declared) -> saved.Arrays:
+def read_arrays(spark: SparkSession, path: str, declared: Declared) -> Arrays:
     """The arrays of a saved folder, which are those that its metadata declare.
 
     Raises
@@ -299,11 +314,11 @@ def read_arrays(spark: SparkSession, path: str, declared: saved.Declared) -> sav
         raise PersistenceError("is missing: the folder is damaged")
     file = only_file(spark, f"{path}/data")
     columns = parquet_columns(spark, file)
-    saved.check_stored(columns, declared)
+    check_stored(columns, declared)
     # a session may have its files split by the byte, and each part is a job
     parts = 1 + sum(column.nbytes for column in columns) // PART
-    frame = spark.read.schema(saved.SCHEMA).parquet(without_globs(file)).coalesce(parts)
-    return saved.join(frame.toLocalIterator(), declared)
+    frame = spark.read.schema(SCHEMA).parquet(without_globs(file)).coalesce(parts)
+    return join_chunks(frame.toLocalIterator(), declared)
 
 
 @contextlib.contextmanager
@@ -343,7 +358,7 @@ def _name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__name__}"
 
 
-def _content(instance: Any) -> tuple[saved.Arrays, dict[str, Any]]:
+def _content(instance: Any) -> tuple[Arrays, dict[str, Any]]:
     """What is saved of an instance beside its Params."""
     arrays = instance._saved_arrays() if hasattr(instance, "_saved_arrays") else {}
     return arrays, instance._saved_facts() if hasattr(instance, "_saved_facts") else {}
@@ -352,7 +367,7 @@ def _content(instance: Any) -> tuple[saved.Arrays, dict[str, Any]]:
 def digest(instance: Any) -> dict[str, Any]:
     """Checksums of what a model learned: others for models that differ in any bit."""
     arrays, facts = _content(instance)
-    return {"arrays": saved.declare(arrays), "facts": facts}
+    return {"arrays": declare(arrays), "facts": facts}
 
 
 def _canonical(facts: dict[str, Any]) -> str:

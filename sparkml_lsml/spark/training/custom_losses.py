@@ -19,6 +19,11 @@ from sparkml_lsml.losses.verification import faults, not_finite
 from sparkml_lsml.spark.folders import saved
 from sparkml_lsml.spark.params.ranges import Range
 from sparkml_lsml.spark.training import by_value
+from sparkml_lsml.errors import BackendError, DataError, ParamError, PersistenceError, shown
+from sparkml_lsml.losses import registry
+from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss, FunctionLoss
+from sparkml_lsml.losses.verification import faults, not_finite
+from sparkml_lsml.spark.params.bases import Range
 
 TRIED_LABELS = 32
 """Different labels of a block that a loss is tried on: the least, the largest, some in between."""
@@ -157,7 +162,7 @@ def check_saved_loss(metadata: dict[str, Any], built_in: Sequence[str]) -> None:
     name = metadata["paramMap"].get("loss")
     if isinstance(name, str) and name not in built_in and not registry.is_registered(name):
         raise PersistenceError(
-            f"was saved with the loss {saved.shown(name)}, which is not known here: register it "
+            f"was saved with the loss {shown(name)}, which is not known here: register it "
             "with sparkml_lsml.losses.register before loading. Known are "
             f"{', '.join([*built_in, *registry.registered()])}"
         )
