@@ -14,7 +14,6 @@ MOST_LINES = 400
 LONGER = {
     # holds what executors score with too, for two classes and for more
     "sparkml_lsml.classification.logistic_regression": 440,
-    "sparkml_lsml.jobs.config": 426,
     # one loop for each loss and form of rows, which Numba compiles as they stand
     "sparkml_lsml.engine.kernels.loops": 470,
     # what solvers are asked, answer and tell of their progress: most of it is docstrings

@@ -13,9 +13,9 @@ from sklearn.model_selection import ParameterGrid
 
 from sparkml_lsml.jobs import ConfigError, TuneConfig, search
 from sparkml_lsml.jobs.checking import check_all
-from sparkml_lsml.jobs.config import Distribution
 from sparkml_lsml.jobs.errors import dotted
 from sparkml_lsml.jobs.fields import describe
+from sparkml_lsml.jobs.search_config import Distribution
 from sparkml_lsml.jobs.yamlfile import parse
 from sparkml_lsml.tuning import CrossValidator
 
