@@ -82,7 +82,7 @@ def test_dual_ascent_keeps_its_best_point_and_its_bound() -> None:
     whole, resume, found = runs_of([CoCoA(tol=1e-3)], (0.0, 0.05), 4)
     [state] = read_run(io.BytesIO(found), [CoCoA()]).states
     [resumed] = resume()
-    assert state.kept == {}
+    assert state.dual_files == {}
     assert state.bound > 0.0
     # within the duality gap that both stopped at
     assert resumed.objective == pytest.approx(whole[0].objective, rel=1e-3)

@@ -13,8 +13,8 @@ from sparkml_lsml.engine.solvers.base import Answer, Array, Query, Reason, State
 
 log = logging.getLogger("sparkml_lsml")
 
-GIVE = 0.1
-"""How far the intercept moves with a dual, in squared lengths of a row."""
+MULTIPLIER_STEP = 0.1
+"""Step of the method of multipliers, in squared lengths of a row."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class CocoaState(State):
         What the duals of the classes 0 and 1 add up to.
     multiplier : float
         The intercept less what the last round adds to it.
-    kept : dict
+    dual_files : dict
         Where the duals of each partition are, and ``version`` their number.
     bound : float
         Largest dual objective so far: the minimum is no lower.
     total : float
         Sum of the weights of the rows, 0 before the first pass.
-    give : float
+    multiplier_step : float
+        How far the intercept moves with a dual; 0 without an intercept.
     recovering : bool
         Duals were lost: the next pass adds up those that are left.
     """
@@ -43,11 +44,11 @@ class CocoaState(State):
     point: Array = field(default_factory=lambda: np.zeros(0))
     sums: Array = field(default_factory=lambda: np.zeros((2, 0)))
     multiplier: float = 0.0
-    kept: dict[int, Any] = field(default_factory=dict, metadata={"lasting": False})
+    dual_files: dict[int, Any] = field(default_factory=dict, metadata={"lasting": False})
     version: int = 0
     bound: float = float("-inf")
     total: float = 0.0
-    give: float = 0.0
+    multiplier_step: float = 0.0
     recovering: bool = False
     partitions: int = 1
     features: int = 0
@@ -55,7 +56,7 @@ class CocoaState(State):
     def resumed(self, objective: Objective) -> "CocoaState":
         """See `State.resumed`: the duals are gone, what they have proved of the minimum is not."""
         lost = bool(self.total)
-        return replace(self, kept={}, recovering=lost, partitions=objective.partitions)
+        return replace(self, dual_files={}, recovering=lost, partitions=objective.partitions)
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ class CoCoA:
                 "solver='auto'"
             )
         epochs = self.epochs if state.total and not state.recovering else 0
-        settings = SdcaEpochs(epochs, float(state.partitions), state.give, state.total)
-        wanted = SdcaRound(settings, state.version, state.kept, change=not state.recovering)
+        settings = SdcaEpochs(epochs, float(state.partitions), state.multiplier_step, state.total)
+        wanted = SdcaRound(settings, state.version, state.dual_files, change=not state.recovering)
         return Query(state.point, seed=(self.seed, state.version), dual=wanted)
 
     def step(self, state: CocoaState, answer: Answer, penalty: ElasticNet) -> CocoaState:
@@ -154,8 +155,8 @@ class CoCoA:
                 "cocoa: the dual variables of partitions %s were lost: they start from 0 again",
                 sorted(totals.lost),
             )
-            kept = {k: v for k, v in state.kept.items() if k not in totals.lost}
-            return replace(state, kept=kept, recovering=True)
+            left = {k: v for k, v in state.dual_files.items() if k not in totals.lost}
+            return replace(state, dual_files=left, recovering=True)
         if state.recovering:
             state = replace(state, sums=totals.sums, recovering=False)
             return self._move(state, totals, penalty)
@@ -164,9 +165,14 @@ class CoCoA:
             strengths = self._strengths(state, penalty)
             length = float(np.sum(1.0 / strengths[strengths > 0.0]))
             has_intercept = len(state.point) > state.features
-            give = GIVE * length if has_intercept else 0.0
+            step = MULTIPLIER_STEP * length if has_intercept else 0.0
             return replace(
-                state, objective=value, bound=0.0, gap=value, total=totals.weight, give=give
+                state,
+                objective=value,
+                bound=0.0,
+                gap=value,
+                total=totals.weight,
+                multiplier_step=step,
             )
         if value < state.objective:
             state = replace(state, coef=state.point, objective=value)
@@ -175,7 +181,7 @@ class CoCoA:
             iteration=state.version,
             version=state.version + 1,
             sums=state.sums + totals.sums,
-            kept=totals.kept,
+            dual_files=totals.kept,
         )
         return self._move(state, totals, penalty)
 
@@ -197,10 +203,10 @@ class CoCoA:
         inverse = np.divide(1.0, strengths, out=np.zeros_like(strengths), where=strengths > 0.0)
         shares = np.ones(2)
         point, multiplier = state.point.copy(), state.multiplier
-        if state.give:
+        if state.multiplier_step:
             # what the duals of each class add up to, which is the same for both at the end
             sums = np.abs(state.sums[:, state.features :]).sum(axis=1)
-            excess = state.give * float(sums[1] - sums[0])
+            excess = state.multiplier_step * float(sums[1] - sums[0])
             multiplier += excess
             point[state.features :] = multiplier + excess
             shares = np.divide(sums.min(), sums, out=np.ones(2), where=sums > 0.0)
