@@ -99,9 +99,9 @@ def render(found: Sequence[tuple[str, str | None, list[Problem]]], console: Cons
             Text.assemble((source, "bold"), kind, ": ", (count, "bold red")), soft_wrap=True
         )
         for problem in problems:
-            place = f"{source}:{problem.line}" if problem.line else source
+            location = f"{source}:{problem.line}" if problem.line else source
             console.print(
-                Text.assemble("  ", (place, "cyan"), "  ", (dotted(problem.path), "bold")),
+                Text.assemble("  ", (location, "cyan"), "  ", (dotted(problem.path), "bold")),
                 soft_wrap=True,  # a place that is broken into lines cannot be clicked on
             )
             message = Table.grid()

@@ -22,9 +22,9 @@ class ResidualSums:
     weight : float
     squares, absolutes : float
         Weighted sums over the residuals.
-    mean, spread : float
+    label_mean, label_m2 : float
         Mean of the label, and weighted sum of its squared deviations from that.
-    centre, width : float
+    prediction_mean, prediction_m2 : float
         The same of the prediction.
     low, high : float
         Extremes of the residuals times the square root of the weight.
@@ -36,10 +36,10 @@ class ResidualSums:
     weight: float = 0.0
     squares: float = 0.0
     absolutes: float = 0.0
-    mean: float = 0.0
-    spread: float = 0.0
-    centre: float = 0.0
-    width: float = 0.0
+    label_mean: float = 0.0
+    label_m2: float = 0.0
+    prediction_mean: float = 0.0
+    prediction_m2: float = 0.0
     low: float = np.inf
     high: float = -np.inf
     least: float = np.inf
@@ -81,11 +81,12 @@ class ResidualSums:
         total = self.weight + other.weight
         share = other.weight / total
         # about the means of both, as in Chan, Golub and LeVeque (1983)
-        delta, step = other.mean - self.mean, other.centre - self.centre
-        self.spread += other.spread + delta**2 * self.weight * share
-        self.width += other.width + step**2 * self.weight * share
-        self.mean += delta * share
-        self.centre += step * share
+        delta = other.label_mean - self.label_mean
+        step = other.prediction_mean - self.prediction_mean
+        self.label_m2 += other.label_m2 + delta**2 * self.weight * share
+        self.prediction_m2 += other.prediction_m2 + step**2 * self.weight * share
+        self.label_mean += delta * share
+        self.prediction_mean += step * share
         self.squares += other.squares
         self.absolutes += other.absolutes
         self.weight = total
@@ -104,7 +105,7 @@ class ResidualSums:
     @property
     def explained_variance(self) -> float:
         """Mean squared deviation of the predictions from the mean label, as MLlib defines it."""
-        return self.width / self.weight + (self.centre - self.mean) ** 2
+        return self.prediction_m2 / self.weight + (self.prediction_mean - self.label_mean) ** 2
 
     def r2(self, through_origin: bool = False) -> float:
         """Coefficient of determination, about 0 instead of the mean label where asked to.
@@ -113,5 +114,5 @@ class ResidualSums:
         """
         # rounding may leave the spread of equal labels above 0
         varies = self.least < self.most or (through_origin and self.least == self.most != 0.0)
-        about = self.spread + (self.weight * self.mean**2 if through_origin else 0.0)
+        about = self.label_m2 + (self.weight * self.label_mean**2 if through_origin else 0.0)
         return 1.0 - self.squares / about if varies and about > 0.0 else float("nan")

@@ -51,9 +51,9 @@ class CompactMatrix:
         """The matrix of at least one pair."""
         # a pair may be multiplied by any number; so the last, short steps weigh as much as the
         # first, and are not lost in the rounding of the inverse
-        units = np.array([1.0 / np.sqrt(product) for _, _, product in pairs])[:, None]
-        steps = np.array([step for step, _, _ in pairs]) * units
-        changes = np.array([change for _, change, _ in pairs]) * units
+        scale = np.array([1.0 / np.sqrt(product) for _, _, product in pairs])[:, None]
+        steps = np.array([step for step, _, _ in pairs]) * scale
+        changes = np.array([change for _, change, _ in pairs]) * scale
         size = float(changes[-1] @ changes[-1])
         lower = np.tril(steps @ changes.T, -1)
         middle = np.block([[size * steps @ steps.T, lower], [lower.T, -np.eye(len(pairs))]])

@@ -247,6 +247,6 @@ def _inverse_diagonal(factor: Array, units: Standardization, means: Array) -> Ar
         if units.origin is not None:
             centre = centre + units.origin
         centre = centre * unit
-        across = linalg.blas.dtrmv(root, centre, trans=1)
-        inverse = np.append(inverse, 1.0 + float(across @ across))
+        product = linalg.blas.dtrmv(root, centre, trans=1)
+        inverse = np.append(inverse, 1.0 + float(product @ product))
     return inverse

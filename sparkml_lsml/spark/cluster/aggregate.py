@@ -185,7 +185,7 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     held: list[Any] = []
-    signal.signal(signal.SIGINT, lambda number, place: held.append(place))
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(frame))
     try:
         yield
     finally:

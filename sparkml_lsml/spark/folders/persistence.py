@@ -324,17 +324,17 @@ def read_arrays(spark: SparkSession, path: str, declared: Declared) -> Arrays:
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
     """Name the path in every error, and turn those of Spark and the file system into ours."""
-    place = without_secrets(path)
+    redacted = without_secrets(path)
     try:
         yield
     except PersistenceError as error:
-        raise PersistenceError(f"{place} {error}") from error.__cause__
+        raise PersistenceError(f"{redacted} {error}") from error.__cause__
     except BackendError:
         raise
     except Exception as error:
-        message = f"{place} cannot be read: {_reason(error)}"
+        message = f"{redacted} cannot be read: {_reason(error)}"
         # the error of the JVM would show the secret that this one hides
-        raise PersistenceError(message) from (error if place == path else None)
+        raise PersistenceError(message) from (error if redacted == path else None)
 
 
 @contextlib.contextmanager

@@ -31,8 +31,8 @@ def model_card(model: Any) -> str:
     parts = [html.facts(facts)]
     largest = np.argsort(-np.abs(coefficients).ravel(), kind="stable")[:MOST_COEFFICIENTS]
     rows = []
-    for place in largest:
-        output, feature = divmod(int(place), features)
+    for position in largest:
+        output, feature = divmod(int(position), features)
         cells = [names.get(feature, str(feature))] + [str(output)] * (outputs > 1)
         rows.append((cells, float(coefficients[output, feature])))
     if rows:
