@@ -49,7 +49,6 @@ from sparkml_lsml.spark.folders.paths import (
     write_file,
 )
 from sparkml_lsml.spark.folders.pathtext import path_text
-from sparkml_lsml.spark.params.class_weight import to_class_weight
 
 Owner = TypeVar("Owner", bound="SafeReadWrite")
 
@@ -274,8 +273,8 @@ def params_from_json(instance: Any, found: dict[str, Any]) -> None:
         for name, value in found[key].items():
             if not instance.hasParam(name):
                 raise ValueError(f"it has no Param {shown(name)}")
-            classes = instance.getParam(name).typeConverter is to_class_weight
-            if isinstance(value, dict) and not classes:
+            # weights of classes are a map for their Param too; all other maps are matrices
+            if isinstance(value, dict) and name != "classWeight":
                 value = from_json(value)
             if defaults:
                 instance._setDefault(**{name: value})
