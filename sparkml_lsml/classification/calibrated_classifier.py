@@ -34,7 +34,6 @@ from sparkml_lsml.spark.models.model import LinearModel, own_transform
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
-from sparkml_lsml.spark.params.ranges import OPTIONAL_NAME, SHARE, Range, one_of
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
 from sparkml_lsml.spark.rows.ingest import check_numeric

@@ -6,7 +6,8 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasSeed, HasThreshold, HasWeightCol
 
 from sparkml_lsml.engine.metrics.calibration import METHODS
-from sparkml_lsml.spark.params.bases import OPTIONAL_NAME, SHARE, CheckedParams, Range, one_of
+from sparkml_lsml.spark.params.bases import CheckedParams
+from sparkml_lsml.spark.params.ranges import OPTIONAL_NAME, SHARE, Range, one_of
 
 FOLDS = Range(
     lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 2, "an integer of 2 or more"

@@ -8,8 +8,9 @@ from pyspark.ml.param.shared import HasSolver
 
 from sparkml_lsml.classification import bounds
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.spark.params.bases import BINARY_SOLVERS, SHARE, Range, one_of
 from sparkml_lsml.spark.params.class_weight import CLASS_WEIGHT, HasClassWeight
+from sparkml_lsml.spark.params.ranges import SHARE, Range, one_of
+from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS
 
 
 class LogisticParams(HasClassWeight, _LogisticRegressionParams, HasSolver):

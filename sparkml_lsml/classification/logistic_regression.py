@@ -40,10 +40,8 @@ from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import add_accessors
-from sparkml_lsml.spark.params.class_weight import CLASS_WEIGHT, HasClassWeight
 from sparkml_lsml.spark.params.keywords import keywords
-from sparkml_lsml.spark.params.ranges import SHARE, Range, one_of
-from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
+from sparkml_lsml.spark.params.solvers import choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import LinearFit, Problem

@@ -14,10 +14,8 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.classification.classes import MAX_COEFFICIENTS, odd_labels
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
-from sparkml_lsml.engine.blocks.pack import Report
-from sparkml_lsml.errors import DataError, ExportError, ParamError
 from sparkml_lsml.engine.blocks.report import Report
-from sparkml_lsml.errors import DataError, DivergedError, ExportError, ParamError
+from sparkml_lsml.errors import DataError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.registry import is_registered
 from sparkml_lsml.spark.folders.composite import check_classes, source_of

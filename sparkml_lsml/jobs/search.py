@@ -20,9 +20,8 @@ from sparkml_lsml.jobs import pipeline
 from sparkml_lsml.jobs.config import TuneConfig
 from sparkml_lsml.jobs.errors import Problem
 from sparkml_lsml.jobs.loading import nearest
-from sparkml_lsml.spark.training.trainable import INGEST_PARAMS
 from sparkml_lsml.jobs.search_config import Distribution
-from sparkml_lsml.spark.training.estimator import INGEST_PARAMS
+from sparkml_lsml.spark.training.trainable import INGEST_PARAMS
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit
 from sparkml_lsml.tuning.search import CONFUSION_METRICS, RESIDUAL_METRICS, Search, best_of
 

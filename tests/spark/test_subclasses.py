@@ -28,7 +28,7 @@ from sparkml_lsml.classification import (
     OneVsRest,
     OneVsRestModel,
 )
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.problem import Problem

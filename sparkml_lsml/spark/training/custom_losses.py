@@ -9,21 +9,12 @@ import numpy as np
 
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.passes import Pass
-from sparkml_lsml.errors import DataError, ParamError, PersistenceError
-from sparkml_lsml.losses import custom
-from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss
-from sparkml_lsml.errors import BackendError, DataError, ParamError, PersistenceError
+from sparkml_lsml.errors import DataError, ParamError, PersistenceError, shown
 from sparkml_lsml.losses import registry
-from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss, FunctionLoss
+from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss
 from sparkml_lsml.losses.verification import faults, not_finite
-from sparkml_lsml.spark.folders import saved
 from sparkml_lsml.spark.params.ranges import Range
 from sparkml_lsml.spark.training import by_value
-from sparkml_lsml.errors import BackendError, DataError, ParamError, PersistenceError, shown
-from sparkml_lsml.losses import registry
-from sparkml_lsml.losses.custom import CustomKinkedLoss, CustomLoss, FunctionLoss
-from sparkml_lsml.losses.verification import faults, not_finite
-from sparkml_lsml.spark.params.bases import Range
 
 TRIED_LABELS = 32
 """Different labels of a block that a loss is tried on: the least, the largest, some in between."""

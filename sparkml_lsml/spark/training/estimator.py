@@ -9,7 +9,6 @@ import numpy.typing as npt
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.report import Task
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup
 from sparkml_lsml.spark.cluster.session import context

@@ -4,7 +4,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.spark.folders.fingerprint import LABEL, Fingerprint
 from sparkml_lsml.spark.folders.persistence import digest

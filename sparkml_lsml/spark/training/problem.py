@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.blocks.report import Report
-from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.standardization import Box
 from sparkml_lsml.engine.solvers.base import Precision

@@ -13,15 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.pack import Report, Task
-from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.objective import BlockObjective
-from sparkml_lsml.engine.passes.reweighting import HeldOut, Poisson, Reweighting, Validation
-from sparkml_lsml.engine.solvers import Iteration, NormalEquations, Reason, Solution, minimize
-from sparkml_lsml.engine.solvers.base import Callback
-from sparkml_lsml.engine.solvers.early_stopping import EarlyStopping
-from sparkml_lsml.engine.solvers.warm_start import Sample, sample_of, starts_warm, warm_start
+from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.cluster.session import context, parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
