@@ -16,6 +16,7 @@ from benchmarks.data import DataSet, ensure
 from benchmarks.measure import PAIRS, Result, Say, alternate, shown
 from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import standardize
 from sparkml_lsml.losses import Logistic
 from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
@@ -44,7 +45,7 @@ def measure(spark: SparkSession, sets: list[DataSet], say: Say) -> Iterator[Resu
             scaling = standardize(
                 layout, moments.mean(), np.sqrt(moments.variance()), curvature=Logistic().curvature
             )
-            objective = BlockObjective(blocks, Logistic(), layout, scaling)
+            objective = BlockObjective(blocks, Logistic(), LinearPredictor(layout), scaling)
             coefficients = np.full((1, layout.size), 0.001)
             rounds: dict[str, Callable[[], Any]] = {
                 "job": partial(blocks.run, NoPass(), "nothing"),

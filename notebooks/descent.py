@@ -19,6 +19,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.penalties import L2
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import LBFGS, MiniBatchSGD, minimize
 from sparkml_lsml.errors import DivergedError
@@ -54,7 +55,9 @@ penalty = L2(0.001)
 
 def fresh():
     blocks = LocalBlocks([Block(X, y)])
-    return BlockObjective(blocks, Logistic(), layout, Standardization.identity(layout))
+    return BlockObjective(
+        blocks, Logistic(), LinearPredictor(layout), Standardization.identity(layout)
+    )
 
 
 def trail(solver, steps, start):

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.kernels.sdca import SdcaRound, SdcaTotals
-from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs
+from sparkml_lsml.engine.kernels.local import LocalModel, LocalUpdate
 from sparkml_lsml.engine.passes import (
     Blocks,
     CurvaturePass,
@@ -18,18 +17,17 @@ from sparkml_lsml.engine.passes import (
     GradientPass,
     GramPass,
     GramSum,
-    LocalSgdPass,
+    LocalUpdatePass,
     LossSum,
-    ModelSum,
     Pass,
     RowsSum,
     SamplePass,
+    UpdateSum,
 )
-from sparkml_lsml.engine.passes.dual import DualPass, DualSum
 from sparkml_lsml.engine.passes.reweighting import Reweighting, Validation
 from sparkml_lsml.engine.passes.validation import ValidationPass, ValidationSum
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Predictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, stored_coefficients
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.losses.base import KinkedLoss, Loss
@@ -47,9 +45,14 @@ class Objective(Protocol):
     Every method is ONE pass over the data. Penalties are not part of it: they live on the driver.
     """
 
-    layout: Layout
     loss: Loss
+    predictor: Predictor
     passes: int
+
+    @property
+    def layout(self) -> Layout:
+        """That of the predictor."""
+        ...
 
     @property
     def standardization(self) -> Standardization:
@@ -98,31 +101,32 @@ class Objective(Protocol):
         """
         ...
 
-    def local_sgd(
+    def local_update(
         self,
         coef: Array,
         penalties: Sequence[ElasticNet],
-        settings: Sequence[SgdEpochs],
+        updates: Sequence[LocalUpdate],
         seed: tuple[int, ...],
         models: Sequence[int] | None = None,
-    ) -> tuple[Array, Array]:
-        """Mean loss at ``coef``, and the weighted average of the models of all partitions."""
+    ) -> tuple[Array, list[Any]]:
+        """A round of local updates that starts at ``coef`` in every block.
+
+        Returns
+        -------
+        value : array of shape (models,)
+            Mean loss at ``coef``; NaN where the update does not need it.
+        results : list
+            What `LocalUpdate.finish` made of the results of all blocks.
+        """
+        ...
+
+    def step_unit(self, batch: int = 1) -> float:
+        """What a step size of 1 means, see `Predictor.step_unit`."""
         ...
 
     @property
     def partitions(self) -> int:
         """Number of blocks, each of which runs a local update of its own."""
-        ...
-
-    def dual_round(
-        self,
-        coef: Array,
-        penalty: ElasticNet,
-        wanted: SdcaRound,
-        seed: tuple[int, ...],
-        model: int,
-    ) -> tuple[float, SdcaTotals]:
-        """Mean loss at ``coef`` of shape (size,), and what a round of dual ascent did."""
         ...
 
     def validation_loss(self, coef: Array, models: Sequence[int] | None = None) -> Array:
@@ -140,12 +144,12 @@ class LocalBlocks:
     --------
     >>> import numpy as np
     >>> from sparkml_lsml.engine.blocks import Block
-    >>> from sparkml_lsml.engine.predictors.layout import Layout
+    >>> from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Predictor
     >>> from sparkml_lsml.losses import Squared
     >>> from sparkml_lsml.engine.passes import GradientPass
     >>> blocks = LocalBlocks([Block(np.eye(2), np.array([1.0, 3.0]))])
-    >>> layout = Layout(features=2, fit_intercept=False)
-    >>> float(blocks.run(GradientPass(Squared(), layout, np.zeros((1, 2))), "demo").value[0])
+    >>> predictor = LinearPredictor(Layout(features=2, fit_intercept=False))
+    >>> float(blocks.run(GradientPass(Squared(), predictor, np.zeros((1, 2))), "demo").value[0])
     5.0
     """
 
@@ -182,8 +186,8 @@ class BlockObjective:
     blocks : Blocks
         `LocalBlocks`, or the resident blocks of a cluster: the maths is the same.
     loss : Loss
-    layout : Layout
-    standardization : Standardization, or one for each model
+    predictor : Predictor
+    units : Standardization, or one for each model
     name : str
         What jobs are called in Spark's user interface.
     reweighting : Reweighting, optional
@@ -195,12 +199,17 @@ class BlockObjective:
 
     blocks: Blocks
     loss: Loss
-    layout: Layout
+    predictor: Predictor
     units: Standardization | Sequence[Standardization]
     name: str = "fit"
     passes: int = 0
     reweighting: Reweighting | None = None
     classes: tuple[int, ...] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """See `Objective.layout`."""
+        return self.predictor.layout
 
     @property
     def standardization(self) -> Standardization:
@@ -238,7 +247,7 @@ class BlockObjective:
         weights = self._weights(len(coef), models)
         for attempt in range(DRAWS):
             drawn = (attempt, *seed) if attempt else seed
-            task = GradientPass(loss, self.layout, stored, fraction, drawn, weights)
+            task = GradientPass(loss, self.predictor, stored, fraction, drawn, weights)
             total: LossSum = self._run(task)
             weight = np.asarray(total.weight)
             if fraction == 1.0 or (weight > 0.0).all():
@@ -256,60 +265,49 @@ class BlockObjective:
         rows = [one.gradient(row[None, :])[0] for one, row in zip(units, gradient, strict=True)]
         return total.value / weight, np.stack(rows)
 
-    def local_sgd(
+    def local_update(
         self,
         coef: Array,
         penalties: Sequence[ElasticNet],
-        settings: Sequence[SgdEpochs],
+        updates: Sequence[LocalUpdate],
         seed: tuple[int, ...],
         models: Sequence[int] | None = None,
-    ) -> tuple[Array, Array]:
-        """See `Objective.local_sgd`."""
+    ) -> tuple[Array, list[Any]]:
+        """See `Objective.local_update`."""
         assert self.classes is None
-        total: ModelSum = self._run(
-            LocalSgdPass(
-                self.loss,
-                self.layout,
-                tuple(self._units(len(coef), models)),
-                tuple(penalties),
-                tuple(settings),
-                coef,
-                seed,
-                self._weights(len(coef), models),
-            )
+        numbers = range(len(coef)) if models is None else models
+        units = self._units(len(coef), models)
+        asked = tuple(
+            LocalModel(self.loss, self.predictor, one, penalty, number)
+            for one, penalty, number in zip(units, penalties, numbers, strict=True)
         )
-        if total.start.value is None:  # pragma: no cover - blocks are never all empty
-            raise AssertionError("a pass over no rows")
-        return total.start.value / total.start.weight, total.coef / total.weight
+        weights = self._weights(len(coef), models)
+        total: UpdateSum = self._run(LocalUpdatePass(asked, tuple(updates), coef, seed, weights))
+        needed = np.array([update.needs_loss for update in updates])
+        value = np.where(needed, total.value / total.weight, np.nan)
+        results = [
+            update.finish(part, one, float(weight))
+            for update, part, one, weight in zip(
+                updates, total.parts, units, total.weight, strict=True
+            )
+        ]
+        return value, results
+
+    def step_unit(self, batch: int = 1) -> float:
+        """See `Objective.step_unit`."""
+        return self.predictor.step_unit(self.loss.curvature, self.standardization, batch)
 
     @property
     def partitions(self) -> int:
         """See `Objective.partitions`."""
         return max(1, self.blocks.partitions)
 
-    def dual_round(
-        self,
-        coef: Array,
-        penalty: ElasticNet,
-        wanted: SdcaRound,
-        seed: tuple[int, ...],
-        model: int,
-    ) -> tuple[float, SdcaTotals]:
-        """See `Objective.dual_round`."""
-        [units], weights = self._units(1, [model]), self._weights(1, [model])
-        total: DualSum = self._run(
-            DualPass(self.loss, self.layout, units, penalty, wanted, coef, model, seed, weights)
-        )
-        sums = units.gradient(total.sums)
-        totals = SdcaTotals(sums, total.gains, total.weight, total.kept, total.lost)
-        return total.loss / total.weight, totals
-
     def validation_loss(self, coef: Array, models: Sequence[int] | None = None) -> Array:
         """See `Objective.validation_loss`."""
         assert isinstance(self.reweighting, Validation)
         stored = stored_coefficients(self._units(len(coef), models), coef)
         loss = self._loss(len(coef), models, None)
-        task = ValidationPass(loss, self.layout, stored, self.reweighting.fold)
+        task = ValidationPass(loss, self.predictor, stored, self.reweighting.fold)
         total: ValidationSum = self._run(task)
         return total.value / total.weight
 
@@ -352,7 +350,9 @@ class BlockObjective:
         loss = self._loss(1, [model], np.array([smoothing]) if kinked else None)
         [units] = self._units(1, [model])
         weights = self._weights(1, [model])
-        total: CurvatureSum = self._run(CurvaturePass(loss, self.layout, units, coef, weights))
+        assert isinstance(self.predictor, LinearPredictor)
+        task = CurvaturePass(loss, self.predictor, units, coef, weights)
+        total: CurvatureSum = self._run(task)
         return total.products / total.weight
 
     def gram(self, label_shift: float) -> GramSum:

@@ -13,6 +13,7 @@ from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.passes import Pass
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import standardize
 from sparkml_lsml.losses import Loss
 from tests.checks.registry import Array, domain
@@ -175,7 +176,9 @@ def make_problem(
     counting = CountingBlocks(
         [Block(np.ascontiguousarray(X[k::blocks]), y[k::blocks].copy()) for k in range(blocks)]
     )
-    return Problem(BlockObjective(counting, loss, layout, standardization), counting, X, y)
+    return Problem(
+        BlockObjective(counting, loss, LinearPredictor(layout), standardization), counting, X, y
+    )
 
 
 def make_solver(cls: type, **wanted: Any) -> Any:

@@ -12,8 +12,9 @@ import pytest
 from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
 from sparkml_lsml.engine.kernels import compiled
+from sparkml_lsml.engine.kernels.dual_round import SdcaRound
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
-from sparkml_lsml.engine.passes.dual import DualPass
+from sparkml_lsml.engine.passes import LocalUpdatePass
 from sparkml_lsml.engine.passes.reweighting import HeldOut
 from sparkml_lsml.engine.penalties import L1, L2, ElasticNet
 from sparkml_lsml.engine.solvers import CoCoA, Solution, minimize
@@ -113,16 +114,16 @@ class Forgetful(LocalBlocks):
         self.passes: list[str] = []
 
     def run(self, task: Any, description: str) -> Any:
-        assert isinstance(task, DualPass)
+        assert isinstance(task, LocalUpdatePass)
         gone = self.losses.get(len(self.passes), [])
-        kept = {
-            number: "gone" if number in gone else where
-            for number, where in task.wanted.kept.items()
-        }
-        task = replace(task, wanted=replace(task.wanted, kept=kept))
+        [wanted] = task.updates
+        assert isinstance(wanted, SdcaRound)
+        kept = {number: "gone" if number in gone else at for number, at in wanted.kept.items()}
+        task = replace(task, updates=(replace(wanted, kept=kept),))
         found = [task(block, number) for number, block in enumerate(self._blocks)]
         total = reduce(lambda left, right: left.merge(right), found)
-        self.passes.append("lost" if total.lost else "sums" if not task.wanted.change else "round")
+        [part] = total.parts
+        self.passes.append("lost" if part.lost else "sums" if not wanted.change else "round")
         return total
 
 

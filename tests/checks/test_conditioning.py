@@ -17,6 +17,7 @@ from sparkml_lsml.engine.blocks import Block, Moments
 from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.engine.penalties import L2, ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
 from sparkml_lsml.engine.solvers import LocalSGD, NormalEquations, Solution, minimize
 from sparkml_lsml.engine.solvers.base import ADVICE
@@ -58,7 +59,7 @@ def problem_of(loss: Loss, X: Array, y: Array, l2: float, l1: float = 0.0) -> tu
     )
     cuts = [Block(np.ascontiguousarray(X[k::2]), y[k::2].copy()) for k in range(2)]
     blocks = CountingBlocks([block for block in cuts if block.rows])
-    problem = Problem(BlockObjective(blocks, loss, layout, units), blocks, X, y)
+    problem = Problem(BlockObjective(blocks, loss, LinearPredictor(layout), units), blocks, X, y)
     return problem, units.penalty(l1, l2, deviation)
 
 
@@ -271,7 +272,10 @@ def test_a_gradient_that_overflows_is_named_even_where_the_value_is_finite(
     X = np.full((40, 2), 1e308)
     y = np.full(40, 3.0 if domain(loss()).labels == "real" else 0.0)
     objective = BlockObjective(
-        CountingBlocks([Block(X, y)]), loss(), layout, Standardization.identity(layout)
+        CountingBlocks([Block(X, y)]),
+        loss(),
+        LinearPredictor(layout),
+        Standardization.identity(layout),
     )
     start = np.zeros((1, layout.size))
     start[:, layout.extras] = 1.0
@@ -296,7 +300,10 @@ def centred_least_squares(X: Array, y: Array) -> float:
 def by_normal_equations(X: Array, y: Array) -> tuple[Problem, Solution]:
     problem, penalty = problem_of(Squared(), X, y, 0.0)
     rows = BlockObjective(
-        RowsOnly(problem), Squared(), problem.layout, problem.objective.standardization
+        RowsOnly(problem),
+        Squared(),
+        LinearPredictor(problem.layout),
+        problem.objective.standardization,
     )
     [solution] = NormalEquations().solve(rows, [penalty], float(y.mean()))
     return problem, solution

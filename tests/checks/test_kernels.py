@@ -26,11 +26,13 @@ from sparkml_lsml.engine.kernels import (
     sgd_epochs,
     value_and_gradient,
 )
+from sparkml_lsml.engine.kernels.local import LocalModel
 from sparkml_lsml.engine.kernels.sdca import DUAL_LOSSES, best_dual, dual_sums, gain
 from sparkml_lsml.engine.kernels.sgd_steps import start_gradient
 from sparkml_lsml.engine.kernels.value_gradient import loss_sums
 from sparkml_lsml.engine.penalties import L2
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Loss, Squared
 from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
@@ -179,12 +181,14 @@ def test_gradient_is_the_difference_of_the_exact_value(
     factors = None
     if kind == "reweighted":
         factors = lambda start, stop: task.factors[start:stop, :models]  # noqa: E731
-    found = value_and_gradient(block, task.loss, task.layout, coef, factors=factors)
+    found = value_and_gradient(
+        block, task.loss, LinearPredictor(task.layout), coef, factors=factors
+    )
     wanted = expected_sums(cls, fit_intercept, kind)
     for got, want in zip(found, wanted, strict=True):
         np.testing.assert_allclose(got, want[:models], rtol=1e-13, atol=1e-13)
     if kind != "reweighted":
-        value, weight = loss_sums(block, task.loss, task.layout, coef)
+        value, weight = loss_sums(block, task.loss, LinearPredictor(task.layout), coef)
         np.testing.assert_allclose(value, wanted[0][:models], rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(weight, wanted[2][:models], rtol=1e-13)
 
@@ -201,7 +205,7 @@ def test_gradient_of_one_class_against_the_rest_is_the_difference_of_the_exact_v
     block = task.block(form)
     block = Block(block.X, classes, block.weight)
     loss = OneVsRestLoss(task.loss, (2, 0, 1))
-    value, gradient, _ = value_and_gradient(block, loss, task.layout, task.coef)
+    value, gradient, _ = value_and_gradient(block, loss, LinearPredictor(task.layout), task.coef)
     with localcontext(PRECISE):
         for k, number in enumerate(loss.classes):
             y, at = (classes == number).astype(np.float64), decimals(task.coef[k])
@@ -242,7 +246,7 @@ def test_hessian_is_the_second_difference_of_the_exact_value(
     task = make_task(cls, fit_intercept)
     units, coef = units_of(task), 0.1 * task.coef[0]
     found, weight = hessian(
-        task.block(form, weighted=weighted), task.loss, task.layout, units, coef
+        task.block(form, weighted=weighted), task.loss, LinearPredictor(task.layout), units, coef
     )
     shares = task.weight if weighted else np.ones(ROWS)
     with localcontext(PRECISE):
@@ -280,9 +284,8 @@ def test_a_step_of_sgd_follows_the_difference_of_the_exact_value(
     l2[task.layout.weights] = strength
     coef = 0.2 * task.coef[0]
     coef[task.layout.extras] = 0.75
-    found = sgd_epochs(
-        task.block(form, rows=1), task.loss, task.layout, units, L2(l2), settings, coef, (0,)
-    )
+    model = LocalModel(task.loss, LinearPredictor(task.layout), units, L2(l2), number=0)
+    found = sgd_epochs(task.block(form, rows=1), model, settings, coef, (0,))
     # a block of one row is a batch; weights count by their share of the block
     shares = np.eye(ROWS)[0]
     with localcontext(PRECISE):
@@ -361,13 +364,15 @@ VALUE = float(np.float32(0.1))
 
 def sum_of_gradient(block: Block) -> float:
     # the derivative of every row is 1
-    _, gradient, _ = value_and_gradient(block, Squared(), Layout(1), np.array([[0.0, 1.0]]))
+    _, gradient, _ = value_and_gradient(
+        block, Squared(), LinearPredictor(Layout(1)), np.array([[0.0, 1.0]])
+    )
     return float(gradient[0, 0])
 
 
 def sum_of_gradient_of_models(block: Block) -> float:
     coef = np.tile([0.0, 1.0], (MODELS, 1))
-    _, gradient, _ = value_and_gradient(block, Squared(), Layout(1), coef)
+    _, gradient, _ = value_and_gradient(block, Squared(), LinearPredictor(Layout(1)), coef)
     np.testing.assert_array_equal(gradient[:, 0], gradient[0, 0])
     return float(gradient[0, 0])
 
@@ -376,7 +381,7 @@ def sum_of_reweighted_gradient(block: Block) -> float:
     _, gradient, _ = value_and_gradient(
         block,
         Squared(),
-        Layout(1),
+        LinearPredictor(Layout(1)),
         np.array([[0.0, 1.0]]),
         factors=lambda start, stop: np.ones((stop - start, 1)),
     )
@@ -386,13 +391,15 @@ def sum_of_reweighted_gradient(block: Block) -> float:
 def sum_of_start_gradient(block: Block) -> float:
     layout = Layout(1)
     units = Standardization.identity(layout)
-    return MANY * float(start_gradient(block, Squared(), layout, units, np.array([0.0, 1.0]))[0])
+    return MANY * float(
+        start_gradient(block, Squared(), LinearPredictor(layout), units, np.array([0.0, 1.0]))[0]
+    )
 
 
 def sum_of_value(block: Block) -> float:
     # half the square of a prediction x / sqrt(x) adds up to half of x
     coef = np.array([[1.0 / np.sqrt(VALUE)]])
-    value, _ = loss_sums(block, Squared(), Layout(1, fit_intercept=False), coef)
+    value, _ = loss_sums(block, Squared(), LinearPredictor(Layout(1, fit_intercept=False)), coef)
     return 2.0 * float(value[0])
 
 
@@ -403,7 +410,9 @@ def sum_of_gram(block: Block) -> float:
 
 def sum_of_hessian(block: Block) -> float:
     layout = Layout(1)
-    total, _ = hessian(block, Squared(), layout, Standardization.identity(layout), np.zeros(2))
+    total, _ = hessian(
+        block, Squared(), LinearPredictor(layout), Standardization.identity(layout), np.zeros(2)
+    )
     return float(total[0, 1])
 
 

@@ -15,6 +15,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.engine.penalties import L2, ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import (
     GradientDescent,
@@ -432,7 +433,9 @@ def test_a_start_without_a_finite_objective_is_named_as_diverged(cls: type, max_
 def test_a_problem_that_is_solved_from_the_start_stops_there(cls: type) -> None:
     layout = Layout(features=2, fit_intercept=True)
     blocks = CountingBlocks([Block(np.eye(2), np.zeros(2)), Block(-np.eye(2), np.zeros(2))])
-    objective = BlockObjective(blocks, Squared(), layout, Standardization.identity(layout))
+    objective = BlockObjective(
+        blocks, Squared(), LinearPredictor(layout), Standardization.identity(layout)
+    )
     for penalty in (L2(0.0), ElasticNet(0.1, 0.1)):
         [solution] = minimize(objective, penalty, cls(), np.zeros((1, 3)), max_iter=50)
         assert solution.objective == 0.0
@@ -523,7 +526,10 @@ def test_direct_solvers_reach_the_minimum_in_one_pass(
     problem = make_problem(Squared(), seed=seed, fit_intercept=fit_intercept, l2=l2)
     penalty = problem.penalty(l1, l2)
     rows = BlockObjective(
-        RowsOnly(problem), Squared(), problem.layout, problem.objective.standardization
+        RowsOnly(problem),
+        Squared(),
+        LinearPredictor(problem.layout),
+        problem.objective.standardization,
     )
     [solution] = make_solver(cls, tol=1e-9).solve(rows, [penalty], float(problem.y.mean()))
     assert rows.passes == 1

@@ -17,6 +17,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
 from sparkml_lsml.engine.kernels import compiled, value_and_gradient
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared, SquaredHinge
 from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
 
@@ -68,11 +69,11 @@ def test_twins_agree(
     coef = np.random.default_rng(5).normal(size=(models, layout.size))
     table = folds(models)
     of_rows = (lambda start, stop: table[start:stop]) if factors else None
-    wanted = value_and_gradient(block, loss, layout, coef, factors=of_rows)
+    wanted = value_and_gradient(block, loss, LinearPredictor(layout), coef, factors=of_rows)
     monkeypatch.setattr(compiled, "LARGE", 1)
     monkeypatch.setattr(compiled, "FACTOR_ROWS", 128)
-    assert compiled.compiled(loss, layout, models, 1) is not None
-    found = value_and_gradient(block, loss, layout, coef, factors=of_rows)
+    assert compiled.compiled(loss, LinearPredictor(layout), models, 1) is not None
+    found = value_and_gradient(block, loss, LinearPredictor(layout), coef, factors=of_rows)
     for mine, theirs in zip(found, wanted, strict=True):
         assert mine.shape == theirs.shape
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
@@ -89,12 +90,16 @@ def test_factors_are_weights_of_a_model(
     block, layout, table = rows(sparse, "float64", True), Layout(FEATURES), folds(3)
     coef = np.random.default_rng(6).normal(size=(3, layout.size))
     found = value_and_gradient(
-        block, Logistic(), layout, coef, factors=lambda start, stop: table[start:stop]
+        block,
+        Logistic(),
+        LinearPredictor(layout),
+        coef,
+        factors=lambda start, stop: table[start:stop],
     )
     assert block.weight is not None
     for k in range(3):
         alone = Block(block.X, block.y, block.weight * table[:, k])
-        wanted = value_and_gradient(alone, Logistic(), layout, coef[[k]])
+        wanted = value_and_gradient(alone, Logistic(), LinearPredictor(layout), coef[[k]])
         for mine, theirs in zip(found, wanted, strict=True):
             np.testing.assert_allclose(mine[k], theirs[0], rtol=1e-12, atol=1e-12)
 
@@ -107,7 +112,9 @@ def test_nothing_overflows(
     monkeypatch.setattr(compiled, "LARGE", 1)
     block = Block(np.ones((2, 1)), np.array([0.0, 1.0]))
     coef = np.full((models, 1), raw)
-    value, gradient, _ = value_and_gradient(block, Logistic(), Layout(1, fit_intercept=False), coef)
+    value, gradient, _ = value_and_gradient(
+        block, Logistic(), LinearPredictor(Layout(1, fit_intercept=False)), coef
+    )
     np.testing.assert_allclose(value, 800.0)
     np.testing.assert_allclose(gradient, np.sign(raw))
 
@@ -121,7 +128,7 @@ def test_not_a_number_is_not_lost(
     block, layout = rows(sparse, "float64", False), Layout(FEATURES)
     for models in (1, 3):
         coef = np.full((models, layout.size), np.nan)
-        value, _, _ = value_and_gradient(block, loss, layout, coef)
+        value, _, _ = value_and_gradient(block, loss, LinearPredictor(layout), coef)
         assert np.isnan(value).all()
 
 
@@ -135,14 +142,14 @@ def test_not_a_number_is_not_lost(
     ids=["another loss", "several outputs", "few rows"],
 )
 def test_numpy_serves(loss: Loss, layout: Layout, values: int) -> None:
-    assert compiled.compiled(loss, layout, 1, values) is None
+    assert compiled.compiled(loss, LinearPredictor(layout), 1, values) is None
 
 
 def test_numpy_serves_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     compiled.has_numba.cache_clear()
     try:
-        assert compiled.compiled(Logistic(), Layout(FEATURES), 1, 10**9) is None
+        assert compiled.compiled(Logistic(), LinearPredictor(Layout(FEATURES)), 1, 10**9) is None
     finally:
         compiled.has_numba.cache_clear()
 

@@ -16,6 +16,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.penalties import L2, ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import ProximalLBFGS, SmoothedLBFGS, minimize
 from sparkml_lsml.errors import ParamError
@@ -243,7 +244,7 @@ def test_a_smoothed_form_that_lies_below() -> None:
     assert faults(loss, y) == []
     layout = Layout(3)
     objective = BlockObjective(
-        LocalBlocks([Block(X, y)]), loss, layout, Standardization.identity(layout)
+        LocalBlocks([Block(X, y)]), loss, LinearPredictor(layout), Standardization.identity(layout)
     )
     solver = SmoothedLBFGS(tol=1e-7)
     [found] = minimize(objective, L2(0.0), solver, np.zeros((1, 4)), max_iter=500)
@@ -350,7 +351,7 @@ def test_a_start_at_the_minimum_of_every_width_ends_there() -> None:
     )
     layout = Layout(features=3, fit_intercept=True)
     units = Standardization(layout, np.ones(3), np.zeros(3))
-    objective = BlockObjective(LocalBlocks([Block(X, y)]), loss, layout, units)
+    objective = BlockObjective(LocalBlocks([Block(X, y)]), loss, LinearPredictor(layout), units)
     penalty = ElasticNet(l1_strength=np.array([10.0, 10.0, 10.0, 0.0]))
     solver = SmoothedLBFGS(tol=1e-8, inner=ProximalLBFGS())
     [found] = minimize(objective, [penalty], [solver], np.zeros((1, 4)), max_iter=500)

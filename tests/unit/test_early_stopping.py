@@ -19,6 +19,7 @@ from sparkml_lsml.engine.passes.reweighting import Validation
 from sparkml_lsml.engine.passes.validation import ValidationPass
 from sparkml_lsml.engine.penalties import L2
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import (
     LBFGS,
@@ -59,7 +60,7 @@ def objective(loss: Any = None, sparse: bool = False) -> BlockObjective:
     return BlockObjective(
         LocalBlocks(halves),
         loss or Logistic(),
-        LAYOUT,
+        LinearPredictor(LAYOUT),
         Standardization.identity(LAYOUT),
         reweighting=Validation(HELD),
     )
@@ -70,7 +71,9 @@ def trained_alone(loss: Any = None) -> BlockObjective:
     X, y, weight, held = rows()
     part = ~held
     blocks = LocalBlocks([Block(X[part], y[part], weight[part])])
-    return BlockObjective(blocks, loss or Logistic(), LAYOUT, Standardization.identity(LAYOUT))
+    return BlockObjective(
+        blocks, loss or Logistic(), LinearPredictor(LAYOUT), Standardization.identity(LAYOUT)
+    )
 
 
 def log_loss(coef: Array) -> float:
@@ -215,7 +218,9 @@ def test_multinomial_losses_are_validated() -> None:
     held = np.arange(50) % 3 == 0
     units = Standardization.identity(layout)
     blocks = LocalBlocks([Block(X, y, fold=held.astype(np.int32))])
-    three = BlockObjective(blocks, Multinomial(), layout, units, reweighting=Validation(HELD))
+    three = BlockObjective(
+        blocks, Multinomial(), LinearPredictor(layout), units, reweighting=Validation(HELD)
+    )
     coef = rng.normal(size=(2, layout.size))
     raw = np.einsum("ni,moi->nmo", X, coef[:, :6].reshape(2, 3, 2)) + coef[:, 6:]
     logs = raw - np.log(np.exp(raw).sum(axis=2, keepdims=True))
@@ -240,7 +245,7 @@ def test_rows_with_many_values_are_copied_few_at_a_time(
     monkeypatch.setattr(Block, "subset", count)
     monkeypatch.setattr("sparkml_lsml.engine.passes.validation.PIECE_VALUES", 100)
     layout, coef = Layout(20), rng.normal(size=(1, 21))
-    found = ValidationPass(Squared(), layout, coef, 1)(block, 0)
+    found = ValidationPass(Squared(), LinearPredictor(layout), coef, 1)(block, 0)
     assert copied == [100] * 6
     residuals = (X @ coef[0, :20] + coef[0, 20] - y)[held == 1]
     assert found.value[0] == pytest.approx(0.5 * np.square(residuals).sum(), rel=1e-12)

@@ -12,6 +12,7 @@ from sklearn.linear_model import Lasso, LinearRegression, Ridge
 
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
 from sparkml_lsml.engine.solvers import NormalEquations, Solution
 from sparkml_lsml.engine.solvers.normal import pays_direct
@@ -86,7 +87,9 @@ def fit(
         make_block(X[k::3], y[k::3], None if weight is None else weight[k::3], compressed)
         for k in range(3)
     ]
-    objective = BlockObjective(LocalBlocks(blocks), Squared(), layout, standardization)
+    objective = BlockObjective(
+        LocalBlocks(blocks), Squared(), LinearPredictor(layout), standardization
+    )
     [solution] = (solver or NormalEquations(tol=1e-12, max_iter=100_000)).solve(
         objective,
         [standardization.penalty(l1, l2, units)],
@@ -311,7 +314,7 @@ def test_penalties_share_a_pass() -> None:
         for _, l2 in strengths
     ]
     blocks = LocalBlocks([make_block(X, y, weight, False)])
-    objective = BlockObjective(blocks, Squared(), layout, units)
+    objective = BlockObjective(blocks, Squared(), LinearPredictor(layout), units)
     penalties = [one.penalty(l1, l2) for one, (l1, l2) in zip(units, strengths, strict=True)]
     solver = NormalEquations(tol=1e-12, max_iter=100_000)
     found = solver.solve(objective, penalties, float(np.average(y, weights=weight)))
@@ -396,7 +399,7 @@ def test_penalties_over_the_same_rows_have_precisions_of_their_own() -> None:
     mean, deviation = X.mean(axis=0), X.std(axis=0)
     units = [standardize(layout, mean, deviation, curvature=1.0, l2=l2) for l2 in strengths]
     objective = BlockObjective(
-        LocalBlocks([make_block(X, y, None, False)]), Squared(), layout, units
+        LocalBlocks([make_block(X, y, None, False)]), Squared(), LinearPredictor(layout), units
     )
     penalties = [one.penalty(0.0, l2, deviation) for one, l2 in zip(units, strengths, strict=True)]
     solutions = NormalEquations().solve(objective, penalties, float(y.mean()))

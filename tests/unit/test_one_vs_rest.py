@@ -13,6 +13,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.kernels import compiled, value_and_gradient
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Hinge, Logistic, SmoothedHinge, SquaredHinge
 from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
@@ -60,11 +61,15 @@ def test_sums_are_those_of_relabelled_rows(
         pytest.skip("needs Numba")
     block = make_block(X, Y, WEIGHT, compressed)
     wanted = [
-        value_and_gradient(relabelled(k, compressed), loss, LAYOUT, COEF[k : k + 1])
+        value_and_gradient(
+            relabelled(k, compressed), loss, LinearPredictor(LAYOUT), COEF[k : k + 1]
+        )
         for k in range(models)
     ]
     monkeypatch.setattr(compiled, "LARGE", 0 if fast else 10**9)
-    found = value_and_gradient(block, OneVsRestLoss(loss, CLASSES[:models]), LAYOUT, COEF[:models])
+    found = value_and_gradient(
+        block, OneVsRestLoss(loss, CLASSES[:models]), LinearPredictor(LAYOUT), COEF[:models]
+    )
     for number, part in enumerate(found):
         alone = np.concatenate([each[number] for each in wanted])
         np.testing.assert_allclose(part, alone, rtol=1e-12, atol=1e-12)
@@ -73,11 +78,13 @@ def test_sums_are_those_of_relabelled_rows(
 def test_the_objective_knows_the_class_of_each_model() -> None:
     blocks = LocalBlocks([make_block(X, Y, WEIGHT, False)])
     units = Standardization.identity(LAYOUT)
-    together = BlockObjective(blocks, Hinge(), LAYOUT, units, classes=CLASSES)
+    together = BlockObjective(blocks, Hinge(), LinearPredictor(LAYOUT), units, classes=CLASSES)
     widths = np.array([0.3, 2.0])
     values, gradients = together.value_and_gradient(COEF[[2, 1]], smoothing=widths, models=[2, 1])
     for at, k in enumerate((2, 1)):
-        alone = BlockObjective(LocalBlocks([relabelled(k)]), Hinge(), LAYOUT, units)
+        alone = BlockObjective(
+            LocalBlocks([relabelled(k)]), Hinge(), LinearPredictor(LAYOUT), units
+        )
         value, gradient = alone.value_and_gradient(COEF[[k]], smoothing=widths[[at]])
         np.testing.assert_allclose(values[at], value[0], rtol=1e-13)
         np.testing.assert_allclose(gradients[at], gradient[0], rtol=1e-12, atol=1e-14)

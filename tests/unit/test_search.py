@@ -16,6 +16,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.penalties import L2
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import standardize
 from sparkml_lsml.engine.solvers import LBFGS, LBFGSB, LocalSGD, ProximalLBFGS, Solution, minimize
 from sparkml_lsml.engine.solvers.base import Answer, Reason
@@ -115,7 +116,7 @@ def blocks_of(X: Array, y: Array, loss: Loss) -> BlockObjective:
         curvature=loss.curvature,
         label_scale=float(y.std(ddof=1)) if real else 1.0,
     )
-    return BlockObjective(LocalBlocks([Block(X, y)]), loss, layout, units)
+    return BlockObjective(LocalBlocks([Block(X, y)]), loss, LinearPredictor(layout), units)
 
 
 RNG = np.random.default_rng(5)
@@ -184,7 +185,10 @@ def test_light_classes_take_few_passes_more(share: float) -> None:
     weight = np.where(y > 0.5, share, 1.0)
     plain = blocks_of(X, y, Logistic())
     objective = BlockObjective(
-        LocalBlocks([Block(X, y, weight)]), Logistic(), plain.layout, plain.standardization
+        LocalBlocks([Block(X, y, weight)]),
+        Logistic(),
+        LinearPredictor(plain.layout),
+        plain.standardization,
     )
     found = solve(objective, LBFGS(), float(np.log(share)))
     assert found.reason.name == "converged"
@@ -295,7 +299,7 @@ def test_local_sgd_never_claims_a_minimum(schedule: str) -> None:
     layout = Layout(6)
     parts = [Block(shifted[k::4].copy(), y[k::4].copy()) for k in range(4)]
     units = standardize(layout, shifted.mean(axis=0), shifted.std(axis=0), curvature=0.25)
-    objective = BlockObjective(LocalBlocks(parts), Logistic(), layout, units)
+    objective = BlockObjective(LocalBlocks(parts), Logistic(), LinearPredictor(layout), units)
     solver = LocalSGD(schedule=schedule, step_size=5.0)  # type: ignore[arg-type]
     found = solve(objective, solver, 0.0, max_iter=300)
     least = solve(objective, LBFGS(tol=1e-10), 0.0).objective

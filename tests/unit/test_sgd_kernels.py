@@ -13,10 +13,12 @@ import sparkml_lsml.engine.kernels.sgd as room
 from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
 from sparkml_lsml.engine.kernels import SgdEpochs, sgd_epochs
+from sparkml_lsml.engine.kernels.local import LocalModel
 from sparkml_lsml.engine.kernels.sgd_steps import MIN_STEPS, batch_rows, batches, start_gradient
 from sparkml_lsml.engine.kernels.wide_sgd import LazyWeights, wide_epochs
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block, ones_or
 
@@ -49,8 +51,9 @@ class Task:
     def arguments(
         self, block: Block, settings: SgdEpochs, seed: tuple[int, ...]
     ) -> tuple[Any, ...]:
-        parts = (self.formula.loss, self.layout, self.standardization, self.penalty)
-        return (block, *parts, settings, self.coef, seed)
+        predictor = LinearPredictor(self.layout)
+        parts = (self.formula.loss, predictor, self.standardization, self.penalty)
+        return block, LocalModel(*parts, number=0), settings, self.coef, seed
 
     def narrow(
         self, settings: SgdEpochs, compressed: bool = False, seed: tuple[int, ...] = SEED
@@ -414,7 +417,11 @@ def test_without_variance_the_optimum_is_a_fixed_point(
 def test_the_start_gradient_is_that_of_the_mean_loss_in_stored_features(formula: Formula) -> None:
     task = make_task(formula)
     found = start_gradient(
-        task.block(True), formula.loss, task.layout, task.standardization, task.coef
+        task.block(True),
+        formula.loss,
+        LinearPredictor(task.layout),
+        task.standardization,
+        task.coef,
     )
     weight = ones_or(task.weight, len(task.X))
     stored = task.standardization.to_stored(task.coef[None, :])[0]

@@ -11,6 +11,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.penalties import L2
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import LBFGS, Adam, MiniBatchSGD, minimize
 from sparkml_lsml.losses import Hinge, Logistic
@@ -22,7 +23,7 @@ def rows() -> BlockObjective:
     y = (X @ np.linspace(-2.0, 2.0, 20) + rng.normal(size=4_000) > 0.0).astype(float)
     layout = Layout(20)
     units = Standardization.identity(layout)
-    return BlockObjective(LocalBlocks([Block(X, y)]), Logistic(), layout, units)
+    return BlockObjective(LocalBlocks([Block(X, y)]), Logistic(), LinearPredictor(layout), units)
 
 
 def solve(objective: Any, solver: Any, max_iter: int = 100) -> Any:
@@ -38,7 +39,9 @@ def test_steps_that_have_become_short_are_no_convergence(
     loss: Any, kind: Any, schedule: Any
 ) -> None:
     objective = rows()
-    objective = BlockObjective(objective.blocks, loss, objective.layout, objective.standardization)
+    objective = BlockObjective(
+        objective.blocks, loss, LinearPredictor(objective.layout), objective.standardization
+    )
     solver = kind(tol=1e-4, fraction=0.01, schedule=schedule, step_size=0.5)
     found = solve(objective, solver, max_iter=2_000)
     # the gradients of forty rows do not vanish anywhere

@@ -9,9 +9,10 @@ from scipy import sparse
 import sparkml_lsml.engine.blocks.block as blocks_room
 from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
-from sparkml_lsml.engine.kernels import raw_predictions, value_and_gradient
+from sparkml_lsml.engine.kernels import value_and_gradient
 from sparkml_lsml.engine.kernels.value_gradient import transposed_product
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Squared
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block, ones_or
@@ -64,7 +65,7 @@ def test_sums_are_those_of_the_formula(
     layout = formula.layout(4, fit_intercept)
     coef = formula.coef(rng, layout, models)
     block = make_block(X, y, weight, compressed)
-    found = value_and_gradient(block, formula.loss, layout, coef)
+    found = value_and_gradient(block, formula.loss, LinearPredictor(layout), coef)
     assert [part.shape for part in found[:2]] == [(models,), (models, layout.size)]
     assert_sums(found, expected(formula, X, y, weight, coef, fit_intercept))
 
@@ -80,7 +81,7 @@ def test_rows_in_single_precision_are_worked_on_in_double(
     layout = formula.layout(4, True)
     coef = formula.coef(rng, layout, 2)
     rows = as_csr(single) if compressed else single
-    found = value_and_gradient(Block(rows, y, weight), formula.loss, layout, coef)
+    found = value_and_gradient(Block(rows, y, weight), formula.loss, LinearPredictor(layout), coef)
     assert found[0].dtype == found[1].dtype == np.float64
     assert_sums(found, expected(formula, single.astype(float), y, weight, coef, True))
 
@@ -92,7 +93,9 @@ def test_intercepts_labels_and_sums_are_doubles_beside_rows_in_single_precision(
     # float32 has no 1 beside 1e8: all of this would be lost in it
     rows = np.zeros((3, 1), dtype=np.float32)
     block = Block(as_csr(rows) if compressed else rows, np.full(3, 1e8))
-    value, gradient, _ = value_and_gradient(block, Squared(), Layout(1), np.array([[2.0, 1e8 + 1]]))
+    value, gradient, _ = value_and_gradient(
+        block, Squared(), LinearPredictor(Layout(1)), np.array([[2.0, 1e8 + 1]])
+    )
     np.testing.assert_array_equal(value, [1.5])
     np.testing.assert_array_equal(gradient, [[0.0, 3.0]])
 
@@ -113,7 +116,7 @@ def test_mapped_coefficients_give_the_objective_of_explicitly_standardised_rows(
     value, gradient, _ = value_and_gradient(
         make_block(X, y, weight, compressed),
         formula.loss,
-        layout,
+        LinearPredictor(layout),
         standardization.to_stored(coef),
     )
     Z = (X - shift) / X.std(axis=0)
@@ -140,7 +143,7 @@ def test_dense_pieces_are_summed_without_gap_or_overlap(
     coef = formula.coef(rng, formula.layout(2, True), 2)
     block = Block(X, y, weight)
     assert next(len(piece[1]) for piece in block.chunks()) == min(rows, 2_048)
-    found = value_and_gradient(block, formula.loss, formula.layout(2, True), coef)
+    found = value_and_gradient(block, formula.loss, LinearPredictor(formula.layout(2, True)), coef)
     assert_sums(found, expected(formula, X, y, weight, coef, True))
 
 
@@ -154,7 +157,9 @@ def test_sparse_pieces_are_summed_without_gap_or_overlap(
         X, y, weight, rng = draw(formula, weighted, rows=rows, seed=rows)
         coef = formula.coef(rng, formula.layout(4, True))
         block = make_block(X, y, weight, compressed=True)
-        found = value_and_gradient(block, formula.loss, formula.layout(4, True), coef)
+        found = value_and_gradient(
+            block, formula.loss, LinearPredictor(formula.layout(4, True)), coef
+        )
         assert_sums(found, expected(formula, X, y, weight, coef, True))
     assert len(list(block.chunks())) > 2
 
@@ -171,7 +176,9 @@ def test_a_block_without_rows_adds_nothing(
     coef = formula.coef(np.random.default_rng(0), layout, 2)
     none = np.zeros(0, dtype=np.intp)
     for rows in (None, none):
-        value, gradient, total = value_and_gradient(block, formula.loss, layout, coef, rows)
+        value, gradient, total = value_and_gradient(
+            block, formula.loss, LinearPredictor(layout), coef, rows
+        )
         np.testing.assert_array_equal(value, np.zeros(2))
         np.testing.assert_array_equal(gradient, np.zeros((2, layout.size)))
         np.testing.assert_array_equal(total, np.zeros(2))
@@ -190,7 +197,7 @@ def test_chosen_rows_are_summed_as_often_as_they_are_named(
     block = make_block(X, y, weight, compressed)
     picked = None if weight is None else weight[rows]
     assert_sums(
-        value_and_gradient(block, formula.loss, layout, coef, rows),
+        value_and_gradient(block, formula.loss, LinearPredictor(layout), coef, rows),
         expected(formula, X[rows], y[rows], picked, coef, True),
     )
 
@@ -206,10 +213,14 @@ def test_sums_of_parts_add_up_to_the_whole(
     layout = formula.layout(4, True)
     coef = formula.coef(rng, layout, 2)
     parts = [
-        value_and_gradient(make_block(*part, compressed), formula.loss, layout, coef)
+        value_and_gradient(
+            make_block(*part, compressed), formula.loss, LinearPredictor(layout), coef
+        )
         for part in zip(*(np.split(rows, cuts) for rows in (X, y, weight)), strict=True)
     ]
-    whole = value_and_gradient(make_block(X, y, weight, compressed), formula.loss, layout, coef)
+    whole = value_and_gradient(
+        make_block(X, y, weight, compressed), formula.loss, LinearPredictor(layout), coef
+    )
     assert len(parts) == len(cuts) + 1
     value, gradient, total = (sum(part) for part in zip(*parts, strict=True))
     assert_sums((value, gradient, total), whole)
@@ -225,7 +236,9 @@ def test_a_row_of_weight_zero_is_no_row_even_where_its_loss_overflows(
     weight = np.array([1.0, 0.0, 2.0])
     coef, keep = np.array([[2.0, 3.0, 0.5]]), [0, 2]
     with np.errstate(over="ignore", invalid="ignore"):
-        found = value_and_gradient(make_block(X, y, weight, compressed), Squared(), Layout(2), coef)
+        found = value_and_gradient(
+            make_block(X, y, weight, compressed), Squared(), LinearPredictor(Layout(2)), coef
+        )
     formula = FORMULAS["squared"]
     assert_sums(found, expected(formula, X[keep], y[keep], weight[keep], coef, True))
 
@@ -239,7 +252,7 @@ def test_raw_predictions_are_doubles_whatever_the_rows(
     X, y, _, rng = draw(formula, weighted=False)
     layout = formula.layout(4, fit_intercept)
     [(rows, _, _)] = make_block(X.astype(np.float32), y, None, compressed).chunks()
-    assert raw_predictions(rows, layout, formula.coef(rng, layout)).dtype == np.float64
+    assert LinearPredictor(layout).raw(rows, formula.coef(rng, layout)).dtype == np.float64
 
 
 @every_formula
@@ -252,7 +265,7 @@ def test_raw_predictions_are_products_of_rows_and_weights(
     layout = formula.layout(4, fit_intercept)
     coef = formula.coef(rng, layout, 3)
     [(rows, _, _)] = make_block(X, y, None, compressed).chunks()
-    raw = raw_predictions(rows, layout, coef)
+    raw = LinearPredictor(layout).raw(rows, coef)
     outputs, constants = layout.outputs, layout.constants
     assert raw.shape == (6, 3, outputs + constants)
     for i, m, k in np.ndindex(6, 3, outputs):

@@ -19,6 +19,7 @@ from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.passes.reweighting import HeldOut
 from sparkml_lsml.engine.penalties import L1, L2
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
 from sparkml_lsml.engine.solvers import LBFGS, ProximalLBFGS, Solution, minimize
 from sparkml_lsml.engine.solvers import warm_start as warm_start_room
@@ -47,7 +48,9 @@ def objective(loss: Loss, fold: npt.NDArray[np.int32] | None = None) -> BlockObj
     parts = np.array_split(np.arange(ROWS), 3)
     blocks = [Block(X[i], Y[i], None, None if fold is None else fold[i]) for i in parts]
     weights = None if fold is None else HeldOut((1,))
-    return BlockObjective(LocalBlocks(blocks), loss, LAYOUT, UNITS, reweighting=weights)
+    return BlockObjective(
+        LocalBlocks(blocks), loss, LinearPredictor(LAYOUT), UNITS, reweighting=weights
+    )
 
 
 @pytest.mark.parametrize("weighted", [True, False], ids=["weighted", ""])
@@ -62,7 +65,11 @@ def test_second_derivatives_are_those_of_the_formula(
     weight = rng.random(500) if weighted else None
     coef = 0.2 * rng.normal(size=layout.size)
     found, mass = hessian(
-        Block(as_csr(part) if compressed else part, y, weight), loss, layout, units, coef
+        Block(as_csr(part) if compressed else part, y, weight),
+        loss,
+        LinearPredictor(layout),
+        units,
+        coef,
     )
     z = (part - units.shift) * units.scale
     if fit_intercept:
@@ -103,7 +110,9 @@ def test_second_derivatives_of_rows_with_few_values_are_those_of_the_formula(
     # one column lies far from zero with an intercept, and none without
     monkeypatch.setattr(sys.modules[hessian.__module__], "_shorter", refuse)
     units = Standardization(layout, scale, shift)
-    found, mass = hessian(Block(as_csr(X), y, weight), Logistic(), layout, units, coef)
+    found, mass = hessian(
+        Block(as_csr(X), y, weight), Logistic(), LinearPredictor(layout), units, coef
+    )
     z = (X - shift) * scale
     if fit_intercept:
         z = np.hstack([z, np.ones((400, 1))])
@@ -135,7 +144,7 @@ def test_second_derivatives_are_differences_in_units_of_the_label(unit: float) -
     layout, y = Layout(FEATURES), unit * own.normal(size=500)
     units = Standardization(layout, UNITS.scale, UNITS.shift, label_scale=unit)
     coef = 0.2 * own.normal(size=layout.size)
-    found, _ = hessian(Block(X[:500], y), PseudoHuber(unit), layout, units, coef)
+    found, _ = hessian(Block(X[:500], y), PseudoHuber(unit), LinearPredictor(layout), units, coef)
     z = np.hstack([(X[:500] - units.shift) * units.scale, np.ones((500, 1))])
     # the second derivative by hand: d^2 / (d^2 + r^2)^(3/2)
     bends = 1.0 / (unit * (1.0 + (z @ coef - y / unit) ** 2) ** 1.5)
@@ -167,7 +176,10 @@ def test_a_sample_that_misleads_costs_passes_and_nothing_else(
         BlockObjective,
         "sample",
         lambda self, rows, shares: BlockObjective(
-            LocalBlocks([Block(5.0 - X[:300, ::-1] ** 2, 1.0 - Y[:300])]), loss, LAYOUT, UNITS
+            LocalBlocks([Block(5.0 - X[:300, ::-1] ** 2, 1.0 - Y[:300])]),
+            loss,
+            LinearPredictor(LAYOUT),
+            UNITS,
         ),
     )
     zero = np.zeros((1, LAYOUT.size))
@@ -211,7 +223,9 @@ def test_which_problems_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
         (Multinomial(), Layout(FEATURES, outputs=3)),
         (Huber(), Layout(FEATURES, constants=1)),
     ):
-        other = BlockObjective(many.blocks, loss, layout, Standardization.identity(layout))
+        other = BlockObjective(
+            many.blocks, loss, LinearPredictor(layout), Standardization.identity(layout)
+        )
         assert sample_of(other, 10**8 * 8 * FEATURES) == Sample()
     assert starts_warm(LBFGS(), L2(1.0))
     assert starts_warm(SmoothedLBFGS(), L2(1.0))
@@ -233,7 +247,7 @@ def test_a_sample_that_can_be_separated_moves_no_minimum(loss: Loss, positives: 
     """Of 20 positives two are in the sample: its coefficients grow without end, and it bends
     nothing. The minimum is SciPy's, of the textbook formulas of all rows."""
     rows, y = rare_rows(positives)
-    whole = BlockObjective(LocalBlocks([Block(rows, y)]), loss, LAYOUT, UNITS)
+    whole = BlockObjective(LocalBlocks([Block(rows, y)]), loss, LinearPredictor(LAYOUT), UNITS)
     start = np.zeros((1, LAYOUT.size))
     start[0, LAYOUT.intercepts] = np.log(positives / (ROWS - positives))
     # however the sample came about: also where it should not have been drawn
@@ -256,7 +270,7 @@ def test_a_sample_that_can_be_separated_moves_no_minimum(loss: Loss, positives: 
     options = {"maxiter": 10_000, "ftol": 1e-15, "gtol": 1e-12}
     wanted = optimize.minimize(plain, start[0], jac=True, method="L-BFGS-B", options=options)
     assert found.objective <= wanted.fun * (1.0 + 1e-6)
-    cold = BlockObjective(LocalBlocks([Block(rows, y)]), loss, LAYOUT, UNITS)
+    cold = BlockObjective(LocalBlocks([Block(rows, y)]), loss, LinearPredictor(LAYOUT), UNITS)
     minimize(cold, L2(0.0), LBFGS(), start, max_iter=500)
     assert whole.passes <= cold.passes + 2
 
@@ -274,7 +288,9 @@ def test_rare_classes_take_at_most_twice_the_passes_of_balanced_ones(positives: 
 
     def fit(count: int) -> tuple[BlockObjective, Solution]:
         y = (margins > np.sort(margins)[-count - 1]).astype(float)
-        found = BlockObjective(LocalBlocks([Block(X, y)]), Logistic(), layout, units)
+        found = BlockObjective(
+            LocalBlocks([Block(X, y)]), Logistic(), LinearPredictor(layout), units
+        )
         sample = sample_of(found, X.nbytes, 1, {0.0: rows - count, 1.0: count})
         start = np.zeros((1, layout.size))
         start[0, layout.intercepts] = np.log(count / (rows - count))
@@ -355,7 +371,9 @@ def test_a_sample_by_labels_stands_for_all_rows() -> None:
     """Sums over it, as weighted, are sums over all rows up to chance; rare rows are all there."""
     rows, y = rare_rows(100)
     weight = np.random.default_rng(3).uniform(0.5, 1.5, size=ROWS)
-    whole = BlockObjective(LocalBlocks([Block(rows, y, weight)]), Logistic(), LAYOUT, UNITS)
+    whole = BlockObjective(
+        LocalBlocks([Block(rows, y, weight)]), Logistic(), LinearPredictor(LAYOUT), UNITS
+    )
     drawn = whole.sample(4_000, {1.0: 1.0})
     [block] = drawn.blocks._blocks
     assert block.y.sum() == 100

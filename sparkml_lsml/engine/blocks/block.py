@@ -157,12 +157,15 @@ class Block:
         """Sum of the weights of the rows."""
         return float(self.rows) if self.weight is None else float(self.weight.sum())
 
-    def chunks(self, models: int = 1) -> Iterator[tuple[Rows, Array, Array | None]]:
+    def chunks(
+        self, models: int = 1, dtype: npt.DTypeLike = np.float64
+    ) -> Iterator[tuple[Rows, Array, Array | None]]:
         """The rows piece after piece: features, labels, weights (None for all 1).
 
         Dense pieces fit the cache. Sparse pieces hold so many non-zeros that a dense vector a
         piece does not matter, and no more rows than ``models`` columns of them allow. Features
-        come as float64: a sum of float32 over a million rows would be off by a hundredth.
+        come as float64 unless another ``dtype`` is asked for: a sum of float32 over a million rows
+        would be off by a hundredth.
         """
         step = self.chunk_rows(models)
         for start in range(0, self.rows, step):
@@ -170,9 +173,9 @@ class Block:
             X: Rows
             if isinstance(self.X, CsrRows):
                 X = self.X.rows(start, stop)
-                X.data = X.data.astype(np.float64, copy=False)
+                X.data = X.data.astype(dtype, copy=False)
             else:
-                X = self.X[start:stop].astype(np.float64, copy=False)
+                X = self.X[start:stop].astype(dtype, copy=False)
             yield X, self.y[start:stop], None if self.weight is None else self.weight[start:stop]
 
     def chunk_rows(self, models: int = 1) -> int:

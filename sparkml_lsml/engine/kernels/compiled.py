@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors import LinearPredictor, Predictor
 from sparkml_lsml.losses import Hinge, Logistic, Loss, Squared, SquaredHinge
 from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
 from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
@@ -138,13 +138,13 @@ def flat_rows(block: Block) -> tuple[Array, ...]:
     return fixed(*form, block.y, weight)
 
 
-def compiled(loss: Loss, layout: Layout, models: int, values: int) -> Compiled | None:
-    """The compiled loops, or None where NumPy serves.
+def compiled(loss: Loss, predictor: Predictor, models: int, values: int) -> Compiled | None:
+    """The compiled loops, or None where NumPy serves: they know linear predictors of one output.
 
     Parameters
     ----------
     loss : Loss
-    layout : Layout
+    predictor : Predictor
     models : int
     values : int
         Stored values of the block.
@@ -152,7 +152,8 @@ def compiled(loss: Loss, layout: Layout, models: int, values: int) -> Compiled |
     rest = loss if isinstance(loss, OneVsRestLoss) else None
     loss = loss if rest is None else rest.binary
     name = CODES.get(type(loss))
-    if name is None or layout.outputs != 1 or values < LARGE or not has_numba():
+    known = isinstance(predictor, LinearPredictor) and predictor.outputs == 1
+    if name is None or not known or values < LARGE or not has_numba():
         return None
     loops = importlib.import_module("sparkml_lsml.engine.kernels.loops")
     parameter = np.zeros(models)

@@ -8,8 +8,7 @@ from scipy import sparse
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows, Rows
 from sparkml_lsml.engine.kernels.gram import SparseProducts, pays_sparse, sparse_pieces
-from sparkml_lsml.engine.kernels.value_gradient import raw_predictions
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses.base import Loss
 
@@ -31,7 +30,11 @@ def _shorter(chunks: Iterable[Chunk], rows: int) -> Iterator[Chunk]:
 
 
 def hessian(
-    block: Block, loss: Loss, layout: Layout, units: Standardization, coef: Array
+    block: Block,
+    loss: Loss,
+    predictor: LinearPredictor,
+    units: Standardization,
+    coef: Array,
 ) -> tuple[Array, float]:
     """Weighted sum over the rows of the second derivatives in the solver's coefficients.
 
@@ -43,7 +46,7 @@ def hessian(
     block : Block
     loss : Loss
         With one output and no constants.
-    layout : Layout
+    predictor : LinearPredictor
     units : Standardization
     coef : array of shape (layout.size,)
 
@@ -53,10 +56,11 @@ def hessian(
     weight : float
         Sum of the weights of the rows.
     """
+    layout = predictor.layout
     stored, step = units.to_stored(coef[None, :]), STEP * units.label_scale
 
     def bends(X: Rows, y: Array, weight: Array | None) -> Array:
-        raw = raw_predictions(X, layout, stored)
+        raw = predictor.raw(X, stored)
         right = loss.value_and_derivative(y, raw + step)[1]
         left = loss.value_and_derivative(y, raw - step)[1]
         bend = np.maximum((right - left)[:, 0, 0] / (2.0 * step), 0.0)

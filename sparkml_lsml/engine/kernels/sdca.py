@@ -2,9 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +12,9 @@ from scipy.special import entr
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.kernels import compiled
 from sparkml_lsml.engine.kernels.compiled import CODES, has_numba, read_only
-from sparkml_lsml.engine.kernels.value_gradient import transposed_product
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import transposed_product
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Hinge, Logistic, Loss, SquaredHinge
 
@@ -47,53 +45,6 @@ class SdcaEpochs:
     growth: float
     give: float
     total: float
-
-
-@dataclass(frozen=True, eq=False)
-class SdcaRound:
-    """What a solver asks of a pass over rows that have dual variables.
-
-    Parameters
-    ----------
-    epochs : SdcaEpochs
-    version : int
-        Number of the version that is read; the next one is written.
-    kept : mapping of int to object
-        For each partition where its duals are; a partition that is not in it has zeros.
-    change : bool
-        False to add up what the duals that are kept make, and leave them as they are.
-    """
-
-    epochs: SdcaEpochs
-    version: int = 0
-    kept: Mapping[int, Any] = field(default_factory=dict)
-    change: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class SdcaTotals:
-    """What a round did.
-
-    Attributes
-    ----------
-    sums : array of shape (2, size)
-        By how much the sums of the duals grew; all of them where nothing was to change. In the
-        units of the solver.
-    gains : array of shape (2,)
-        Gains of the dual objective by the duals as they are now, for the classes 0 and 1.
-    weight : float
-        Sum of the weights of the rows.
-    kept : dict of int to object
-        Where the new duals are.
-    lost : tuple of int
-        Partitions whose duals are gone; nothing was changed there.
-    """
-
-    sums: Array
-    gains: Array
-    weight: float
-    kept: dict[int, Any]
-    lost: tuple[int, ...]
 
 
 def sdca_epochs(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.kernels.value_gradient import value_and_gradient
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.base import Predictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses.base import Loss
 
@@ -20,8 +20,8 @@ MIN_STEPS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class SgdEpochs:
-    """What one partition does in a round of local SGD.
+class Epochs:
+    """How the mini-batches of a round are drawn and stepped.
 
     Parameters
     ----------
@@ -67,23 +67,23 @@ def batch_rows(batch_size: int, rows: float) -> int:
 
 
 def batches(
-    block: Block, settings: SgdEpochs, seed: tuple[int, ...]
+    block: Block, settings: Epochs, seed: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.intp]]:
     """Row numbers of the mini-batches of a round, each epoch in a new random order."""
-    size = batch_rows(settings.batch_size, block.rows)
+    size = batch_rows(settings.batch_size, len(counted(block)))
     for order in _orders(block, settings, seed):
-        for start in range(0, block.rows, size):
+        for start in range(0, len(order), size):
             yield order[start : start + size]
 
 
 def epoch_plans(
-    block: Block, settings: SgdEpochs, seed: tuple[int, ...], every: int = 1
+    block: Block, settings: Epochs, seed: tuple[int, ...], every: int = 1
 ) -> Iterator[tuple[Any, ...]]:
     """The mini-batches of `batches` epoch by epoch, as the compiled loops take them.
 
     Yields
     ------
-    order : int array of shape (rows,)
+    order : int array of shape (rows that count,)
     size : int
         Rows a mini-batch; the last one has what is left.
     rates : array of shape (steps,)
@@ -91,8 +91,9 @@ def epoch_plans(
         Whether the iterate after the step is averaged: in the second half of the round, one in
         ``every``.
     """
-    size = batch_rows(settings.batch_size, block.rows)
-    steps = -(-block.rows // size)
+    rows = len(counted(block))
+    size = batch_rows(settings.batch_size, rows)
+    steps = -(-rows // size)
     for epoch, order in enumerate(_orders(block, settings, seed)):
         t = np.arange(epoch * steps, (epoch + 1) * steps)
         kept = settings.average & (2 * t >= settings.epochs * steps) & (t % every == 0)
@@ -100,11 +101,19 @@ def epoch_plans(
 
 
 def _orders(
-    block: Block, settings: SgdEpochs, seed: tuple[int, ...]
+    block: Block, settings: Epochs, seed: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.intp]]:
-    rng = np.random.default_rng(seed)
+    rng, rows = np.random.default_rng(seed), counted(block)
     for _ in range(settings.epochs):
-        yield rng.permutation(block.rows)
+        order = rng.permutation(len(rows))
+        yield order if isinstance(rows, range) else rows[order]
+
+
+def counted(block: Block) -> range | npt.NDArray[np.intp]:
+    """Numbers of the rows that have a weight: one of weight 0, such as of a validation, is none."""
+    if block.weight is None or block.weight.all():
+        return range(block.rows)
+    return np.flatnonzero(block.weight)
 
 
 def mean_derivative(
@@ -118,16 +127,15 @@ def mean_derivative(
 
 
 def mean_weight(block: Block) -> float:
-    """Mean weight of the rows of a block, 1 where all of them are 0."""
-    mean = block.weight_sum / block.rows
-    return mean if mean > 0.0 else 1.0
+    """Mean weight of the rows of a block that have one, of which there are some."""
+    return block.weight_sum / len(counted(block))
 
 
 def start_gradient(
-    block: Block, loss: Loss, layout: Layout, standardization: Standardization, coef: Array
+    block: Block, loss: Loss, predictor: Predictor, units: Standardization, coef: Array
 ) -> Array:
     """Gradient of the mean loss of a block, in the units of the stored features; shape (size,)."""
-    stored = standardization.to_stored(coef[None, :])
-    _, gradient, weight = value_and_gradient(block, loss, layout, stored)
+    stored = units.to_stored(coef[None, :])
+    _, gradient, weight = value_and_gradient(block, loss, predictor, stored)
     result: Array = gradient[0] / (weight[0] if weight[0] > 0.0 else 1.0)
     return result

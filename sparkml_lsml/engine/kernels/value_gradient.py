@@ -4,44 +4,19 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows, Rows
 from sparkml_lsml.engine.kernels.compiled import FUSED_MODELS, Compiled, Factors, Sums, compiled
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.base import Predictor
 from sparkml_lsml.losses.base import Loss
 
 Array = npt.NDArray[np.float64]
 
 
-def raw_predictions(X: Rows, layout: Layout, coef: Array) -> Array:
-    """Raw predictions of a batch of models, the constants of the loss last.
-
-    Parameters
-    ----------
-    X : rows of shape (rows, features)
-    layout : Layout
-    coef : array of shape (models, layout.size)
-
-    Returns
-    -------
-    array of shape (rows, models, outputs + constants)
-    """
-    models = len(coef)
-    weights = coef[:, layout.weights].reshape(models * layout.outputs, layout.features)
-    raw = np.asarray(X @ weights.T).reshape(-1, models, layout.outputs)
-    if layout.fit_intercept:
-        raw = raw + coef[:, layout.intercepts]
-    if layout.constants:
-        extras = np.broadcast_to(coef[:, layout.extras], (len(raw), models, layout.constants))
-        raw = np.concatenate([raw, extras], axis=2)
-    return raw
-
-
 def value_and_gradient(
     block: Block,
     loss: Loss,
-    layout: Layout,
+    predictor: Predictor,
     coef: Array,
     rows: npt.NDArray[np.intp] | None = None,
     factors: Factors | None = None,
@@ -56,8 +31,8 @@ def value_and_gradient(
     ----------
     block : Block
     loss : Loss
-    layout : Layout
-    coef : array of shape (models, layout.size)
+    predictor : Predictor
+    coef : array of shape (models, size)
         In the units of the stored features.
     rows : int array, optional
         Only these rows (a mini-batch).
@@ -68,29 +43,31 @@ def value_and_gradient(
     Returns
     -------
     value : array of shape (models,)
-    gradient : array of shape (models, layout.size)
+    gradient : array of shape (models, size)
     weight : array of shape (models,)
         Sums of the weights of the rows.
     """
+    columns, dtype = len(coef) * predictor.width, predictor.dtype
     if rows is not None:
-        return _by_pieces(_taken(block, rows, len(coef) * layout.outputs), loss, layout, coef)
-    fast = compiled(loss, layout, len(coef), block.stored)
+        return _by_pieces(_taken(block, rows, columns, dtype), loss, predictor, coef)
+    fast = compiled(loss, predictor, len(coef), block.stored)
     is_sparse = isinstance(block.X, CsrRows)
     fused = is_sparse or (factors is None and len(coef) <= FUSED_MODELS)
     if fast is not None and fast.rest is None and fused:
         # without an intercept its column stays 0, and its gradient is dropped
+        layout = predictor.layout
         padded = coef if layout.fit_intercept else np.pad(coef, ((0, 0), (0, 1)))
         sums = fast.sparse(block, factors, padded) if is_sparse else fast.dense(block, padded)
         return sums[0], sums[1][:, : layout.size], sums[2]
-    return _by_pieces(_pieces(block, len(coef) * layout.outputs, factors), loss, layout, coef, fast)
+    return _by_pieces(_pieces(block, columns, dtype, factors), loss, predictor, coef, fast)
 
 
-def loss_sums(block: Block, loss: Loss, layout: Layout, coef: Array) -> tuple[Array, Array]:
+def loss_sums(block: Block, loss: Loss, predictor: Predictor, coef: Array) -> tuple[Array, Array]:
     """Weighted sums of the losses over the rows of a block, without their gradient.
 
     Parameters
     ----------
-    block, loss, layout, coef
+    block, loss, predictor, coef
         As for `value_and_gradient`.
 
     Returns
@@ -98,8 +75,8 @@ def loss_sums(block: Block, loss: Loss, layout: Layout, coef: Array) -> tuple[Ar
     value, weight : arrays of shape (models,)
     """
     value, total = np.zeros(len(coef)), np.zeros(len(coef))
-    for X, y, weight in block.chunks(len(coef) * layout.outputs):
-        losses, _, counts = _losses(loss, y, weight, None, raw_predictions(X, layout, coef))
+    for X, y, weight in block.chunks(len(coef) * predictor.width, predictor.dtype):
+        losses, _, counts = _losses(loss, y, weight, None, predictor.raw(X, coef))
         value += losses
         total += counts
     return value, total
@@ -109,30 +86,38 @@ Piece = tuple[Rows, Array, Array | None, Array | None]
 """Features, labels, weights, and factors of some rows."""
 
 
-def _pieces(block: Block, columns: int, factors: Factors | None) -> Iterator[Piece]:
+def _pieces(
+    block: Block, columns: int, dtype: np.dtype[np.floating], factors: Factors | None
+) -> Iterator[Piece]:
     start = 0
-    for X, y, weight in block.chunks(columns):
+    for X, y, weight in block.chunks(columns, dtype):
         stop = start + len(y)
         yield X, y, weight, None if factors is None else factors(start, stop)
         start = stop
 
 
-def _taken(block: Block, rows: npt.NDArray[np.intp], columns: int) -> Iterator[Piece]:
+def _taken(
+    block: Block, rows: npt.NDArray[np.intp], columns: int, dtype: np.dtype[np.floating]
+) -> Iterator[Piece]:
     # copies, of which few may be there at a time: a sample of many rows is as large as they are
     step = block.chunk_rows(columns)
     for start in range(0, len(rows), step):
-        yield *block.take(rows[start : start + step]), None
+        X, y, weight = block.take(rows[start : start + step])
+        yield X.astype(dtype, copy=False), y, weight, None
 
 
 def _by_pieces(
-    pieces: Iterable[Piece], loss: Loss, layout: Layout, coef: Array, fast: Compiled | None = None
+    pieces: Iterable[Piece],
+    loss: Loss,
+    predictor: Predictor,
+    coef: Array,
+    fast: Compiled | None = None,
 ) -> Sums:
     models = len(coef)
     value, total = np.zeros(models), np.zeros(models)
-    gradient = np.zeros((models, layout.size))
-    weights = np.zeros((models * layout.outputs, layout.features))
+    gradient = np.zeros((models, predictor.layout.size))
     for X, y, weight, factors in pieces:
-        raw = raw_predictions(X, layout, coef)
+        raw, pull = predictor.raw_and_pullback(X, coef)
         if fast is not None:
             derivative = raw
             losses, counts = fast.slopes(y, weight, factors, raw.reshape(len(y), models))
@@ -140,13 +125,7 @@ def _by_pieces(
             losses, derivative, counts = _losses(loss, y, weight, factors, raw)
         value += losses
         total += counts
-        outputs = derivative[:, :, : layout.outputs]
-        weights += transposed_product(X, outputs.reshape(len(y), models * layout.outputs))
-        if layout.fit_intercept:
-            gradient[:, layout.intercepts] += outputs.sum(axis=0)
-        if layout.constants:
-            gradient[:, layout.extras] += derivative[:, :, layout.outputs :].sum(axis=0)
-    gradient[:, layout.weights] = weights.reshape(models, -1)
+        pull(derivative, gradient)
     return value, gradient, total
 
 
@@ -163,10 +142,3 @@ def _losses(loss: Loss, y: Array, weight: Array | None, factors: Array | None, r
     value = (shares * np.where(counts, losses, 0.0)).sum(axis=0)
     derivative = np.where(counts[:, :, None], derivative, 0.0) * shares[:, :, None]
     return value, derivative, np.broadcast_to(shares, losses.shape).sum(axis=0)
-
-
-def transposed_product(X: Rows, columns: Array) -> Array:
-    """``columns.T @ X``, summed in float64 whatever X is; shape (columns, features)."""
-    if sparse.issparse(X):
-        return np.asarray((X.T @ columns).T)
-    return np.asarray(columns.T @ X)

@@ -9,20 +9,19 @@ from scipy import sparse
 
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.kernels.compiled import Compiled, compiled, fixed, flat_rows
+from sparkml_lsml.engine.kernels.local import LocalModel
 from sparkml_lsml.engine.kernels.sgd_steps import (
-    SgdEpochs,
+    Epochs,
     batch_rows,
     batches,
+    counted,
     epoch_plans,
     mean_derivative,
     mean_weight,
     start_gradient,
 )
-from sparkml_lsml.engine.kernels.value_gradient import transposed_product
-from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
-from sparkml_lsml.engine.predictors.standardization import Standardization
-from sparkml_lsml.losses.base import Loss
+from sparkml_lsml.engine.predictors.linear import transposed_product
 
 Array = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.signedinteger[Any]]
@@ -108,28 +107,23 @@ class LazyWeights:
 
 
 def wide_epochs(
-    block: Block,
-    loss: Loss,
-    layout: Layout,
-    standardization: Standardization,
-    penalty: ElasticNet,
-    settings: SgdEpochs,
-    coef: Array,
-    seed: tuple[int, ...],
+    block: Block, model: LocalModel, settings: Epochs, coef: Array, seed: tuple[int, ...]
 ) -> Array:
-    """As :func:`sparkml_lsml.engine.kernels.sgd.sgd_epochs`, for sparse rows.
+    """As :func:`sparkml_lsml.engine.kernels.sgd.sgd_epochs`, for sparse rows and linear predictors.
 
     Rows are scaled but not centred, which would make them dense, and momentum, which would too,
     is not applied. Large blocks take a compiled loop, where loss and layout have one.
     """
-    scale, label_scale, outputs = standardization.scale, standardization.label_scale, layout.outputs
-    slope = scale * standardization.shift
+    predictor, units, penalty = model.predictor, model.units, model.penalty
+    layout = predictor.layout
+    scale, label_scale, outputs = units.scale, units.label_scale, layout.outputs
+    slope = scale * units.shift
     start = coef[layout.weights].reshape(outputs, layout.features)
     b = coef[layout.intercepts] - start @ slope if layout.fit_intercept else np.zeros(outputs)
     rest = np.concatenate([b, coef[layout.extras]])
     drift, drift_rest = np.zeros_like(start), np.zeros_like(rest)
     if settings.variance_reduction:
-        gradient = start_gradient(block, loss, layout, standardization, coef) * label_scale
+        gradient = start_gradient(block, model.loss, predictor, units, coef) * label_scale
         drift = gradient[layout.weights].reshape(start.shape) * scale
         if layout.fit_intercept:
             drift_rest[:outputs] = gradient[layout.intercepts]
@@ -142,12 +136,11 @@ def wide_epochs(
         np.broadcast_to(scale > 0.0, start.shape)[0],
     )
     # averaging a dense vector costs its length: take as many snapshots as cost one epoch
-    steps = settings.epochs * -(-block.rows // batch_rows(settings.batch_size, block.rows))
+    rows = len(counted(block))
+    steps = settings.epochs * -(-rows // batch_rows(settings.batch_size, rows))
     every = max(1, steps * start.size // (settings.epochs * max(1, block.stored) + start.size))
-    given = _Round(
-        block, loss, layout, standardization, settings, seed, every, start, rest, drift_rest
-    )
-    fast = compiled(loss, layout, 1, block.stored)
+    given = _Round(block, model, settings, seed, every, start, rest, drift_rest)
+    fast = compiled(model.loss, predictor, 1, block.stored)
     w, rest = _numpy_steps(given, lazy) if fast is None else _compiled_steps(given, lazy, fast)
     out = coef.copy()
     out[layout.weights] = w.ravel()
@@ -162,10 +155,8 @@ class _Round:
     """What a round starts from; the rest are the intercepts and the constants of the loss."""
 
     block: Block
-    loss: Loss
-    layout: Layout
-    standardization: Standardization
-    settings: SgdEpochs
+    model: LocalModel
+    settings: Epochs
     seed: tuple[int, ...]
     every: int
     start: Array
@@ -175,8 +166,9 @@ class _Round:
 
 def _numpy_steps(given: _Round, lazy: LazyWeights) -> tuple[Array, Array]:
     """Weights and the rest after the round, or their averages."""
-    block, settings, layout = given.block, given.settings, given.layout
-    scale, label_scale = given.standardization.scale, given.standardization.label_scale
+    block, settings, model = given.block, given.settings, given.model
+    layout, units = model.predictor.layout, model.units
+    scale, label_scale = units.scale, units.label_scale
     start, rest, outputs = given.start, given.start_rest, layout.outputs
     weight_a_row = mean_weight(block)
     average, average_rest, averaged = np.zeros_like(start), np.zeros_like(rest), 0
@@ -193,7 +185,7 @@ def _numpy_steps(given: _Round, lazy: LazyWeights) -> tuple[Array, Array]:
         if settings.variance_reduction:
             points.append((start[:, columns], given.start_rest))
         raw = np.stack([_raw(compact, w, r, outputs) for w, r in points], axis=1) * label_scale
-        derivative = mean_derivative(given.loss, y, weight, raw, weight_a_row) * label_scale
+        derivative = mean_derivative(model.loss, y, weight, raw, weight_a_row) * label_scale
         change = derivative[:, 0] - (derivative[:, 1] if settings.variance_reduction else 0.0)
         rate = settings.rate(t)
         lazy.step(columns, v, transposed_product(compact, change[:, :outputs]), rate)
@@ -212,11 +204,13 @@ def _numpy_steps(given: _Round, lazy: LazyWeights) -> tuple[Array, Array]:
 
 def _compiled_steps(given: _Round, lazy: LazyWeights, fast: Compiled) -> tuple[Array, Array]:
     """The same for one output and a loss without constants."""
-    settings, units, start = given.settings, given.standardization, given.start[0]
+    settings, units, start = given.settings, given.model.units, given.start[0]
     average, averaged = np.zeros_like(start), 0
     rest, average_rest = float(given.start_rest[0]), 0.0
     rows = (*flat_rows(given.block), mean_weight(given.block))
-    scaling = fixed(units.scale, float(units.label_scale), given.layout.fit_intercept)
+    scaling = fixed(
+        units.scale, float(units.label_scale), given.model.predictor.layout.fit_intercept
+    )
     loss = (fast.code, float(fast.parameter[0]))
     reduced = start if settings.variance_reduction else start[:0]
     anchor = fixed(reduced, rest, float(given.drift_rest[0]))

@@ -2,7 +2,7 @@
 
 from sparkml_lsml.engine.passes.base import Blocks, Pass, Sum
 from sparkml_lsml.engine.passes.gradient import GradientPass, LossSum, stored_places
-from sparkml_lsml.engine.passes.local import LocalSgdPass, ModelSum
+from sparkml_lsml.engine.passes.local import LocalUpdatePass, UpdateSum
 from sparkml_lsml.engine.passes.moments import (
     CurvaturePass,
     CurvatureSum,
@@ -20,14 +20,14 @@ __all__ = [
     "GradientPass",
     "GramPass",
     "GramSum",
-    "LocalSgdPass",
+    "LocalUpdatePass",
     "LossSum",
-    "ModelSum",
     "Pass",
     "RangePass",
     "RangeSum",
     "RowsSum",
     "SamplePass",
     "Sum",
+    "UpdateSum",
     "stored_places",
 ]

@@ -10,7 +10,7 @@ from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.blocks.columns import union
 from sparkml_lsml.engine.kernels.value_gradient import value_and_gradient
 from sparkml_lsml.engine.passes.reweighting import Reweighting, reweighted
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors import Layout, Predictor
 from sparkml_lsml.losses.base import Loss
 
 Array = npt.NDArray[np.float64]
@@ -93,8 +93,8 @@ class GradientPass:
     Parameters
     ----------
     loss : Loss
-    layout : Layout
-    coef : array of shape (models, layout.size)
+    predictor : Predictor
+    coef : array of shape (models, size)
         For the stored features.
     fraction : float
         Share of the rows, drawn anew for each ``seed``; 1 takes all rows.
@@ -104,7 +104,7 @@ class GradientPass:
     """
 
     loss: Loss
-    layout: Layout
+    predictor: Predictor
     coef: Array
     fraction: float = 1.0
     seed: tuple[int, ...] = ()
@@ -127,9 +127,9 @@ class GradientPass:
             rng = np.random.default_rng((*self.seed, partition))
             rows = np.flatnonzero(rng.random(block.rows) < self.fraction)
         value, gradient, weight = value_and_gradient(
-            block, self.loss, self.layout, self.coef, rows, factors
+            block, self.loss, self.predictor, self.coef, rows, factors
         )
-        places = stored_places(block, self.layout)
+        places = stored_places(block, self.predictor.layout)
         if places is not None:
             gradient = gradient[:, places]
         return LossSum().add(value, gradient, weight, places)

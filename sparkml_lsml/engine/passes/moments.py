@@ -11,7 +11,7 @@ from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.kernels.gram import gram
 from sparkml_lsml.engine.kernels.hessian import hessian
 from sparkml_lsml.engine.passes.reweighting import Reweighting, reweighted
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses.base import Loss
 
@@ -90,7 +90,7 @@ class CurvaturePass:
     """Second derivatives of the loss of one model with one output; see `kernels.hessian`."""
 
     loss: Loss
-    layout: Layout
+    predictor: LinearPredictor
     units: Standardization
     coef: Array
     reweighting: Reweighting | None = None
@@ -103,7 +103,7 @@ class CurvaturePass:
     def __call__(self, block: Block, partition: int) -> CurvatureSum:
         """Sums of one block."""
         block = reweighted(block, partition, self.reweighting)
-        return CurvatureSum(*hessian(block, self.loss, self.layout, self.units, self.coef))
+        return CurvatureSum(*hessian(block, self.loss, self.predictor, self.units, self.coef))
 
 
 @dataclass

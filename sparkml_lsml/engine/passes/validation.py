@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.kernels.value_gradient import loss_sums
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.base import Predictor
 from sparkml_lsml.losses.base import Loss
 
 Array = npt.NDArray[np.float64]
@@ -40,14 +40,14 @@ class ValidationPass:
     Parameters
     ----------
     loss : Loss
-    layout : Layout
-    coef : array of shape (models, layout.size)
+    predictor : Predictor
+    coef : array of shape (models, size)
         For the stored features.
     fold : int
     """
 
     loss: Loss
-    layout: Layout
+    predictor: Predictor
     coef: Array
     fold: int
 
@@ -64,5 +64,5 @@ class ValidationPass:
         step = max(1, min(PIECE, PIECE_VALUES * block.rows // max(1, block.stored)))
         for start in range(0, len(rows), step):
             part = block.subset(rows[start : start + step])
-            total.merge(ValidationSum(*loss_sums(part, self.loss, self.layout, self.coef)))
+            total.merge(ValidationSum(*loss_sums(part, self.loss, self.predictor, self.coef)))
         return total

@@ -33,7 +33,8 @@ class Standardization:
     A solver works on :math:`z_j = (x_j - \mu_j) s_j` and on labels divided by :math:`\sigma_y`,
     where the problem is well conditioned. Since :math:`z^T u = x^T w + b`, with
     :math:`w_j = \sigma_y s_j u_j` and the intercept less :math:`\mu^T w`, only coefficients and
-    gradients are mapped, on the driver; rows stay as they are.
+    gradients are mapped, on the driver; rows stay as they are. Of a model with more than one map
+    the first takes :math:`\mu` and :math:`s`, and the last :math:`\sigma_y`.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ class Standardization:
     def to_stored(self, coef: Array) -> Array:
         """Coefficients for the stored features; shapes (models, layout.size)."""
         layout = self.layout
-        out = coef * self.label_scale
+        out = coef.copy()
+        out[:, layout.head] *= self.label_scale
         weights = layout.weight_matrix(out) * self.scale
         out[:, layout.weights] = weights.reshape(len(coef), -1)
         if layout.fit_intercept:
@@ -79,7 +81,8 @@ class Standardization:
             out[:, layout.intercepts] += np.where(self.scale > 0.0, weights, 0.0) @ self.shift
         inverse = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0.0)
         out[:, layout.weights] = (weights * inverse).reshape(len(coef), -1)
-        return out / self.label_scale
+        out[:, layout.head] /= self.label_scale
+        return out
 
     def gradient(self, gradient: Array) -> Array:
         """Gradient in the solver's coefficients from that in the stored ones."""
@@ -89,7 +92,8 @@ class Standardization:
         if layout.fit_intercept:
             weights = weights - gradient[:, layout.intercepts, None] * self.shift
         out[:, layout.weights] = (weights * self.scale).reshape(len(gradient), -1)
-        return out * self.label_scale
+        out[:, layout.head] *= self.label_scale
+        return out
 
     def box(self, bounds: Box) -> Box:
         """Bounds in the solver's coefficients from those on the stored ones.
@@ -102,7 +106,8 @@ class Standardization:
             If a coefficient must be 0, since its column has the scale 0, and may not.
         """
         layout = self.layout
-        unit = np.full(layout.size, self.label_scale)
+        unit = np.ones(layout.size)
+        unit[layout.head] = self.label_scale
         unit[layout.weights] *= np.tile(self.scale, layout.outputs)
         used = unit > 0.0
         excluded = np.flatnonzero(~used & ((bounds.lower > 0.0) | (bounds.upper < 0.0)))
@@ -131,16 +136,20 @@ class Standardization:
             of features with unit variance, 1 for those of the stored features.
         """
         layout = self.layout
-        factor = self.label_scale * self.scale * units
+        label = np.ones(layout.size)
+        label[layout.head] = self.label_scale
+        inputs, *inner = layout.decayed
+        factor = np.zeros(layout.size)
+        if layout.outputs:
+            first = float(label[0])
+            factor[inputs] = np.tile(first * self.scale * units, layout.outputs)
+        for at in inner:
+            factor[at] = label[at]
 
-        def spread(strength: Array) -> Array | float:
-            if not strength.any():
-                return 0.0
-            out = np.zeros(layout.size)
-            out[layout.weights] = np.tile(strength, layout.outputs)
-            return out
+        def strength(full: Array) -> Array | float:
+            return full if full.any() else 0.0
 
-        return ElasticNet(l1_strength=spread(l1 * factor), l2_strength=spread(l2 * factor**2))
+        return ElasticNet(l1_strength=strength(l1 * factor), l2_strength=strength(l2 * factor**2))
 
 
 def stored_coefficients(units: Sequence[Standardization], coef: Array) -> Array:

@@ -8,7 +8,7 @@ from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import Answer, Array, Progress, Query, Reason, Smooth
 from sparkml_lsml.engine.solvers.search import Search, SearchState, below_bound
-from sparkml_lsml.engine.solvers.steps import mapping_norm, safe_step
+from sparkml_lsml.engine.solvers.steps import mapping_norm
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Accelerated:
 
     def init(self, coef: Array, objective: Objective) -> AcceleratedState:
         """The state before the first pass."""
-        search = Search(trial=self.step_size * safe_step(objective))
+        search = Search(trial=self.step_size * objective.step_unit())
         return AcceleratedState(coef, previous=coef, base=coef, search=search)
 
     def query(self, state: AcceleratedState, penalty: ElasticNet) -> Query:

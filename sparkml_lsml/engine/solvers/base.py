@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import blas
 
-from sparkml_lsml.engine.kernels.sdca import SdcaRound, SdcaTotals
-from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs
+from sparkml_lsml.engine.kernels.local import LocalUpdate
 from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 
@@ -89,23 +88,20 @@ class Query:
     coef : array of shape (size,)
     fraction : float
         Share of the rows that the value and gradient are taken over.
-    epochs : SgdEpochs or None
-        With settings, a round of local SGD from ``coef`` instead of a gradient.
+    local : LocalUpdate or None
+        A round of local updates from ``coef`` instead of a gradient.
     seed : tuple of int
     smoothing : float
         Width over which the kinks of the loss are smoothed; 0 for the loss itself.
-    dual : SdcaRound or None
-        A round of dual coordinate ascent instead of a gradient.
     others : tuple of arrays of shape (size,)
         Further points whose mean loss is wanted as well, with the same smoothing.
     """
 
     coef: Array
     fraction: float = 1.0
-    epochs: SgdEpochs | None = None
+    local: LocalUpdate | None = None
     seed: tuple[int, ...] = ()
     smoothing: float = 0.0
-    dual: SdcaRound | None = None
     others: tuple[Array, ...] = ()
 
 
@@ -116,18 +112,15 @@ class Answer:
     Attributes
     ----------
     value : float
-        Mean loss at the query's coefficients.
+        Mean loss at the query's coefficients; NaN after a local update that does not need it.
     result : array of shape (size,)
-        Its gradient there, or the averaged model after a round of local SGD.
-    dual : SdcaTotals or None
-        What a round of dual coordinate ascent did.
+        Its gradient there; or what a local update returned, see its ``finish``.
     others : tuple of float
         Mean loss at the query's other points.
     """
 
     value: float
-    result: Array
-    dual: SdcaTotals | None = None
+    result: Any
     others: tuple[float, ...] = ()
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sparkml_lsml.engine.kernels.sdca import DUAL_LOSSES, SdcaEpochs, SdcaRound, SdcaTotals
+from sparkml_lsml.engine.kernels.dual_round import SdcaRound, SdcaTotals
+from sparkml_lsml.engine.kernels.sdca import DUAL_LOSSES, SdcaEpochs
 from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import Answer, Array, Query, Reason, State
@@ -111,6 +112,11 @@ class CoCoA:
             If the dual of the loss is not known.
         """
         layout = objective.layout
+        if not objective.predictor.convex:
+            raise ValueError(
+                "solver 'cocoa' takes linear predictors, whose duals are known, found "
+                f"{type(objective.predictor).__name__}: use solver='auto'"
+            )
         if not isinstance(objective.loss, DUAL_LOSSES):
             known = ", ".join(f"'{loss.name}'" for loss in DUAL_LOSSES)
             raise ValueError(
@@ -144,12 +150,11 @@ class CoCoA:
         epochs = self.epochs if state.total and not state.recovering else 0
         settings = SdcaEpochs(epochs, float(state.partitions), state.multiplier_step, state.total)
         wanted = SdcaRound(settings, state.version, state.dual_files, change=not state.recovering)
-        return Query(state.point, seed=(self.seed, state.version), dual=wanted)
+        return Query(state.point, seed=(self.seed, state.version), local=wanted)
 
     def step(self, state: CocoaState, answer: Answer, penalty: ElasticNet) -> CocoaState:
         """Judge the point that the round started from, and go on from where its duals lead."""
-        totals = answer.dual
-        assert totals is not None
+        totals: SdcaTotals = answer.result
         if totals.lost:
             log.warning(
                 "cocoa: the dual variables of partitions %s were lost: they start from 0 again",

@@ -9,7 +9,7 @@ from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import Answer, Array, Query, Reason, Smooth
 from sparkml_lsml.engine.solvers.search import Search, SearchState, below_bound
-from sparkml_lsml.engine.solvers.steps import GROWTH_LIMIT, mapping_norm, safe_step
+from sparkml_lsml.engine.solvers.steps import GROWTH_LIMIT, mapping_norm
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class GradientDescent:
 
     def init(self, coef: Array, objective: Objective) -> GradientDescentState:
         """The state before the first pass."""
-        trial = self.step_size * safe_step(objective)
+        trial = self.step_size * objective.step_unit()
         search = Search(trial=trial)
         return GradientDescentState(coef, point=coef, search=search, smooth=objective.loss.smooth)
 

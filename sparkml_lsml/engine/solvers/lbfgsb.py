@@ -70,15 +70,15 @@ class LBFGSB:
     --------
     >>> import numpy as np
     >>> from sparkml_lsml.engine.blocks import Block
-    >>> from sparkml_lsml.engine.predictors.layout import Layout
+    >>> from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Standardization
     >>> from sparkml_lsml.losses import Squared
     >>> from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
     >>> from sparkml_lsml.engine.penalties import L2
     >>> from sparkml_lsml.engine.solvers import minimize
-    >>> from sparkml_lsml.engine.predictors.standardization import Standardization
     >>> layout = Layout(features=2, fit_intercept=False)
     >>> blocks = LocalBlocks([Block(np.eye(2), np.array([1.0, 3.0]))])
-    >>> objective = BlockObjective(blocks, Squared(), layout, Standardization.identity(layout))
+    >>> units = Standardization.identity(layout)
+    >>> objective = BlockObjective(blocks, Squared(), LinearPredictor(layout), units)
     >>> [solution] = minimize(objective, L2(0.0), LBFGSB(upper=2.0), np.zeros((1, 2)))
     >>> solution.coef.round(6).tolist(), solution.reason.name
     ([1.0, 2.0], 'converged')

@@ -77,15 +77,15 @@ def minimize(
     --------
     >>> import numpy as np
     >>> from sparkml_lsml.engine.blocks import Block
-    >>> from sparkml_lsml.engine.predictors.layout import Layout
+    >>> from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Standardization
     >>> from sparkml_lsml.losses import Squared
     >>> from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
     >>> from sparkml_lsml.engine.penalties import L2
     >>> from sparkml_lsml.engine.solvers import LBFGS, minimize
-    >>> from sparkml_lsml.engine.predictors.standardization import Standardization
     >>> layout = Layout(features=2, fit_intercept=False)
     >>> blocks = LocalBlocks([Block(np.eye(2), np.array([1.0, 3.0]))])
-    >>> objective = BlockObjective(blocks, Squared(), layout, Standardization.identity(layout))
+    >>> units = Standardization.identity(layout)
+    >>> objective = BlockObjective(blocks, Squared(), LinearPredictor(layout), units)
     >>> [solution] = minimize(objective, L2(0.0), LBFGS(), np.zeros((1, 2)))
     >>> solution.coef.round(6).tolist(), solution.reason.name
     ([1.0, 3.0], 'converged')
@@ -307,25 +307,17 @@ def _ask(objective: Objective, models: Sequence[_Model]) -> list[Answer]:
     queries = [model.query() for model in models]
     kinds: dict[tuple[bool, float, tuple[int, ...]], list[int]] = {}
     for i, query in enumerate(queries):
-        if query.dual is not None:
-            # the duals of a model are its own: there is nothing that models could share
-            value, totals = objective.dual_round(
-                query.coef, models[i].penalty, query.dual, query.seed, models[i].number
-            )
-            answers[i] = Answer(value, query.coef, totals)
-            continue
-        kind = (query.epochs is None, query.fraction, query.seed)
-        kinds.setdefault(kind, []).append(i)
+        kinds.setdefault((query.local is None, query.fraction, query.seed), []).append(i)
     for (gradient, fraction, seed), members in kinds.items():
         asking = [queries[i] for i in members]
         numbers = [models[i].number for i in members]
         if gradient:
             found = _gradients(objective, asking, numbers, fraction, seed)
         else:
-            values, results = objective.local_sgd(
+            values, results = objective.local_update(
                 np.stack([query.coef for query in asking]),
                 [models[i].penalty for i in members],
-                [query.epochs for query in asking if query.epochs is not None],
+                [query.local for query in asking if query.local is not None],
                 seed,
                 numbers,
             )

@@ -8,7 +8,7 @@ from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import Answer, Array, Query, Reason
 from sparkml_lsml.engine.solvers.sgd import Schedule
-from sparkml_lsml.engine.solvers.steps import safe_step, scheduled
+from sparkml_lsml.engine.solvers.steps import scheduled
 from sparkml_lsml.engine.solvers.stochastic import StochasticState
 
 
@@ -86,7 +86,7 @@ class MiniBatchSGD:
             point=coef,
             velocity=np.zeros_like(coef),
             rate=self.step_size,
-            unit=safe_step(objective),
+            unit=objective.step_unit(),
         )
 
     def query(self, state: MiniBatchState, penalty: ElasticNet) -> Query:

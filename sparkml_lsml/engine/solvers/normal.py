@@ -78,7 +78,17 @@ class NormalEquations:
         penalties : sequence of ElasticNet, one a model
         label_mean : float
             Labels are centred by it when there is an intercept.
+
+        Raises
+        ------
+        ValueError
+            If raw predictions are not linear in the coefficients.
         """
+        if not objective.predictor.convex:
+            raise ValueError(
+                "the normal equations are those of a linear predictor, found "
+                f"{type(objective.predictor).__name__}: use solver='auto'"
+            )
         shift = label_mean if objective.layout.fit_intercept else 0.0
         total = objective.gram(shift)
         scale = objective.standardization.scale

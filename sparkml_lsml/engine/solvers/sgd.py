@@ -5,11 +5,12 @@ from typing import Literal
 
 import numpy as np
 
-from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs, batch_rows
+from sparkml_lsml.engine.kernels.sgd import SgdEpochs
+from sparkml_lsml.engine.kernels.sgd_steps import batch_rows
 from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import Answer, Array, Query, Reason, State
-from sparkml_lsml.engine.solvers.steps import GROWTH_LIMIT, safe_step
+from sparkml_lsml.engine.solvers.steps import GROWTH_LIMIT
 
 Schedule = Literal["constant", "invscaling", "optimal", "adaptive"]
 
@@ -110,9 +111,8 @@ class LocalSGD:
 
     def init(self, coef: Array, objective: Objective) -> SgdState:
         """The state before the first pass."""
-        # a mini-batch averages the curvature of its rows, so it bears a longer step than one row
         size = batch_rows(self.batch_size, objective.rows_per_block)
-        unit = safe_step(objective) * min(size, 8)
+        unit = objective.step_unit(size)
         batches = max(1.0, objective.rows_per_block / size)
         return SgdState(coef, point=coef, rate=self.step_size, unit=unit, batches=batches)
 
@@ -137,7 +137,7 @@ class LocalSGD:
             average=self.average,
             variance_reduction=self.variance_reduction,
         )
-        return Query(state.point, epochs=settings, seed=(self.seed, state.rounds))
+        return Query(state.point, local=settings, seed=(self.seed, state.rounds))
 
     def step(self, state: SgdState, answer: Answer, penalty: ElasticNet) -> SgdState:
         """Judge the point that the round started from, and go on or go back."""

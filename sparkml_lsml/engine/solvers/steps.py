@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from sparkml_lsml.engine.objective import Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import Array, Smooth
 
@@ -24,21 +23,6 @@ def scheduled(
         strength = max(float(np.max(penalty.l2())), 1e-6)
         return 1.0 / (1.0 / rate + strength * iteration)
     return rate
-
-
-def safe_step(objective: Objective) -> float:
-    r"""A step that cannot diverge for a smooth loss: the inverse of a curvature bound.
-
-    The second derivative of the mean loss is at most :math:`c\,\mathrm{tr}(Z^T Z) / n`, with c the
-    loss's own curvature, and no column of Z has more than unit variance. A loss without a bound
-    counts as c = 1 where labels have unit variance: Huber's bends by the inverse of its scale.
-    """
-    standardization = objective.standardization
-    curvature = objective.loss.curvature
-    if not np.isfinite(curvature):
-        curvature = 1.0 / standardization.label_scale
-    columns = int(np.count_nonzero(standardization.scale)) + objective.layout.fit_intercept
-    return 1.0 / (curvature * max(columns, 1) * standardization.label_scale**2)
 
 
 def mapping_norm(coef: Array, there: Smooth, penalty: ElasticNet, step: float) -> float:

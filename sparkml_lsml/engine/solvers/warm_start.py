@@ -85,7 +85,8 @@ def sample_of(
         Rows of each class, if labels are classes.
     """
     rows, layout = objective.blocks.rows, objective.layout
-    if layout.outputs != 1 or layout.constants:
+    predictor = objective.predictor
+    if not predictor.convex or predictor.outputs != 1 or layout.constants:
         return Sample()
     squares = models * layout.size**2
     if 8 * squares > CURVATURE_BYTES:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Poisson, Reweighting, Validation
 from sparkml_lsml.engine.penalties import ElasticNet
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import NormalEquations, Solution, minimize
 from sparkml_lsml.engine.solvers.base import Callback
@@ -41,8 +41,7 @@ class Batch:
         Of the models among all of the training.
     members : tuple of Member
     loss : Loss
-    layout : Layout
-        Where the coefficients of each are.
+    predictor : Predictor
     direct : bool
         Whether the normal equations give the minima, in one pass over the same rows.
     initial : model or None
@@ -56,7 +55,7 @@ class Batch:
     numbers: tuple[int, ...]
     members: tuple[Member, ...]
     loss: Loss
-    layout: Layout
+    predictor: Predictor
     direct: bool
     initial: Any
     reweighting: Reweighting | None
@@ -70,7 +69,7 @@ class Batch:
             tuple(range(len(members)) if numbers is None else numbers),
             tuple(members),
             first.problem.loss,
-            first.layout,
+            first.predictor,
             first.problem.solver == "normal",
             first.settings.initial,
             _reweighting(members),
@@ -92,7 +91,7 @@ class Batch:
         return BlockObjective(
             blocks,
             self.loss,
-            self.layout,
+            self.predictor,
             tuple(units),
             name,
             reweighting=Validation(VALIDATED) if validated else self.reweighting,
@@ -122,7 +121,7 @@ def batch_key(member: Member) -> Hashable:
         direct = member.held_out, member.replicate, settings.standardization
     return (
         repr(problem.loss),
-        member.layout,
+        member.predictor,
         direct,
         # they start from one model, or each from its own cold start
         id(settings.initial),
@@ -140,7 +139,7 @@ def batches(members: Sequence[Member]) -> list[Batch]:
     """
     found: dict[Hashable, list[list[int]]] = {}
     for number, member in enumerate(members):
-        room = max(1, BATCH_BYTES // (8 * VECTORS * member.layout.size))
+        room = max(1, BATCH_BYTES // (8 * VECTORS * member.predictor.layout.size))
         group = found.setdefault(batch_key(member), [[]])
         if len(group[-1]) >= room:
             group.append([])
@@ -208,7 +207,9 @@ def minimise(
         solvers = [member.solver(one) for member, one in zip(members, units, strict=True)]
         start = np.stack([member.start() for member in members])
         limits = [member.settings.maxIter for member in members]
-        resume = None if checkpoint is None else checkpoint.load(solvers, batch.layout.size)
+        resume = (
+            None if checkpoint is None else checkpoint.load(solvers, batch.predictor.layout.size)
+        )
         sample = Sample()
         if resume is not None:
             notes = (f"resumed at iteration {resume.iteration} from a checkpoint",)

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
 from sparkml_lsml.engine.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.errors import DataError
@@ -56,6 +57,11 @@ class Member:
             fit_intercept=self.settings.fitIntercept,
             constants=len(self.problem.loss.constants),
         )
+
+    @property
+    def predictor(self) -> LinearPredictor:
+        """Its raw predictions."""
+        return LinearPredictor(self.layout)
 
     def units(self) -> tuple[Standardization, ElasticNet]:
         """The units that its solver works in, and the penalty in them."""

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report
-from sparkml_lsml.engine.kernels.sgd_steps import SgdEpochs, batch_rows
+from sparkml_lsml.engine.kernels.sgd import SgdEpochs
+from sparkml_lsml.engine.kernels.sgd_steps import batch_rows
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.engine.solvers import Iteration, Reason, Solution
-from sparkml_lsml.engine.solvers.steps import safe_step
 from sparkml_lsml.errors import DataError, DivergedError, NoRowsError, ParamError
 from sparkml_lsml.spark.models.pieces import Pieces, gini
 from sparkml_lsml.spark.models.summary import TrainingSummary
@@ -222,13 +222,13 @@ class _Update:
         share = min(1.0, 2.0 * weight / (total + weight)) if self._settings.averaging else 1.0
         rows = batch_rows(self._settings.batchSize, objective.rows_per_block)
         epochs = self._settings.localEpochs
-        unit = safe_step(objective) * min(rows, 8)
+        unit = objective.step_unit(rows)
         adaptive = self._settings.learningRate == "adaptive"
         rate, tries = before.rate, 0
         while True:
             sgd = self._epochs(rate * unit, penalty)
             seed = (self._settings.seed, before.number)
-            [value], [goal] = objective.local_sgd(start[None, :], [penalty], [sgd], seed)
+            [value], [goal] = objective.local_update(start[None, :], [penalty], [sgd], seed)
             mean = average + share * (goal - average)
             values, _ = objective.value_and_gradient(np.stack([goal, mean]), models=[0, 0])
             first = float(value) + penalty.value(start)

@@ -1,0 +1,91 @@
+"""What a raw prediction is, apart from what is lost by it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkml_lsml.engine.blocks.block import Rows
+from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.predictors.standardization import Standardization
+
+Array = npt.NDArray[np.float64]
+
+Pullback = Callable[[Array, Array], None]
+"""Takes the derivatives of the loss in raw predictions, shape (rows, models, outputs + constants),
+and an array of shape (models, size), to which it adds the gradients in the coefficients."""
+
+
+class Predictor(Protocol):
+    """Raw predictions as a function of features and a flat vector of coefficients.
+
+    Immutable, picklable, and equal to another of the same function: models of equal predictors and
+    losses share their passes.
+    """
+
+    @property
+    def layout(self) -> Layout:
+        """Where its numbers are in the flat vector."""
+        ...
+
+    @property
+    def outputs(self) -> int:
+        """Raw predictions a row and model, the constants of the loss aside."""
+        ...
+
+    @property
+    def convex(self) -> bool:
+        """Whether it is linear in its coefficients: a convex loss then is convex in them.
+
+        What only holds there is done there only: starts from a sample and its second derivatives,
+        normal equations, dual coordinate ascent, the compiled loops, variance reduction.
+        """
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """What it computes a piece of rows in; sums over pieces are float64."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Numbers a row and model that it holds at a time, features aside: bounds the pieces."""
+        ...
+
+    @property
+    def work(self) -> int:
+        """Multiplications a row for one raw prediction of a model, with dense features."""
+        ...
+
+    def raw(self, X: Rows, coef: Array) -> Array:
+        """Raw predictions of a batch of models, the constants of the loss last.
+
+        Parameters
+        ----------
+        X : rows of shape (rows, features), of this ``dtype``
+        coef : array of shape (models, layout.size)
+            For these features.
+
+        Returns
+        -------
+        float64 array of shape (rows, models, outputs + constants)
+        """
+        ...
+
+    def raw_and_pullback(self, X: Rows, coef: Array) -> tuple[Array, Pullback]:
+        """The same, and what turns derivatives in it into gradients in the coefficients."""
+        ...
+
+    def step_unit(self, curvature: float, units: Standardization, batch: int) -> float:
+        """What a step size of 1 means in a gradient step, in the units of a solver.
+
+        Parameters
+        ----------
+        curvature : float
+            A bound on the second derivative of the loss in a raw prediction; may be infinite.
+        units : Standardization
+        batch : int
+            Rows a step; 1 where a single row may decide.
+        """
+        ...
