@@ -30,7 +30,7 @@ from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Problem
+from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
 
 Array = npt.NDArray[np.float64]
 
@@ -219,7 +219,8 @@ miniBatchFraction, batchSize, localEpochs, seed
         l2, odd = strength * (1.0 - share), odd_labels(report)
         note = loss == LOSSES["hinge"] and l1 == 0.0 and len(report.labels) == 2
         build = partial(_build, notes=(ALL_ZERO,) if note else ())
-        return Problem(loss, 1, l1, l2, solver, reason, build, start=start, warnings=odd)
+        predictor = linear_predictor(report, 1, loss, self.value("fitIntercept"))
+        return Problem(loss, predictor, l1, l2, solver, reason, build, start=start, warnings=odd)
 
 
 def _constant(loss: Loss, report: Report) -> Array:
@@ -231,7 +232,7 @@ def _constant(loss: Loss, report: Report) -> Array:
     return np.array([balance])
 
 
-def _build(fit: LinearFit, notes: tuple[str, ...] = ()) -> "LinearSVCModel":
+def _build(fit: Fitted, notes: tuple[str, ...] = ()) -> "LinearSVCModel":
     summary = LinearSVCTrainingSummary.of(fit.summary)
     if not fit.coefficients.any():
         summary = replace(summary, notes=summary.notes + notes)

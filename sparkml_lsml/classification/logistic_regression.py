@@ -44,7 +44,7 @@ from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.solvers import choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Problem
+from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
 
 Array = npt.NDArray[np.float64]
 
@@ -227,7 +227,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         loss = Multinomial() if multinomial else Logistic()
         return Problem(
             loss,
-            outputs,
+            linear_predictor(report, outputs, loss, self.value("fitIntercept")),
             l1,
             l2,
             solver,
@@ -239,7 +239,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         )
 
     def _build(
-        self, fit: LinearFit, classes: int, certain: int | None, bounded: bool
+        self, fit: Fitted, classes: int, certain: int | None, bounded: bool
     ) -> "LogisticRegressionModel":
         coefficients, intercepts = fit.coefficients, fit.intercepts
         if certain is not None:

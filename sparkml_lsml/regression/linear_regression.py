@@ -33,7 +33,7 @@ from sparkml_lsml.spark.params.solvers import ITERATIVE_SOLVERS, choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
-from sparkml_lsml.spark.training.problem import LinearFit, Problem
+from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
 
 Array = npt.NDArray[np.float64]
 
@@ -223,7 +223,7 @@ miniBatchFraction, batchSize, localEpochs, seed
             unit, start = 1.0, 0.0
         return Problem(
             loss,
-            1,
+            linear_predictor(report, 1, loss, self.value("fitIntercept")),
             strength * share,
             # MLlib's unit of the squared error's L2 penalty
             strength * (1.0 - share) / (deviation if squared else 1.0),
@@ -280,7 +280,7 @@ def _predicts_labels(loss: Loss, mean: float, deviation: float) -> bool:
     return bool(middle < min(left, right))
 
 
-def _build(fit: LinearFit, rows: int) -> "LinearRegressionModel":
+def _build(fit: Fitted, rows: int) -> "LinearRegressionModel":
     scale = float(fit.constants[0]) if len(fit.constants) else 1.0
     intercept = fit.intercepts if fit.layout.fit_intercept else fit.intercepts[:0]
     summary = LinearRegressionTrainingSummary.of(

@@ -31,7 +31,7 @@ from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import column_of
 from sparkml_lsml.spark.training.cross_fitting import CrossFit, cross_fit
-from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
+from sparkml_lsml.spark.training.estimator import BlockEstimator, own_fit
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -61,7 +61,7 @@ class Search:
     stages : list or None
         Stages of a pipeline before the estimator, which are fitted once a fold; None without a
         pipeline.
-    members : list of LinearEstimator
+    members : list of BlockEstimator
         One for each param map.
     measure : callable
         Makes an empty measure of what the evaluator evaluates.
@@ -69,7 +69,7 @@ class Search:
     """
 
     stages: list[Any] | None
-    members: list[LinearEstimator]
+    members: list[BlockEstimator]
     measure: Callable[[], Measure]
     weighted: bool
 
@@ -80,7 +80,7 @@ class Search:
         last: Any = estimator
         if isinstance(estimator, Pipeline) and type(estimator) is Pipeline:
             *stages, last = estimator.getStages()
-        if not isinstance(last, LinearEstimator) or own_fit(last):
+        if not isinstance(last, BlockEstimator) or own_fit(last):
             return None
         own = {param for extra in maps for param in extra}
         if any(not last.hasParam(p.name) or p.parent != last.uid for p in own):
@@ -161,7 +161,7 @@ def _has(rows: DataFrame, column: Column) -> bool:
 
 
 def measure_of(
-    evaluator: Evaluator, members: Sequence[LinearEstimator]
+    evaluator: Evaluator, members: Sequence[BlockEstimator]
 ) -> Callable[[], Measure] | None:
     """What the evaluator evaluates, if it looks at the columns that the models write."""
     first = members[0]
@@ -196,7 +196,7 @@ def measure_of(
     return None
 
 
-def is_weighted(evaluator: Evaluator, member: LinearEstimator) -> bool | None:
+def is_weighted(evaluator: Evaluator, member: BlockEstimator) -> bool | None:
     """Whether a metric counts rows by their weights; None if it does by those of another column."""
     weight = _param(evaluator, "weightCol")
     if weight and weight != member.value("weightCol"):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparkml_lsml.engine import passes
 from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
 from sparkml_lsml.engine.kernels import SgdEpochs, sgd_epochs
@@ -26,6 +25,7 @@ from sparkml_lsml.engine.passes import (
     LossSum,
     Pass,
 )
+from sparkml_lsml.engine.passes import gradient as gradient_room
 from sparkml_lsml.engine.penalties import L2, ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
@@ -396,7 +396,7 @@ def test_columns_without_values_do_not_travel(
     task = GradientPass(loss, LinearPredictor(layout), coef)
     wanted = [task(block, number) for number, block in enumerate(blocks)]
     assert all(one.places is None for one in wanted)
-    monkeypatch.setattr(passes, "WIDE", 10)
+    monkeypatch.setattr(gradient_room, "WIDE", 10)
     found = [task(block, number) for number, block in enumerate(blocks)]
     shared = layout.size - layout.intercepts.start
     assert [None if one.places is None else len(one.places) for one in found] == [

@@ -117,7 +117,7 @@ def soft(values: Array, threshold: Array) -> Array:
 
 
 def explicit(task: Task, settings: SgdEpochs, *, wide: bool = False, every: int = 1) -> Array:
-    """The documented steps, with rows that are scaled and centred in fact.
+    """The documented steps, with rows that are scaled and centred in fact; weight 0 is no row.
 
     The wide kernel leaves rows uncentred, and takes what an L2 strength has above the least one as
     the factor ``exp(-extra * rate)``; its average takes one iterate in ``every``.
@@ -139,13 +139,13 @@ def explicit(task: Task, settings: SgdEpochs, *, wide: bool = False, every: int 
 
     w = uncentre(w, -1.0)
     weight = ones_or(task.weight, len(Z))
-    mean = weight.mean() or 1.0
+    mean = weight[weight > 0.0].mean() if weight.any() else 1.0
     l1, l2 = np.asarray(task.penalty.l1()), np.asarray(task.penalty.l2())
     least = np.min(l2[layout.weights], where=np.tile(units.scale > 0, layout.outputs), initial=9e9)
     extra = np.where(l2 > 0.0, l2 - least, 0.0) if wide else np.zeros_like(l2)
     start, drift = w, np.zeros_like(w)
     if settings.variance_reduction:
-        drift = gradient(start, slice(None), weight / (len(Z) * mean))
+        drift = gradient(start, slice(None), weight / (weight.sum() or 1.0))
     velocity, iterates = np.zeros_like(w), []
     plan = list(batches(task.block(False), settings, SEED))
     for t, rows in enumerate(plan):
@@ -287,7 +287,9 @@ def test_a_strong_l2_penalty_does_not_underflow(decay: float, way: str) -> None:
 
 def test_wide_averages_cost_as_much_as_an_epoch() -> None:
     # 54 steps over 200 columns, of which an epoch reads about 106: far fewer averages than steps
-    task = make_task(FORMULAS["squared"], features=200, density=0.01, l1=0.1, l2=0.1)
+    task = make_task(
+        FORMULAS["squared"], features=200, density=0.01, l1=0.1, l2=0.1, weighted="plain"
+    )
     settings = replace(LAST, epochs=3, average=True)
     nonzeros = np.count_nonzero(task.X)
     steps = 3 * 18

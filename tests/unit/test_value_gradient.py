@@ -10,9 +10,8 @@ import sparkml_lsml.engine.blocks.block as blocks_room
 from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
 from sparkml_lsml.engine.kernels import value_and_gradient
-from sparkml_lsml.engine.kernels.value_gradient import transposed_product
 from sparkml_lsml.engine.predictors.layout import Layout
-from sparkml_lsml.engine.predictors.linear import LinearPredictor
+from sparkml_lsml.engine.predictors.linear import LinearPredictor, transposed_product
 from sparkml_lsml.engine.predictors.standardization import Standardization
 from sparkml_lsml.losses import Squared
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block, ones_or

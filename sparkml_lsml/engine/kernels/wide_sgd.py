@@ -114,6 +114,8 @@ def wide_epochs(
     Rows are scaled but not centred, which would make them dense, and momentum, which would too,
     is not applied. Large blocks take a compiled loop, where loss and layout have one.
     """
+    if len(counted(block)) == 0:
+        return coef
     predictor, units, penalty = model.predictor, model.units, model.penalty
     layout = predictor.layout
     scale, label_scale, outputs = units.scale, units.label_scale, layout.outputs

@@ -64,7 +64,8 @@ class LocalUpdatePass:
     @property
     def nbytes(self) -> int:
         """See `Pass.nbytes`."""
-        return 8 * self.coef.shape[1] * sum(update.vectors for update in self.updates)
+        vectors = sum(update.vectors for update in self.updates)
+        return 8 * int(self.coef.shape[1]) * vectors
 
     def __call__(self, block: Block, partition: int) -> UpdateSum:
         """Sums of one block."""

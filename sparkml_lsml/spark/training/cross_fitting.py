@@ -20,7 +20,7 @@ from sparkml_lsml.spark.models.scoring import Scorer
 from sparkml_lsml.spark.rows.centring import can_centre
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
-from sparkml_lsml.spark.training.estimator import LinearEstimator
+from sparkml_lsml.spark.training.estimator import BlockEstimator
 from sparkml_lsml.spark.training.problem import Problem
 from sparkml_lsml.spark.training.training import Training
 
@@ -52,7 +52,7 @@ class CrossFit:
 
 
 def cross_fit(
-    estimators: Sequence[LinearEstimator],
+    estimators: Sequence[BlockEstimator],
     dataset: DataFrame,
     fold: Column,
     folds: int,
@@ -67,7 +67,7 @@ def cross_fit(
 
     Parameters
     ----------
-    estimators : sequence of LinearEstimator
+    estimators : sequence of BlockEstimator
         One for each param map, with the same ingest.
     dataset : DataFrame
     fold : Column
@@ -134,9 +134,9 @@ def check_measure(measure: Measure, report: Report, problem: Problem) -> None:
         return
     highest = max(report.labels, default=0.0)
     found = f"labels up to {highest:g}"
-    if problem.outputs > 1 and highest <= 1.0:
-        found = f"a model of {problem.outputs} classes: {'; '.join(problem.warnings)}"
-    if problem.outputs > 1 or highest > 1.0:
+    if problem.predictor.outputs > 1 and highest <= 1.0:
+        found = f"a model of {problem.predictor.outputs} classes: {'; '.join(problem.warnings)}"
+    if problem.predictor.outputs > 1 or highest > 1.0:
         raise DataError(
             f"{measure.metric} ranks rows of two classes, found {found}: use "
             "MulticlassClassificationEvaluator, or train on labels 0 and 1"

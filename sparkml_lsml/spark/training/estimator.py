@@ -9,11 +9,13 @@ import numpy.typing as npt
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 
+from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite
 from sparkml_lsml.spark.params.keywords import unknown_param
+from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.training.partial import partial_fit
 from sparkml_lsml.spark.training.trainable import Trainable
@@ -23,8 +25,11 @@ from sparkml_lsml.spark.watching.callbacks import checked_callbacks
 Array = npt.NDArray[np.float64]
 
 
-class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
-    """What the linear estimators have in common; each adds its Params and its problem."""
+class BlockEstimator(Trainable, SafeReadWrite, Estimator[Any]):
+    """What estimators have in common that train on resident blocks, whatever they predict with.
+
+    Each adds its Params, and its `problem`, which names the predictor.
+    """
 
     def setParams(self, **params: Any) -> Self:
         """Set Params by name, with the keywords of the constructor.
@@ -102,6 +107,65 @@ class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         """The model that fits start from, or None."""
         return self._initial
 
+    def _check_model(self, model: Any, what: str) -> None:
+        expected = self._model_class()
+        if model is not None and not isinstance(model, expected):
+            raise TypeError(
+                f"{type(self).__name__}: {what} takes a {expected.__name__} or None, found "
+                f"{type(model).__name__}"
+            )
+
+    def _fit(self, dataset: DataFrame) -> Any:
+        found = self._fit_together(dataset, [None])
+        raise_diverged(found)
+        return found[0]
+
+    def _fit_together(self, dataset: DataFrame, maps: Sequence[Any]) -> list[Any]:
+        """Models for param maps that differ in nothing that the ingest depends on.
+
+        A `DivergedError` stands in place of a model that diverged.
+        """
+        # the copies are normalised, so that a fit leaves the estimator as it was
+        members = [self.copy(extra)._normalise() for extra in maps]
+        for member in members:
+            member._check_fit(dataset)
+        return fit_linear(members, dataset)
+
+    def _check_loaded(self) -> None:
+        self._normalise()
+
+    def _model_class(self) -> type[Any]:
+        """The class of its models; each estimator defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _model_class")
+
+    def fitMultiple(
+        self, dataset: DataFrame, paramMaps: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Models for several param maps, trained together; safe for several threads.
+
+        Nothing is done before the first model is asked for. Then the rows are read once, and all
+        models that read them in the same way share the passes over them. A subclass with a ``fit``
+        or ``_fit`` of its own is fitted by it, one param map after another.
+        """
+        check_frame(dataset, type(self).__name__)
+        if own_fit(self) in ("fit", "_fit"):
+            return super().fitMultiple(dataset, paramMaps)
+        estimator = self.copy()
+        jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
+        groups: dict[Any, list[int]] = {}
+        for number, extra in enumerate(paramMaps):
+            member = self.copy(extra)
+            groups.setdefault(member.ingest_key(), []).append(number)
+
+        def fit(numbers: Sequence[int]) -> list[Any]:
+            return estimator._fit_together(dataset, [paramMaps[n] for n in numbers])
+
+        return FitIterator(fit, list(groups.values()), jobs)
+
+
+class LinearEstimator(BlockEstimator):
+    """What the linear estimators have in common."""
+
     def partialFit(self, dataset: DataFrame, model: Any = None, classes: int | None = None) -> Any:
         """A model that has also learned from a piece of rows: for data that comes in pieces.
 
@@ -170,71 +234,20 @@ class LinearEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         start = self._initial if model is None else model
         return partial_fit(self, dataset, start, classes)
 
-    def _check_model(self, model: Any, what: str) -> None:
-        expected = self._model_class()
-        if model is not None and not isinstance(model, expected):
-            raise TypeError(
-                f"{type(self).__name__}: {what} takes a {expected.__name__} or None, found "
-                f"{type(model).__name__}"
-            )
-
-    def _fit(self, dataset: DataFrame) -> Any:
-        found = self._fit_together(dataset, [None])
-        raise_diverged(found)
-        return found[0]
-
-    def _fit_together(self, dataset: DataFrame, maps: Sequence[Any]) -> list[Any]:
-        """Models for param maps that differ in nothing that the ingest depends on.
-
-        A `DivergedError` stands in place of a model that diverged.
-        """
-        # the copies are normalised, so that a fit leaves the estimator as it was
-        members = [self.copy(extra)._normalise() for extra in maps]
-        for member in members:
-            member._check_fit(dataset)
-        return fit_linear(members, dataset)
-
-    def _check_loaded(self) -> None:
-        self._normalise()
-
-    def _model_class(self) -> type[Any]:
-        """The class of its models; each estimator defines it."""
-        raise AssertionError(f"{type(self).__name__} defines no _model_class")
-
-    def fitMultiple(
-        self, dataset: DataFrame, paramMaps: Sequence[Any]
-    ) -> Iterator[tuple[int, Any]]:
-        """Models for several param maps, trained together; safe for several threads.
-
-        Nothing is done before the first model is asked for. Then the rows are read once, and all
-        models that read them in the same way share the passes over them. A subclass with a ``fit``
-        or ``_fit`` of its own is fitted by it, one param map after another.
-        """
-        check_frame(dataset, type(self).__name__)
-        if own_fit(self) in ("fit", "_fit"):
-            return super().fitMultiple(dataset, paramMaps)
-        estimator = self.copy()
-        jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
-        groups: dict[Any, list[int]] = {}
-        for number, extra in enumerate(paramMaps):
-            member = self.copy(extra)
-            groups.setdefault(member.ingest_key(), []).append(number)
-
-        def fit(numbers: Sequence[int]) -> list[Any]:
-            return estimator._fit_together(dataset, [paramMaps[n] for n in numbers])
-
-        return FitIterator(fit, list(groups.values()), jobs)
+    def coefficients_of(self, model: Any, predictor: Predictor, scale: float) -> Array:
+        """See `Trainable.coefficients_of`."""
+        layout = predictor.layout
+        check_fits(model, self.settings(), layout.outputs, layout.features)
+        return stored_coefficients_of(model, layout, scale)
 
 
-def own_fit(estimator: LinearEstimator) -> str:
+def own_fit(estimator: BlockEstimator) -> str:
     """The method of fitting that a subclass of the user's has of its own; "" if it has none.
 
     What it does with the rows, such as to leave some out, shared passes would not do.
     """
     for name in ("fit", "_fit", "fitMultiple"):
-        if getattr(getattr(estimator, name), "__func__", None) is not getattr(
-            LinearEstimator, name
-        ):
+        if getattr(getattr(estimator, name), "__func__", None) is not getattr(BlockEstimator, name):
             return name
     return ""
 

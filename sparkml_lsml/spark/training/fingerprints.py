@@ -62,7 +62,7 @@ def facts_of(member: Member) -> dict[str, Any]:
         "solver": problem.solver,
         "loss": loss.name if isinstance(loss, CustomLoss) else repr(loss),
         **own,
-        "outputs": problem.outputs,
+        "predictor": repr(problem.predictor),
         # a subclass of the user's may make of its Params what it likes
         "strengths": [problem.l1, problem.l2],
         **bounds,

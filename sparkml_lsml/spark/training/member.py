@@ -10,16 +10,14 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.penalties import ElasticNet
-from sparkml_lsml.engine.predictors.layout import Layout
-from sparkml_lsml.engine.predictors.linear import LinearPredictor
+from sparkml_lsml.engine.predictors import Layout, Predictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
 from sparkml_lsml.engine.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.params.solvers import FIRST_ORDER_SOLVERS, build_solver
-from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
-from sparkml_lsml.spark.training.problem import LinearFit, Problem
+from sparkml_lsml.spark.training.problem import Fitted, Problem
 from sparkml_lsml.spark.training.trainable import Trainable
 
 Array = npt.NDArray[np.float64]
@@ -51,23 +49,20 @@ class Member:
     @property
     def layout(self) -> Layout:
         """Where its coefficients are."""
-        return Layout(
-            features=self.report.longest,
-            outputs=self.problem.outputs,
-            fit_intercept=self.settings.fitIntercept,
-            constants=len(self.problem.loss.constants),
-        )
+        return self.predictor.layout
 
     @property
-    def predictor(self) -> LinearPredictor:
+    def predictor(self) -> Predictor:
         """Its raw predictions."""
-        return LinearPredictor(self.layout)
+        return self.problem.predictor
 
     def units(self) -> tuple[Standardization, ElasticNet]:
         """The units that its solver works in, and the penalty in them."""
         problem, moments = self.problem, self.report.moments
-        if moments is None:  # pragma: no cover - blocks with rows always have moments
-            raise AssertionError("no moments of the features")
+        if moments is None:
+            # rows that were packed without: features stay as they are
+            units = replace(Standardization.identity(self.layout), label_scale=problem.label_scale)
+            return units, units.penalty(problem.l1, problem.l2)
         mean, deviation = moments.mean(), np.sqrt(moments.variance(problem.sample_moments))
         overflow = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(deviation))
         if len(overflow):
@@ -81,7 +76,8 @@ class Member:
             mean,
             deviation,
             curvature=problem.loss.curvature,
-            l2=problem.l2,
+            # behind a first map that is not the last, an L2 penalty bends otherwise
+            l2=problem.l2 if self.predictor.convex else 0.0,
             standardized=standardized,
             label_scale=problem.label_scale,
             about_zero=problem.solver in FIRST_ORDER_SOLVERS,
@@ -125,16 +121,8 @@ class Member:
         summary : TrainingSummary
         solution : Solution
         """
-        coef, layout = self._moved(stored, back=True), self.layout
-        fit = LinearFit(
-            layout.weight_matrix(coef[None, :])[0],
-            coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs),
-            coef[layout.extras],
-            summary,
-            layout,
-            solution.precision,
-        )
-        model = self.problem.build(fit)
+        coef = self._moved(stored, back=True)
+        model = self.problem.build(Fitted(coef, self.layout, summary, solution.precision))
         self.params.adopt(model, self.rows)
         return model
 
@@ -164,10 +152,10 @@ class Member:
         ParamError
             If the model has other features or classes.
         """
-        layout, (units, _) = self.layout, self.units()
-        check_fits(model, self.settings, layout.outputs, layout.features)
+        units, _ = self.units()
         # a scale of the loss starts at that of the labels
-        stored = self._moved(stored_coefficients_of(model, layout, units.label_scale))
+        known = self.params.coefficients_of(model, self.predictor, units.label_scale)
+        stored = self._moved(known)
         return np.asarray(units.from_stored(stored[None, :])[0])
 
     def cold_start(self) -> Array:

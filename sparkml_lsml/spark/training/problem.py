@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.predictors.layout import Layout
+from sparkml_lsml.engine.blocks.report import Report
+from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Predictor
 from sparkml_lsml.engine.predictors.standardization import Box
 from sparkml_lsml.engine.solvers.base import Precision
 from sparkml_lsml.errors import ParamError
@@ -24,13 +25,13 @@ class Problem:
     Parameters
     ----------
     loss : Loss
-    outputs : int
+    predictor : Predictor
     l1, l2 : float
         Strengths of the penalty, see `Standardization.penalty`.
     solver, solver_reason : str
         The solver, and why it was chosen.
     build : callable
-        Makes the model from a `LinearFit`.
+        Makes the model from a `Fitted`.
     label_scale : float
         Standard deviation of the label of a regression, otherwise 1.
     sample_moments : bool
@@ -44,12 +45,12 @@ class Problem:
     """
 
     loss: Loss
-    outputs: int
+    predictor: Predictor
     l1: float
     l2: float
     solver: str
     solver_reason: str
-    build: "Callable[[LinearFit], Any]"
+    build: "Callable[[Fitted], Any]"
     label_scale: float = 1.0
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
@@ -65,24 +66,44 @@ class Problem:
             )
 
 
+def linear_predictor(
+    report: Report, outputs: int, loss: Loss, fit_intercept: bool
+) -> LinearPredictor:
+    """That of a linear estimator, for rows that were packed."""
+    constants = len(loss.constants)
+    return LinearPredictor(Layout(report.longest, outputs, fit_intercept, constants))
+
+
 @dataclass(frozen=True, eq=False)
-class LinearFit:
+class Fitted:
     """The result of a fit, in the units of the rows.
 
     Attributes
     ----------
-    coefficients : array of shape (outputs, features)
-    intercepts : array of shape (outputs,)
-    constants : array of shape (constants of the loss,)
-    summary : TrainingSummary
+    coef : array of shape (layout.size,)
     layout : Layout
+    summary : TrainingSummary
     precision : Precision or None
         Of the normal equations.
     """
 
-    coefficients: Array
-    intercepts: Array
-    constants: Array
-    summary: TrainingSummary
+    coef: Array
     layout: Layout
+    summary: TrainingSummary
     precision: Precision | None = None
+
+    @property
+    def coefficients(self) -> Array:
+        """Of a linear model, shape (outputs, features)."""
+        return self.layout.weight_matrix(self.coef[None, :])[0]
+
+    @property
+    def intercepts(self) -> Array:
+        """Of a linear model, shape (outputs,); zeros where it has none."""
+        layout = self.layout
+        return self.coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs)
+
+    @property
+    def constants(self) -> Array:
+        """Those of the loss."""
+        return self.coef[self.layout.extras]

@@ -2,15 +2,20 @@
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report, Task
+from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.frames import check_frame, column_of
 from sparkml_lsml.spark.rows.ingest import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.training.problem import Problem
+
+Array = npt.NDArray[np.float64]
 
 INGEST_PARAMS = (
     "featuresCol",
@@ -54,6 +59,29 @@ class Trainable(HasSolverSettings):
             If these Params and these rows do not go together.
         """
         raise AssertionError(f"{type(self).__name__} defines no problem")
+
+    def coefficients_of(self, model: Any, predictor: Predictor, scale: float) -> Array:
+        """Those of a model that a fit is to start from; each kind of estimators defines it.
+
+        Parameters
+        ----------
+        model : model of this class of estimators
+        predictor : Predictor
+            Of the fit.
+        scale : float
+            Of the labels: where a constant of the loss starts that the model does not have.
+
+        Returns
+        -------
+        array of shape (size,)
+            For the features as they are.
+
+        Raises
+        ------
+        ParamError
+            If the model is of other features or outputs.
+        """
+        raise AssertionError(f"{type(self).__name__} defines no coefficients_of")
 
     def _check_fit(self, dataset: DataFrame) -> None:
         """Refuse columns that cannot be used before any job runs.
