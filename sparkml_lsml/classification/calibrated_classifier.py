@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_fold, measures
 from sparkml_lsml.spark.training.estimator import own_fit
 from sparkml_lsml.spark.training.training import Training
+from sparkml_lsml.worker.finishing import CalibratedFinish
 
 Array = npt.NDArray[np.float64]
 
@@ -288,25 +289,6 @@ def _fit_one_by_one(classifier: Any, parts: list[DataFrame]) -> list[Any]:
     return models
 
 
-@dataclass(frozen=True, eq=False)
-class _Finish:
-    """Scores from margins: what the executors run."""
-
-    calibration: Calibration
-    threshold: float
-
-    def __call__(self, margins: Array) -> dict[str, Array]:
-        positive = self.calibration(margins[:, 0])
-        chosen = self.calibration.exceeds(margins[:, 0], self.threshold)
-        prediction = np.where(chosen, 1.0, 0.0)
-        prediction[np.isnan(positive)] = np.nan
-        return {
-            "raw": np.hstack([-margins, margins]),
-            "probability": np.column_stack([1.0 - positive, positive]),
-            "prediction": prediction,
-        }
-
-
 @add_accessors
 class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationModel):
     """Model of a `CalibratedClassifier`.
@@ -376,7 +358,7 @@ class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationMo
         return DenseVector(self._score_one(value, "probability"))
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
-        return _Finish(self._calibration, float(self.getOrDefault("threshold")))
+        return CalibratedFinish(self._calibration, float(self.getOrDefault("threshold")))
 
     def _saved_arrays(self) -> dict[str, Array]:
         return {**super()._saved_arrays(), "calibration": self._calibration.to_array()}

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -31,6 +31,8 @@ from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.worker.finishing import MarginFinish
 
 Array = npt.NDArray[np.float64]
 
@@ -239,18 +241,6 @@ def _build(fit: Fitted, notes: tuple[str, ...] = ()) -> "LinearSVCModel":
     return LinearSVCModel(fit.coefficients, fit.intercepts, summary)
 
 
-@dataclass(frozen=True)
-class _Finish:
-    """Scores from margins: what the executors run."""
-
-    threshold: float
-
-    def __call__(self, margins: Array) -> dict[str, Array]:
-        prediction = np.where(margins[:, 0] > self.threshold, 1.0, 0.0)
-        prediction[np.isnan(margins[:, 0])] = np.nan
-        return {"raw": np.hstack([-margins, margins]), "prediction": prediction}
-
-
 @add_accessors
 class LinearSVCModel(Exportable, LinearModel, _Params, ClassificationModel):
     """Model of a `LinearSVC`.
@@ -295,7 +285,7 @@ class LinearSVCModel(Exportable, LinearModel, _Params, ClassificationModel):
         return DenseVector(self._score_one(value, "raw"))
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
-        return _Finish(float(self.getOrDefault("threshold")))
+        return MarginFinish(float(self.getOrDefault("threshold")))
 
     def _form(self) -> Form:
         threshold = float(self.getOrDefault("threshold"))

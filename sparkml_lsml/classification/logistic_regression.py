@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,7 +13,6 @@ from pyspark.ml.classification import (
 )
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.sql import DataFrame
-from scipy.special import expit, softmax
 
 from sparkml_lsml.classification import bounds
 from sparkml_lsml.classification.classes import (
@@ -33,6 +31,7 @@ from sparkml_lsml.classification.summary import (
 )
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.metrics.calibration import log_odds
+from sparkml_lsml.engine.blocks.pack import Report, Task
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Logistic, Multinomial
@@ -45,6 +44,8 @@ from sparkml_lsml.spark.params.solvers import choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.worker.finishing import BinaryFinish, MultinomialFinish
 
 Array = npt.NDArray[np.float64]
 
@@ -254,63 +255,6 @@ miniBatchFraction, batchSize, localEpochs, seed
         return LogisticRegressionModel(coefficients, intercepts, classes, kind.of(fit.summary))
 
 
-@dataclass(frozen=True, eq=False)
-class _BinaryFinish:
-    """Scores from margins of two classes: what the executors run."""
-
-    threshold: float
-
-    @property
-    def margin(self) -> float:
-        """The margin above which class 1 is predicted."""
-        return log_odds(self.threshold)
-
-    def __call__(self, margins: Array) -> dict[str, Array]:
-        prediction = np.where(margins[:, 0] > self.margin, 1.0, 0.0)
-        prediction[np.isnan(margins[:, 0])] = np.nan
-        return {
-            "raw": np.hstack([-margins, margins]),
-            # 1 - p cancels where p is close to 1
-            "probability": expit(np.hstack([-margins, margins])),
-            "prediction": prediction,
-        }
-
-
-def _softmax(margins: Array) -> Array:
-    """Probabilities of the classes; as in MLlib an infinite margin has all of it."""
-    infinite = margins.max(axis=1) == np.inf
-    if infinite.any():
-        certain = np.arange(margins.shape[1]) == margins.argmax(axis=1)[:, None]
-        margins = np.where(infinite[:, None], np.where(certain, 0.0, -np.inf), margins)
-    probability: Array = softmax(margins, axis=1)
-    return probability
-
-
-@dataclass(frozen=True, eq=False)
-class _MultinomialFinish:
-    """Scores from margins of all classes: what the executors run."""
-
-    thresholds: Array | None
-
-    @property
-    def threshold(self) -> float:
-        """Of two classes: the probability of class 1 above which it is predicted."""
-        if self.thresholds is None:
-            return 0.5
-        # p / t1 > (1 - p) / t0
-        return float(self.thresholds[1] / self.thresholds.sum())
-
-    def __call__(self, margins: Array) -> dict[str, Array]:
-        probability = _softmax(margins)
-        scaled = margins
-        if self.thresholds is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                scaled = np.where(probability > 0.0, probability / self.thresholds, 0.0)
-        prediction = scaled.argmax(axis=1).astype(np.float64)
-        prediction[np.isnan(margins).any(axis=1)] = np.nan
-        return {"raw": margins, "probability": probability, "prediction": prediction}
-
-
 @add_accessors
 class LogisticRegressionModel(
     Exportable, LinearModel, LogisticParams, ProbabilisticClassificationModel
@@ -407,16 +351,16 @@ class LogisticRegressionModel(
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
         if len(self._intercepts) == 1:
-            return _BinaryFinish(float(self.getThreshold()))
+            return BinaryFinish(float(self.getThreshold()))
         if not self.isDefined(self.thresholds):
-            return _MultinomialFinish(None)
+            return MultinomialFinish(None)
         thresholds = np.asarray(self.getOrDefault(self.thresholds))
         if len(thresholds) != self.numClasses:
             raise ParamError(
                 f"thresholds has {len(thresholds)} entries, expected one for each of the "
                 f"{self.numClasses} classes"
             )
-        return _MultinomialFinish(thresholds)
+        return MultinomialFinish(thresholds)
 
     def _form(self) -> Form:
         finish: Any = self._finish()

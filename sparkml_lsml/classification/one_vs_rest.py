@@ -1,7 +1,7 @@
 """One-vs-rest: a binary classifier for each class, all trained in shared passes."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,15 @@ from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
 from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.training.estimator import own_fit
 from sparkml_lsml.spark.training.training import Training, raise_diverged
+from sparkml_lsml.spark.models.scoring import add_scores
+from sparkml_lsml.spark.params.bases import COUNT, CheckedParams, Range
+from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
+from sparkml_lsml.spark.rows.ingest import check_numeric
+from sparkml_lsml.spark.training.estimator import own_fit
+from sparkml_lsml.spark.training.problem import Member
+from sparkml_lsml.spark.training.training import Training
+from sparkml_lsml.worker.finishing import HighestFinish
+from sparkml_lsml.worker.scoring import Scorer
 
 Array = npt.NDArray[np.float64]
 
@@ -144,7 +153,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
         scorer = Scorer(
             np.concatenate([model._coefficients for model in models]),
             np.concatenate([model._intercepts for model in models]),
-            _Finish(),
+            HighestFinish(),
         )
         outputs = {"raw": self.getRawPredictionCol(), "prediction": self.getPredictionCol()}
         return add_scores(dataset, self.getFeaturesCol(), scorer, outputs, len(models))
@@ -229,16 +238,6 @@ def _report_of(report: Report, number: int) -> Report:
         before = labels.get(target, (0, 0.0))
         labels[target] = (before[0] + rows, before[1] + weight)
     return replace(report, labels=labels, label_moments=None, label_means=[])
-
-
-@dataclass(frozen=True)
-class _Finish:
-    """Scores from the margins of all classes: what the executors run."""
-
-    def __call__(self, margins: Array) -> dict[str, Array]:
-        prediction = margins.argmax(axis=1).astype(np.float64)
-        prediction[np.isnan(margins).any(axis=1)] = np.nan
-        return {"raw": margins, "prediction": prediction}
 
 
 class _Reader(MLReader[Any]):

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -34,6 +33,8 @@ from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
+from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
+from sparkml_lsml.worker.finishing import RegressionFinish
 
 Array = npt.NDArray[np.float64]
 
@@ -315,14 +316,6 @@ def _start(intercept: float, constants: int) -> Callable[[Layout], Array]:
     return start
 
 
-@dataclass(frozen=True)
-class _Finish:
-    """Predictions from margins: what the executors run."""
-
-    def __call__(self, margins: Array) -> dict[str, Array]:
-        return {"prediction": margins[:, 0]}
-
-
 @add_accessors
 class LinearRegressionModel(Exportable, LinearModel, _Params, RegressionModel):
     """Model of a `LinearRegression`.
@@ -378,7 +371,7 @@ class LinearRegressionModel(Exportable, LinearModel, _Params, RegressionModel):
         return LinearRegressionSummary(evaluation=Evaluation.of(self, dataset).check())
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
-        return _Finish()
+        return RegressionFinish()
 
     def _form(self) -> Form:
         return Form("regression", self._coefficients, self._intercepts)

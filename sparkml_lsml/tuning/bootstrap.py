@@ -13,6 +13,8 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.passes.reweighting import TILE, Poisson
+from sparkml_lsml.engine.blocks.pack import Report
+from sparkml_lsml.engine.passes.reweighting import Poisson
 from sparkml_lsml.engine.solvers import Reason
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
@@ -22,6 +24,7 @@ from sparkml_lsml.spark.training.cross_fitting import check_measure, measured
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
 from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.tuning.search import SHOWN, is_weighted, measure_of
+from sparkml_lsml.worker.drawing import DrawnClasses, DrawnWeight
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -220,53 +223,6 @@ def _known(seed: int, n: int, report: Report, training: Training) -> list[int]:
         DrawnClasses(Poisson(seed, tuple(range(n))), tuple(labels)), "replicates"
     )
     return np.flatnonzero((drawn.weight > 0.0).all(axis=0)).tolist()
-
-
-@dataclass
-class DrawnWeight:
-    """Weight that replicates draw of each class; shape (classes, replicates)."""
-
-    weight: Array
-
-    def merge(self, other: "DrawnWeight") -> "DrawnWeight":
-        """Both together, in place."""
-        self.weight += other.weight
-        return self
-
-
-@dataclass(frozen=True, eq=False)
-class DrawnClasses:
-    """The pass that finds which classes each replicate has rows of.
-
-    Parameters
-    ----------
-    replicates : Poisson
-    labels : tuple of float
-        The classes, in order; empty in a regression, whose rows are of one kind.
-    """
-
-    replicates: Poisson
-    labels: tuple[float, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """See `Pass.nbytes`."""
-        return 8 * max(1, len(self.labels)) * len(self.replicates.replicates)
-
-    def __call__(self, block: Block, partition: int) -> DrawnWeight:
-        """Sums of one block."""
-        labels = np.array(self.labels)
-        found = np.zeros((max(1, len(labels)), len(self.replicates.replicates)))
-        for start in range(0, block.rows, TILE):
-            stop = min(start + TILE, block.rows)
-            weight = self.replicates.factors(block, partition, start, stop)
-            if block.weight is not None:
-                weight *= block.weight[start:stop, None]
-            # a class without weight counts as its neighbour, to which it adds nothing
-            at = np.searchsorted(labels[:-1], block.y[start:stop])
-            for label in np.unique(at):
-                found[label] += weight[at == label].sum(axis=0)
-        return DrawnWeight(found)
 
 
 def _notes(coefficients: Array, metrics: Array, reasons: dict[int, Reason]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import pytest
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockWriter
 from sparkml_lsml.errors import DiskError
-from sparkml_lsml.spark.rows.ingest import write_report
+from sparkml_lsml.worker.packing import write_report
 from tests.processes.filling import BATCH, DENSE, DISK, WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.spark.cluster import aggregate
-from sparkml_lsml.spark.rows import ingest
+from sparkml_lsml.worker.packing import SMALL_REPORT
 from tests.spark.helpers import binary_rows, frame, jobs_so_far, nothing_left, numbers
 
 
@@ -48,7 +48,7 @@ def test_reports_of_wide_rows_travel_by_themselves(spark: SparkSession) -> None:
     """Each of 3,000 columns has three numbers in a report; on the driver it stays with its row."""
     X, y = binary_rows(rows=40, features=3_000)
     rows = frame(spark, X, y, partitions=2)
-    assert ingest.SMALL_REPORT < 3_000 * 3 * 8
+    assert SMALL_REPORT < 3_000 * 3 * 8
     params: dict[str, Any] = {"regParam": 0.1, "maxIter": 5}
     expected = numbers(LogisticRegression(**params, execution="local").fit(rows))
     before = jobs_so_far(spark)

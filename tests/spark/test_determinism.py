@@ -22,10 +22,11 @@ from sparkml_lsml.engine.blocks.pack import PackSettings
 from sparkml_lsml.engine.passes import RowsSum
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.cluster import aggregate as aggregate_room
-from sparkml_lsml.spark.cluster.aggregate import Total, aggregate
+from sparkml_lsml.spark.cluster.aggregate import aggregate
 from sparkml_lsml.spark.rows import resident
-from sparkml_lsml.spark.rows.ingest import packer
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.worker.packing import packer
+from sparkml_lsml.worker.totals import Total
 from tests.faults import block_folders, hook_passes
 from tests.spark.helpers import KINDS, cells, numbers
 

@@ -1,15 +1,18 @@
-"""The NumPy rooms stand on their own: no PySpark, no Java."""
+"""The NumPy rooms, and what runs on executors, stand on their own: no PySpark, no Java."""
 
 from __future__ import annotations
 
 import configparser
 import importlib.util
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sparkml_lsml import worker
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +28,21 @@ def numpy_rooms() -> list[str]:
 @pytest.mark.parametrize("room", ["sparkml_lsml", *numpy_rooms()])
 def test_room_needs_neither_pyspark_nor_java(room: str) -> None:
     # import-linter reads import statements; this also sees what third-party packages bring in.
+    assert imported(f"import {room}") == []
+
+
+def test_no_module_of_a_worker_imports_pyspark() -> None:
+    # what is pickled by reference has these imported, in every Python worker
+    found = pkgutil.walk_packages(worker.__path__, f"{worker.__name__}.")
+    modules = [module.name for module in found]
+    assert "sparkml_lsml.worker.passing" in modules
+    assert imported(f"import {', '.join(modules)}") == []
+
+
+def imported(statement: str) -> list[str]:
+    """What a fresh interpreter has of PySpark behind a statement."""
     code = (
-        f"import sys, {room}; "
+        f"import sys; {statement}; "
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'pyspark', 'py4j'}))"
     )
     done = subprocess.run(
@@ -38,4 +54,4 @@ def test_room_needs_neither_pyspark_nor_java(room: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+    return done.stdout.split()

@@ -7,15 +7,15 @@ import sys
 
 SCRIPT = """
 import gc
-from sparkml_lsml.spark.cluster import workers
-workers.settle()
+from sparkml_lsml.worker import keeping
+keeping.settle()
 frozen = gc.get_freeze_count()
 assert frozen > 10_000 and len(gc.get_objects()) < 1_000, (frozen, len(gc.get_objects()))
 kept = [[] for _ in range(5_000)]
-workers.settle()
+keeping.settle()
 assert gc.get_freeze_count() <= frozen  # nothing was imported: what a task made stays collectable
 import wave
-workers.settle()
+keeping.settle()
 assert gc.get_freeze_count() >= frozen + 5_000
 """
 

@@ -11,18 +11,16 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pyspark import RDD, SparkContext
 
-from sparkml_lsml.engine.passes import Sum
 from sparkml_lsml.errors import SparkMLError
+from sparkml_lsml.worker.totals import PartitionFunction, Total
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -36,51 +34,6 @@ partitions, those of a single job, whose latency is no matter."""
 LAST_TASKS_SECONDS = 15.0
 """How long to wait for the tasks of a job that was cancelled: Spark ends a Python worker that does
 not stop by itself about 4 seconds later."""
-
-
-@dataclass
-class Total:
-    """The merged sums of partitions, and those of them that could not be computed.
-
-    Attributes
-    ----------
-    value : Sum or None
-        None until the first partition is in: the zero of an aggregation travels inside every task.
-    missing : tuple of int
-        Partitions whose block could not be opened.
-    changed : tuple of int
-        Partitions whose block holds other rows than when it was first packed.
-    rebuilt : tuple of (int, str)
-        Partitions whose block lies in another folder than the driver knows, and that folder:
-        Spark packed them anew after it lost an executor.
-    nbytes : int
-        Bytes of the arrays of all partitions, as they left their tasks.
-    """
-
-    value: Sum | None = None
-    missing: tuple[int, ...] = ()
-    changed: tuple[int, ...] = ()
-    rebuilt: tuple[tuple[int, str], ...] = ()
-    nbytes: int = 0
-
-    def merge(self, other: "Total") -> "Total":
-        """Add another total, in place."""
-        if self.value is None:
-            self.value = other.value
-        elif other.value is not None:
-            self.value = self.value.merge(other.value)
-        self.missing += other.missing
-        self.changed += other.changed
-        self.rebuilt += other.rebuilt
-        self.nbytes += other.nbytes
-        return self
-
-
-def _merge(left: Total, right: Total) -> Total:
-    return left.merge(right)
-
-
-PartitionFunction = Callable[[int, Iterable[Any]], Iterator[Total]]
 
 
 def aggregate(
@@ -120,7 +73,7 @@ def aggregate(
         totals = run.collect()
     else:
         depth = levels(rdd.getNumPartitions(), depth, nbytes)
-        totals = [run.treeAggregate(Total(), _merge, _merge, depth)]
+        totals = [run.treeAggregate(Total(), Total.merge, Total.merge, depth)]
     if missing := sum((total.missing for total in totals), ()):
         # a task may just have run on another executor than the one that has the block
         log.warning("%s: blocks %s not found, trying again", name, missing)
@@ -131,7 +84,7 @@ def aggregate(
         else:
             totals[0].missing = ()
             totals += again
-    return reduce(_merge, totals, Total())
+    return reduce(Total.merge, totals, Total())
 
 
 def levels(partitions: int, depth: int, nbytes: int) -> int:
@@ -200,17 +153,6 @@ def broadcast_bytes(sent: Any) -> int:
         return Path(sent._path).stat().st_size
     except (AttributeError, OSError):  # what a broadcast is made of is PySpark's own affair
         return 0
-
-
-def array_bytes(value: Any) -> int:
-    """Bytes of the arrays that an object holds, however deep."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(map(array_bytes, value.values()))
-    if isinstance(value, list | tuple):
-        return sum(map(array_bytes, value))
-    return sum(map(array_bytes, vars(value).values())) if hasattr(value, "__dict__") else 0
 
 
 _around: ContextVar["JobGroup | None"] = ContextVar("_around", default=None)

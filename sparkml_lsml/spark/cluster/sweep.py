@@ -1,11 +1,8 @@
 """Removing what a fit has on the executors: its files, and blocks that Spark keeps."""
 
 import contextlib
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from pyspark import RDD, SparkContext
@@ -14,7 +11,7 @@ from sparkml_lsml.engine.blocks.files import fit_folder
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.spark.cluster.aggregate import JobGroup
 from sparkml_lsml.spark.cluster.session import executors, slots
-from sparkml_lsml.spark.cluster.workers import forget_deleted
+from sparkml_lsml.worker.cleaning import remover
 
 ROUNDS = 5
 MOST_TASKS = 128
@@ -50,10 +47,10 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
         # more would make a dynamic allocation start executors, only to remove what they do not
         # have; of a large cluster each executor gets some, as Spark spreads them over free ones
         tasks = 2 * min(slots(sc), max(MOST_TASKS, executors(sc)))
-        remover = _remover(fit, pause * 2**turn)
+        remove = remover(fit, pause * 2**turn)
         # an interrupt cancels all jobs of the session, and may do so twice: try again
         with contextlib.suppress(Exception), jobs.job(f"{name} remove blocks"):
-            seen |= set(sc.parallelize(range(tasks), tasks).mapPartitions(remover).collect())
+            seen |= set(sc.parallelize(range(tasks), tasks).mapPartitions(remove).collect())
             if len(seen) >= executors(sc):
                 return
 
@@ -96,18 +93,3 @@ def _get(sc: Any, target: Any, owner: str, name: str, result: str) -> Any:
     arguments = java.util.ArrayList()
     arguments.add(target)
     return method.invokeWithArguments(arguments)
-
-
-def _remover(fit: str, pause: float) -> Callable[[Iterable[Any]], Iterator[str]]:
-    def remove(rows: Iterable[Any]) -> Iterator[str]:
-        for _ in rows:
-            pass
-        roots = os.environ.get("SPARK_LOCAL_DIRS", "")
-        for root in roots.split(","):
-            if root:
-                shutil.rmtree(fit_folder(Path(root), fit), ignore_errors=True)
-        forget_deleted()
-        time.sleep(pause)
-        yield roots
-
-    return remove

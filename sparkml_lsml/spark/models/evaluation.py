@@ -1,28 +1,23 @@
 """A model on rows: sums that metrics follow from, in one pass that never collects the rows."""
 
-import copy
-import pickle  # nosec B403
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.display import html, text
 from sparkml_lsml.engine.blocks.arrow import to_features
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.blocks.report import Report, Task
+from sparkml_lsml.engine.blocks.pack import Task
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.spark.cluster.aggregate import JobGroup, Total, aggregate
+from sparkml_lsml.spark.cluster.aggregate import JobGroup, aggregate
 from sparkml_lsml.spark.cluster.causes import LATE_METRICS, raise_for_source
 from sparkml_lsml.spark.cluster.session import check_executors, context, most_partitions
-from sparkml_lsml.spark.cluster.workers import settle
-from sparkml_lsml.spark.models.scoring import Scorer
 from sparkml_lsml.spark.rows.frames import check_frame, has_column
 from sparkml_lsml.spark.rows.ingest import (
     check_features,
@@ -30,77 +25,9 @@ from sparkml_lsml.spark.rows.ingest import (
     raise_for_problems,
     training_frame,
 )
+from sparkml_lsml.worker.counting import Counted, Tally, counter, merge_counted
 
 Array = npt.NDArray[np.float64]
-
-
-class Tally(Protocol):
-    """Sums over rows from which the metrics of a summary follow."""
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the sums of a partition take, at most."""
-        ...
-
-    def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
-        """Add rows: labels, weights, and scores as `Scorer.score` gives them."""
-        ...
-
-    def merge(self, other: Self) -> Self:
-        """Both together, in place."""
-        ...
-
-
-@dataclass
-class Counted:
-    """What one pass finds: the tally, and what is wrong with rows."""
-
-    tally: Any
-    report: Report = field(default_factory=Report)
-    rows: int = 0
-    weight: float = 0.0
-
-    def merge(self, other: "Counted") -> Self:
-        """Add what was found in other partitions, in place."""
-        self.tally.merge(other.tally)
-        self.report.merge(other.report)
-        self.rows += other.rows
-        self.weight += other.weight
-        return self
-
-    def add(self, batch: pa.RecordBatch, scorer: Scorer, task: Task) -> None:
-        """Score and add the rows of a batch: features, label, and weight where there is one."""
-        if not batch.num_rows:
-            return
-        report = self.report
-        self.rows += batch.num_rows
-        y, usable = report.labels_of(batch.column(1), task)
-        weight = np.ones(len(y))
-        if batch.num_columns > 2:
-            weight, valid = report.weights_of(batch.column(2))
-            usable &= valid
-        features = to_features(batch.column(0))
-        report.see_features(features)
-        outputs, expected = scorer.coefficients.shape
-        if features.X is None or not (usable & features.present).all():
-            return
-        if report.problems or features.longest != expected:
-            return
-        self.weight += float(weight.sum())
-        start = 0
-        for X, labels, _ in Block(features.X, y).chunks(outputs):
-            scores = scorer.score(X)
-            bad = np.isnan(scores["prediction"])
-            report.count("bad_features", bad)
-            stop = start + len(labels)
-            if not bad.any():
-                self.tally.add(labels, weight[start:stop], scores)
-            start = stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +94,13 @@ class Evaluation:
         weight = self.weight or None
         name = type(self.model).__name__
         frame = training_frame(self.dataset, features, label, weight, most_partitions(sc))
-        counter = _counter(self.model._scorer(), tally, task)
+        count = counter(self.model._scorer(), tally, task)
         empty = Counted(tally)
         jobs = JobGroup(sc, name)
         try:
             with jobs.job(f"{name} metrics"):
-                counted = frame.mapInArrow(counter, "counted binary").rdd
-                total = aggregate(counted, _merge_rows, 2, tally.nbytes, name)
+                counted = frame.mapInArrow(count, "counted binary").rdd
+                total = aggregate(counted, merge_counted, 2, tally.nbytes, name)
         except Exception as error:
             raise_for_source(error, LATE_METRICS)
             raise
@@ -203,31 +130,6 @@ class Evaluation:
                 f"all {found.rows:,} weights in column '{self.weight}' are 0: expected at least "
                 "one positive weight"
             )
-
-
-def _counter(
-    scorer: Scorer, tally: Tally, task: Task
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that `mapInArrow` runs on each partition."""
-
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        settle()
-        found = Counted(copy.deepcopy(tally))  # a worker keeps this function
-        for batch in batches:
-            found.add(batch, scorer, task)
-        column = pa.array([pickle.dumps(found)], pa.binary())
-        yield pa.RecordBatch.from_arrays([column], names=["counted"])
-
-    return run
-
-
-def _merge_rows(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
-    # written by tasks of this very job
-    parts = [pickle.loads(row.counted) for row in rows]  # nosec B301
-    total = Total()
-    for part in parts:
-        total.merge(Total(part))
-    yield total
 
 
 @dataclass(frozen=True)

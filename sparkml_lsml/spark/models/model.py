@@ -15,8 +15,9 @@ from sparkml_lsml.spark.folders.persistence import SafeReadWrite
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model_card import model_card
 from sparkml_lsml.spark.models.pieces import Pieces
-from sparkml_lsml.spark.models.scoring import Scorer, add_scores
+from sparkml_lsml.spark.models.scoring import add_scores
 from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.worker.scoring import Scorer
 
 Array = npt.NDArray[np.float64]
 

@@ -1,12 +1,7 @@
 """Scoring: an Arrow function over NumPy that adds columns and never collects."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyspark.sql.functions as F
@@ -24,97 +19,13 @@ from pyspark.sql.types import (
     UserDefinedType,
 )
 
-from sparkml_lsml.engine.blocks.arrow import to_features
-from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.spark.cluster.session import check_executors, is_local
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, folding
 from sparkml_lsml.spark.rows.ingest import check_features, feature_column
-
-Array = npt.NDArray[np.float64]
+from sparkml_lsml.worker.scoring import Scorer, from_pandas
 
 KINDS = ("raw", "probability", "prediction")
-
-
-@dataclass(frozen=True, eq=False)
-class Scorer:
-    """Predictions of a linear model; what the executors run.
-
-    Parameters
-    ----------
-    coefficients : array of shape (outputs, features)
-    intercepts : array of shape (outputs,)
-    finish : callable
-        Takes margins of shape (rows, outputs) and returns a dict with ``raw`` and ``probability``
-        of shape (rows, classes), as far as the model has them, and ``prediction`` of shape
-        (rows,).
-    """
-
-    coefficients: Array
-    intercepts: Array
-    finish: Callable[[Array], dict[str, Array]]
-
-    def score(self, X: Any) -> dict[str, Array]:
-        """Predictions for rows of shape (rows, features); features that are NaN give NaN."""
-        margins = np.asarray(X @ self._transposed) + self.intercepts
-        return self.finish(margins)
-
-    @cached_property
-    def _transposed(self) -> Array:
-        # SciPy would copy a view of it for every batch
-        return np.ascontiguousarray(self.coefficients.T)
-
-    def score_arrow(self, column: pa.Array, kinds: tuple[str, ...]) -> pa.Array:
-        """Predictions for an Arrow column of features, as structs; null features give null.
-
-        Raises
-        ------
-        ValueError
-            If the rows have another number of features than the model.
-        """
-        found = to_features(column)
-        expected = self.coefficients.shape[1]
-        if found.bad_indices:
-            raise ValueError(
-                f"{found.bad_indices} sparse rows have indices that are negative, too large, "
-                "not increasing or not as many as the values: repair the features"
-            )
-        rows = int(found.present.sum())
-        if rows and (found.shortest, found.longest) != (expected, expected):
-            sizes = sorted({found.shortest, found.longest} - {expected})
-            raise ValueError(
-                f"the model was trained on {expected} features, found rows with "
-                f"{' and '.join(str(size) for size in sizes)}: score the features that it was "
-                "trained on"
-            )
-        parts: dict[str, list[Array]] = {kind: [] for kind in kinds}
-        if rows and found.X is not None:
-            # chunk by chunk: margins of many classes would not fit the cache otherwise
-            for X, _, _ in Block(found.X, np.zeros(rows)).chunks(len(self.intercepts)):
-                scores = self.score(X)
-                for kind in kinds:
-                    parts[kind].append(scores[kind])
-        arrays = [_to_arrow(parts[kind], kind, found.present) for kind in kinds]
-        return pa.StructArray.from_arrays(arrays, names=list(kinds))
-
-
-def _to_arrow(parts: list[Array], kind: str, present: npt.NDArray[np.bool_]) -> pa.Array:
-    """One score a row as Arrow, with null where the features are null."""
-    if kind == "prediction":
-        values = np.concatenate(parts) if parts else np.zeros(0)
-        if present.all():
-            return pa.array(values)
-        full = np.zeros(len(present))
-        full[present] = values
-        return pa.array(full, mask=~present)
-    table = np.concatenate(parts) if parts else np.zeros((0, 1))
-    offsets = np.zeros(len(present) + 1, dtype=np.int32)
-    np.cumsum(np.where(present, table.shape[1], 0), out=offsets[1:])
-    flat = pa.array(np.ascontiguousarray(table).reshape(-1))
-    if present.all():
-        return pa.ListArray.from_arrays(pa.array(offsets), flat)
-    starts = pa.array(offsets, mask=np.append(~present, False))
-    return pa.ListArray.from_arrays(starts, flat)
 
 
 def add_scores(
@@ -228,7 +139,7 @@ def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any
         return arrow_udf(score_arrow, types)
 
     def score_pandas(column: pd.Series) -> pd.DataFrame:
-        scores = scorer.score_arrow(_from_pandas(column), kinds)
+        scores = scorer.score_arrow(from_pandas(column), kinds)
         frame: pd.DataFrame = pa.Table.from_struct_array(scores).to_pandas()
         return frame
 
@@ -241,22 +152,3 @@ def _with_nan(values: Column, kind: str, features: Column) -> Column:
     if kind == "prediction":
         return F.when(features.isNotNull(), F.coalesce(values, nan))
     return F.transform(values, lambda value: F.coalesce(value, nan))
-
-
-_VECTOR = {
-    "type": pa.int8(),
-    "size": pa.int32(),
-    "indices": pa.list_(pa.int32()),
-    "values": pa.list_(pa.float64()),
-}
-"""Fields of Spark's vector struct."""
-
-
-def _from_pandas(column: "pd.Series[Any] | pd.DataFrame") -> pa.Array:
-    """Features as Arrow had them before Spark made pandas of them: of structs it makes frames."""
-    if isinstance(column, pd.DataFrame):
-        fields = [pa.array(column[name], kind, from_pandas=True) for name, kind in _VECTOR.items()]
-        return pa.StructArray.from_arrays(fields, names=list(_VECTOR), mask=fields[-1].is_null())
-    lists = pa.array(column, from_pandas=True)
-    # where all are null the type is unknown
-    return lists.cast(_VECTOR["values"]) if pa.types.is_null(lists.type) else lists

@@ -11,7 +11,8 @@ import pandas as pd
 from sparkml_lsml.display import html, plots, text
 from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import ParamError, SourceChangedError
-from sparkml_lsml.spark.models.evaluation import RowsSummary, Tally
+from sparkml_lsml.spark.models.evaluation import RowsSummary
+from sparkml_lsml.worker.counting import Tally
 
 Array = npt.NDArray[np.float64]
 

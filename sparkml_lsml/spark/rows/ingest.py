@@ -1,14 +1,5 @@
 """From a DataFrame to packed blocks: columns, the road into Arrow, and errors about rows."""
 
-import errno
-import os
-import pickle  # nosec B403
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
-
-import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
@@ -26,17 +17,12 @@ from sparkml_lsml.engine.blocks.folds import fold_reports
 from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.pack import PackSettings, pack
 from sparkml_lsml.engine.blocks.report import PROBLEMS, Report, Task
+from sparkml_lsml.engine.blocks.pack import PROBLEMS, Report, Task
 from sparkml_lsml.errors import ColumnTypeError, DataError
-from sparkml_lsml.spark.cluster.workers import forget_deleted, settle
 from sparkml_lsml.spark.rows.frames import column_of, column_type
-
-HANDLE_SCHEMA = "handle binary, report binary"
 
 Factors = dict[float, float]
 """By label, what the weights of its rows are multiplied by."""
-
-SMALL_REPORT = 64 * 1024
-"""Bytes of a report that may stay in the cached row of its block."""
 
 
 def check_features(dataset: DataFrame, name: str) -> DataType:
@@ -127,63 +113,6 @@ def training_frame(
         whole = fold.cast("double") == F.floor(fold.cast("double"))
         columns.append(F.when(whole, fold.cast("int")).alias("fold"))
     return dataset.select(*columns).coalesce(partitions)
-
-
-def packer(
-    settings: PackSettings,
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that `mapInArrow` runs on each partition."""
-
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        settle()
-        # the disk space of fits that have ended may be wanted now
-        forget_deleted()
-        handle, report = pack(batches, settings)
-        if settings.folds and handle.rows:
-            block = handle.block if handle.files is None else handle.files.open()
-            assert block is not None
-            report.folds = fold_reports(block, settings.folds, settings.task)
-        saved = pickle.dumps(report)
-        if handle.files is not None and len(saved) > SMALL_REPORT:
-            # this row is cached and read in every pass: moments of wide rows stay out of it
-            write_report(handle.files, saved)
-            handle, saved = replace(handle, report_bytes=len(saved)), b""
-        columns = [pa.array([value], pa.binary()) for value in (pickle.dumps(handle), saved)]
-        yield pa.RecordBatch.from_arrays(columns, names=["handle", "report"])
-
-    return run
-
-
-def write_report(files: BlockFiles, saved: bytes) -> None:
-    """Leave the report of a block beside its rows.
-
-    Raises
-    ------
-    DiskError
-        If the disk has no room for it; the block is then removed, which nobody knows of yet.
-    """
-    folder = Path(files.folder)
-    try:
-        if shutil.disk_usage(folder).free < len(saved) + FREE_SPACE_KEPT:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flags = os.O_WRONLY | os.O_CREAT
-        with os.fdopen(os.open(folder / "report", flags, 0o600), "wb") as file:
-            file.write(saved)
-    except OSError as error:
-        otherwise = "use fewer partitions, or fewer folds where there are any"
-        free = shutil.disk_usage(folder).free
-        full = no_room("the moments of the columns", folder, len(saved), free, otherwise)
-        files.delete()
-        raise full from error
-
-
-def read_report(handle: Handle, saved: bytes) -> Report:
-    """The report of a block; `FileNotFoundError` if its files are gone."""
-    if not saved and handle.files is not None:
-        saved = (Path(handle.files.folder) / "report").read_bytes()
-    # written by a task of this very fit
-    report: Report = pickle.loads(saved)  # nosec B301
-    return report
 
 
 def raise_for_problems(

@@ -2,10 +2,9 @@
 
 import contextlib
 import logging
-import pickle  # nosec B403
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,16 +17,14 @@ from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.origin import Origin, close_columns
 from sparkml_lsml.engine.blocks.pack import PackSettings
 from sparkml_lsml.engine.blocks.report import Report, Task
+from sparkml_lsml.engine.blocks.pack import PackSettings, Report, Task
 from sparkml_lsml.engine.objective import LocalBlocks
 from sparkml_lsml.engine.passes import Pass, RangePass, RangeSum, SamplePass
 from sparkml_lsml.errors import BackendError, DataError, NoRowsError, SourceChangedError
 from sparkml_lsml.spark.cluster.aggregate import (
     LAST_BYTES,
     JobGroup,
-    PartitionFunction,
-    Total,
     aggregate,
-    array_bytes,
     broadcast,
     broadcast_bytes,
     surrounding_jobs,
@@ -42,17 +39,16 @@ from sparkml_lsml.spark.cluster.session import (
     parallelism,
 )
 from sparkml_lsml.spark.cluster.sweep import forget_blocks, remove_files
-from sparkml_lsml.spark.cluster.workers import open_block, settle
 from sparkml_lsml.spark.rows.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.rows.ingest import (
-    HANDLE_SCHEMA,
     Factors,
-    packer,
     raise_for_problems,
-    read_report,
     training_frame,
 )
 from sparkml_lsml.spark.rows.validating import TRAINED, check_validation
+from sparkml_lsml.worker.packing import HANDLE_SCHEMA, packer
+from sparkml_lsml.worker.passing import Identity, collect, run_pass
+from sparkml_lsml.worker.totals import PartitionFunction, Total
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -61,10 +57,6 @@ LOCAL_BYTES = 32 * 2**20
 
 REBUILDS = 3
 """Times that all blocks are packed anew in one pass before the fit gives up."""
-
-Identity = tuple[int, int]
-NO_ROWS: tuple[Identity, str] = ((0, 0), "")
-"""What is known of a partition that had no rows."""
 
 Execution = Literal["auto", "local", "distributed"]
 
@@ -220,7 +212,7 @@ class ResidentBlocks:
             return self._local.run(task, description)
         with broadcast(self._sc, (task, self._known)) as sent, self._jobs.job(description):
             try:
-                total = self._run(_run_pass(sent), task.nbytes, small)
+                total = self._run(run_pass(sent), task.nbytes, small)
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
                 return total.value
             except Exception as error:
@@ -330,7 +322,7 @@ class ResidentBlocks:
         return report
 
     def _reports(self, *, wide: bool, nbytes: int) -> Report:
-        found = self._run(_collect(wide=wide), nbytes, LAST_BYTES).value
+        found = self._run(collect(wide=wide), nbytes, LAST_BYTES).value
         assert isinstance(found, Report)
         return found
 
@@ -438,53 +430,3 @@ class ResidentBlocks:
         with contextlib.suppress(Exception):
             if self._written:
                 remove_files(self._sc, self._plan.name, self._fit)
-
-
-def _handles(rows: Iterable[Any]) -> Iterator[tuple[Handle, bytes]]:
-    for row in rows:
-        # written by a task of this very fit
-        yield pickle.loads(bytes(row["handle"])), bytes(row["report"])  # nosec B301
-
-
-def _run_pass(sent: Any) -> PartitionFunction:
-    """A function that runs the broadcast pass on the block of a partition."""
-
-    def run(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
-        settle()
-        task, known = sent.value
-        total = Total()
-        for handle, _ in _handles(rows):
-            identity, folder = known.get(partition, NO_ROWS)
-            if handle.identity != identity:
-                total.changed += (partition,)
-            elif handle.rows:
-                block = open_block(handle)
-                if block is None:
-                    total.missing += (partition,)
-                    continue
-                found = task(block, partition)
-                total.merge(Total(found, nbytes=array_bytes(found)))
-                if handle.folder != folder:
-                    total.rebuilt += ((partition, handle.folder),)
-        yield total
-
-    return run
-
-
-def _collect(*, wide: bool) -> PartitionFunction:
-    """A function that reads the reports of a partition, and ``wide`` ones beside its rows too."""
-
-    def run(partition: int, rows: Iterable[Any]) -> Iterator[Total]:
-        total = Total()
-        for handle, saved in _handles(rows):
-            try:
-                apart = handle.report_bytes and not wide
-                report = Report() if apart else read_report(handle, saved)
-            except FileNotFoundError:
-                total.missing += (partition,)
-                continue
-            report.handles = [(partition, handle)]
-            total.merge(Total(report))
-        yield total
-
-    return run

@@ -1,9 +1,8 @@
 """What users wrote on its way to the executors: pickled by value, since they may lack its module.
 
-Workers import this module to unpack it, so it imports little.
+`worker.restoring` unpacks it there.
 """
 
-import functools
 import os
 import sys
 import sysconfig
@@ -14,7 +13,8 @@ from typing import Any
 
 from pyspark import cloudpickle
 
-from sparkml_lsml.errors import BackendError, ParamError
+from sparkml_lsml.errors import ParamError
+from sparkml_lsml.worker.restoring import restored
 
 PACKAGE = "sparkml_lsml"
 
@@ -42,11 +42,7 @@ def reduced(
     ParamError
         If it cannot be pickled.
     """
-    return _restored, (kind, _pickled(inner, what), fields, what)
-
-
-def _restored(kind: Callable[..., Any], data: bytes, fields: tuple[Any, ...], what: str) -> Any:
-    return kind(_unpickled(data, what), *fields)
+    return restored, (kind, _pickled(inner, what), fields, what)
 
 
 def _pickled(inner: Any, what: str) -> bytes:
@@ -71,24 +67,6 @@ def _pickled(inner: Any, what: str) -> bytes:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
     return data
-
-
-@functools.lru_cache(maxsize=16)
-def _unpickled(data: bytes, what: str) -> Any:
-    """What the user wrote; a worker unpacks it once for all passes.
-
-    Raises
-    ------
-    BackendError
-        If it needs a module that is not there.
-    """
-    try:
-        return cloudpickle.loads(data)
-    except ImportError as error:
-        raise BackendError(
-            f"{what} needs a module that the executors lack ({error}): ship it with "
-            "spark.submit.pyFiles or SparkContext.addPyFile, or define all of it in one file"
-        ) from error
 
 
 def _modules(inner: Any) -> Iterator[ModuleType]:

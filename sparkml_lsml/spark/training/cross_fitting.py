@@ -1,6 +1,5 @@
 """Models of all folds and param maps of a cross-validation, over one ingest."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,28 +8,21 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import Column, DataFrame
 
-from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.blocks.folds import without
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.metrics.measures import Measure, Ranking
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Reweighting
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.cluster.aggregate import LAST_BYTES
-from sparkml_lsml.spark.models.scoring import Scorer
 from sparkml_lsml.spark.rows.centring import can_centre
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.training.estimator import BlockEstimator
 from sparkml_lsml.spark.training.problem import Problem
 from sparkml_lsml.spark.training.training import Training
+from sparkml_lsml.worker.measuring import MeasurePass, Measures
 
 Array = npt.NDArray[np.float64]
-
-SCORED_ROWS = 32_768
-"""Rows that are scored at a time, for all models, at most."""
-
-SCORED_BYTES = 32 * 2**20
-"""Of those rows, and of the scores that one model gives them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,79 +167,5 @@ def measures(
             for one in scorers
         )
     task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted, factors)
-    sums: _Measures = blocks.run(task, "metrics", LAST_BYTES)
+    sums: Measures = blocks.run(task, "metrics", LAST_BYTES)
     return sums.measures
-
-
-@dataclass
-class _Measures:
-    measures: tuple[Any, ...]
-
-    def merge(self, other: "_Measures") -> "_Measures":
-        for mine, theirs in zip(self.measures, other.measures, strict=True):
-            mine.merge(theirs)
-        return self
-
-
-@dataclass(frozen=True, eq=False)
-class MeasurePass:
-    """Metrics of models on the rows that have no weight in their training.
-
-    Parameters
-    ----------
-    scorers : sequence of Scorer
-    unseen : Reweighting
-        Of the training.
-    measures : sequence of Measure
-        Empty ones.
-    weighted : bool
-        Whether the metric counts rows by their weights.
-    factors : dict, optional
-        What the weights of each class were multiplied by, and that the metric is not to see.
-    """
-
-    scorers: tuple[Scorer, ...]
-    unseen: Reweighting
-    measures: tuple[Any, ...]
-    weighted: bool
-    factors: Factors | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """See `Pass.nbytes`."""
-        pairs = zip(self.measures, self.scorers, strict=True)
-        return sum(measure.nbytes(len(scorer.coefficients)) for measure, scorer in pairs)
-
-    def __call__(self, block: Block, partition: int) -> _Measures:
-        """Sums of one block."""
-        # a worker keeps this pass for all its blocks
-        measures = copy.deepcopy(self.measures)
-        step = self._rows_at_a_time(block)
-        for start in range(0, block.rows, step):
-            stop = min(start + step, block.rows)
-            factors = self.unseen.factors(block, partition, start, stop)
-            chosen, part = None, block
-            for k, scorer in enumerate(self.scorers):
-                rows = factors[:, k] == 0.0
-                # models of one fold, which are neighbours, share its rows
-                if chosen is None or not np.array_equal(rows, chosen):
-                    chosen, part = rows, block.subset(np.flatnonzero(rows) + start)
-                if part.rows:
-                    weight = part.weight if self.weighted else None
-                    weight = np.ones(part.rows) if weight is None else self._own(part.y, weight)
-                    X: Any = part.X
-                    X = X.rows(0, part.rows) if isinstance(X, CsrRows) else X
-                    measures[k].add(part.y, weight, scorer.score(X))
-        return _Measures(measures)
-
-    def _rows_at_a_time(self, block: Block) -> int:
-        classes = max(len(scorer.coefficients) for scorer in self.scorers)
-        row_bytes = 8 * classes + block.nbytes // max(block.rows, 1)
-        return max(32, min(SCORED_ROWS, SCORED_BYTES // row_bytes))
-
-    def _own(self, y: Array, weight: Array) -> Array:
-        """The weights of rows as their column has them."""
-        own = weight.copy()
-        for label, factor in (self.factors or {}).items():
-            own[y == label] /= factor
-        return own

@@ -1,0 +1,36 @@
+"""Removing the files of a fit."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sparkml_lsml.engine.blocks.pack import fit_folder
+from sparkml_lsml.worker.keeping import forget_deleted
+
+
+def remover(fit: str, pause: float) -> Callable[[Iterable[Any]], Iterator[str]]:
+    """A function that removes a fit from the local folders of an executor, and yields their names.
+
+    Parameters
+    ----------
+    fit : str
+        Names the folder of the fit.
+    pause : float
+        Seconds that it takes at least, so that other workers get some of the tasks.
+    """
+
+    def remove(rows: Iterable[Any]) -> Iterator[str]:
+        for _ in rows:
+            pass
+        roots = os.environ.get("SPARK_LOCAL_DIRS", "")
+        for root in roots.split(","):
+            if root:
+                shutil.rmtree(fit_folder(Path(root), fit), ignore_errors=True)
+        forget_deleted()
+        time.sleep(pause)
+        yield roots
+
+    return remove
