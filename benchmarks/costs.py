@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sparkml_lsml.spark.cluster.aggregate import SMALL_BYTES
+from sparkml_lsml.spark.cluster.trees import SMALL_BYTES
 
 Results = dict[str, Any]
 

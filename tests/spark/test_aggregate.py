@@ -12,7 +12,8 @@ from pyspark import RDD
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.classification import LogisticRegression
-from sparkml_lsml.spark.cluster import aggregate
+from sparkml_lsml.spark.cluster import trees
+from sparkml_lsml.spark.cluster.broadcasts import broadcast
 from sparkml_lsml.worker.packing import SMALL_REPORT
 from tests.spark.helpers import binary_rows, frame, jobs_so_far, nothing_left, numbers
 
@@ -30,18 +31,18 @@ def test_totals_that_spark_leaves_to_the_driver(
     monkeypatch.setattr(RDD, "reduce", stop)
     rows = spark.sparkContext.parallelize(range(partitions), partitions)
     rows.treeAggregate(0, max, max, depth)
-    assert left == [aggregate._left(partitions, depth)]
+    assert left == [trees._left(partitions, depth)]
 
 
 @pytest.mark.parametrize("nbytes", [10**3, 10**7, 160 * 10**6, 10**9])
 @pytest.mark.parametrize("partitions", [2, 90, 2_000, 10_000])
 def test_the_driver_takes_no_more_than_it_can(partitions: int, nbytes: int) -> None:
-    depth = aggregate.levels(partitions, 2, nbytes)
-    last = aggregate._left(partitions, depth)
+    depth = trees.levels(partitions, 2, nbytes)
+    last = trees._left(partitions, depth)
     # a tree of pairs is the deepest, and leaves some totals too
-    assert last * nbytes <= aggregate.LAST_BYTES or last <= 4
+    assert last * nbytes <= trees.LAST_BYTES or last <= 4
     if depth > 2:
-        assert aggregate._left(partitions, depth - 1) * nbytes > aggregate.LAST_BYTES
+        assert trees._left(partitions, depth - 1) * nbytes > trees.LAST_BYTES
 
 
 def test_reports_of_wide_rows_travel_by_themselves(spark: SparkSession) -> None:
@@ -73,7 +74,7 @@ def test_case_49_an_interrupt_while_something_is_sent(spark: SparkSession) -> No
     with (
         nothing_left(spark),
         pytest.raises(KeyboardInterrupt),
-        aggregate.broadcast(spark.sparkContext, Interrupting()),
+        broadcast(spark.sparkContext, Interrupting()),
     ):
         pass
     assert signal.getsignal(signal.SIGINT) is usual

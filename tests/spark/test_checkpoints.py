@@ -24,7 +24,7 @@ import sparkml_lsml.spark.folders.checkpoint as checkpoint_room
 from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
 from sparkml_lsml.errors import DataError, DivergedError, ParamError, PersistenceError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.cluster.aggregate import JobGroup
+from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint, differences
 from sparkml_lsml.spark.params.fit_settings import PARAMS
 from sparkml_lsml.tuning import CrossValidator, regularization_path

@@ -24,8 +24,8 @@ from benchmarks.soak import rows
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.cluster import session
-from sparkml_lsml.spark.cluster.session import most_partitions, parallelism, slots
+from sparkml_lsml.spark.cluster import sizing
+from sparkml_lsml.spark.cluster.sizing import most_partitions, parallelism, slots
 from tests.faults import assert_same, coefficients, estimator, left_behind, made_up_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,7 +207,7 @@ def test_partitions_under_dynamic_allocation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two cores are there at first: joining all rows to two partitions would leave it at that."""
-    monkeypatch.setattr(session, "slots", lambda _: cores)
+    monkeypatch.setattr(sizing, "slots", lambda _: cores)
     context: Any = SimpleNamespace(defaultParallelism=2, _conf=settings)
     assert parallelism(context) == tasks
     assert most_partitions(context) == partitions

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 import sparkml_lsml
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.cluster import session
+from sparkml_lsml.spark.cluster import checks
 from sparkml_lsml.spark.folders import paths
 from tests.spark.helpers import nothing_left
 
@@ -29,7 +29,7 @@ def test_workers_of_a_python_without_the_packages(
     rows = spark.createDataFrame([(1.0, Vectors.dense(1.0)), (2.0, Vectors.dense(3.0))])
     rows = rows.toDF("label", "features")
     monkeypatch.setattr(spark.sparkContext, "pythonExec", python)
-    monkeypatch.setattr(session, "_checked", WeakKeyDictionary())
+    monkeypatch.setattr(checks, "_checked", WeakKeyDictionary())
     with nothing_left(spark), pytest.raises(BackendError) as caught:
         LinearRegression(execution=execution).fit(rows)
     message = str(caught.value)
@@ -43,13 +43,13 @@ def test_a_package_that_workers_do_not_find_is_shipped(
 ) -> None:
     """A notebook may have put it on its own sys.path, which workers do not know of."""
     added: list[str] = []
-    [there] = session._probe(spark.sparkContext, ("sparkml_lsml",))
+    [there] = checks._probe(spark.sparkContext, ("sparkml_lsml",))
     assert there["sparkml_lsml"] == sparkml_lsml.__version__
     answers = iter([[{**there, "sparkml_lsml": ""}], [there]])
-    monkeypatch.setattr(session, "_checked", WeakKeyDictionary())
-    monkeypatch.setattr(session, "_probe", lambda sc, names: next(answers))
+    monkeypatch.setattr(checks, "_checked", WeakKeyDictionary())
+    monkeypatch.setattr(checks, "_probe", lambda sc, names: next(answers))
     monkeypatch.setattr(spark.sparkContext, "addPyFile", added.append)
-    session.check_executors(spark.sparkContext)
+    checks.check_executors(spark.sparkContext)
     [archive] = added
     assert Path(archive).name == "sparkml_lsml.zip"
 

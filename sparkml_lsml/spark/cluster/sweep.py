@@ -9,8 +9,8 @@ from pyspark import RDD, SparkContext
 
 from sparkml_lsml.engine.blocks.files import fit_folder
 from sparkml_lsml.errors import BackendError
-from sparkml_lsml.spark.cluster.aggregate import JobGroup
-from sparkml_lsml.spark.cluster.session import executors, slots
+from sparkml_lsml.spark.cluster.jobs import JobGroup
+from sparkml_lsml.spark.cluster.sizing import executors, slots
 from sparkml_lsml.worker.cleaning import remover
 
 ROUNDS = 5

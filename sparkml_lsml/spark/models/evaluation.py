@@ -15,9 +15,12 @@ from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.blocks.pack import Task
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.spark.cluster.aggregate import JobGroup, aggregate
 from sparkml_lsml.spark.cluster.causes import LATE_METRICS, raise_for_source
-from sparkml_lsml.spark.cluster.session import check_executors, context, most_partitions
+from sparkml_lsml.spark.cluster.checks import check_executors
+from sparkml_lsml.spark.cluster.jobs import JobGroup
+from sparkml_lsml.spark.cluster.session import context
+from sparkml_lsml.spark.cluster.sizing import most_partitions
+from sparkml_lsml.spark.cluster.trees import aggregate
 from sparkml_lsml.spark.rows.frames import check_frame, has_column
 from sparkml_lsml.spark.rows.ingest import (
     check_features,

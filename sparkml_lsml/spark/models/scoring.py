@@ -20,7 +20,8 @@ from pyspark.sql.types import (
 )
 
 from sparkml_lsml.errors import ColumnError
-from sparkml_lsml.spark.cluster.session import check_executors, is_local
+from sparkml_lsml.spark.cluster.checks import check_executors
+from sparkml_lsml.spark.cluster.session import is_local
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, folding
 from sparkml_lsml.spark.rows.ingest import check_features, feature_column
 from sparkml_lsml.worker.scoring import Scorer, from_pandas

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.spark.cluster.aggregate import JobGroup, surrounding_jobs
+from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.params.bases import CheckedParams
 from sparkml_lsml.spark.params.class_weight import BALANCED

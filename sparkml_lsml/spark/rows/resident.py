@@ -21,24 +21,14 @@ from sparkml_lsml.engine.blocks.pack import PackSettings, Report, Task
 from sparkml_lsml.engine.objective import LocalBlocks
 from sparkml_lsml.engine.passes import Pass, RangePass, RangeSum, SamplePass
 from sparkml_lsml.errors import BackendError, DataError, NoRowsError, SourceChangedError
-from sparkml_lsml.spark.cluster.aggregate import (
-    LAST_BYTES,
-    JobGroup,
-    aggregate,
-    broadcast,
-    broadcast_bytes,
-    surrounding_jobs,
-)
+from sparkml_lsml.spark.cluster.broadcasts import broadcast, broadcast_bytes
 from sparkml_lsml.spark.cluster.causes import raise_for_disk, raise_for_loss, raise_for_source
-from sparkml_lsml.spark.cluster.session import (
-    check_executors,
-    context,
-    executors,
-    flag,
-    most_partitions,
-    parallelism,
-)
+from sparkml_lsml.spark.cluster.checks import check_executors
+from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
+from sparkml_lsml.spark.cluster.session import context, flag
+from sparkml_lsml.spark.cluster.sizing import executors, most_partitions, parallelism
 from sparkml_lsml.spark.cluster.sweep import forget_blocks, remove_files
+from sparkml_lsml.spark.cluster.trees import LAST_BYTES, aggregate
 from sparkml_lsml.spark.rows.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.rows.ingest import (
     Factors,

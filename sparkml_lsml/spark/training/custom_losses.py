@@ -2,19 +2,7 @@
 
 import copyreg
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-import numpy as np
-import os
-import sys
-import sysconfig
-import threading
-from collections.abc import Iterator, Sequence
-from types import ModuleType
-from typing import Any, Protocol
-
-from pyspark import cloudpickle
 
 from sparkml_lsml.engine.passes import Pass
 from sparkml_lsml.errors import DataError, ParamError, PersistenceError, shown

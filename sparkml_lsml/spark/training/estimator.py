@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.errors import DivergedError
-from sparkml_lsml.spark.cluster.aggregate import JobGroup
+from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite
 from sparkml_lsml.spark.params.keywords import unknown_param

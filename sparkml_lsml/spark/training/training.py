@@ -17,6 +17,9 @@ from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
 from sparkml_lsml.spark.cluster.session import context, parallelism
+from sparkml_lsml.losses.custom import CustomLoss, samples
+from sparkml_lsml.spark.cluster.session import context
+from sparkml_lsml.spark.cluster.sizing import parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
