@@ -38,7 +38,7 @@ def measure(spark: SparkSession, sets: list[DataSet], say: Say) -> Iterator[Resu
             "ingest": partial(ingest, rows, plan),
         }
         timed = alternate(work, PAIRS if data.rows <= 1_000_000 else 1)
-        with ResidentBlocks(rows, plan) as blocks:
+        with ResidentBlocks.pack(rows, plan) as blocks:
             moments = blocks.report.moments
             assert moments is not None
             layout = Layout(data.features)
@@ -67,4 +67,4 @@ def spark_reads(rows: DataFrame) -> None:
 
 def ingest(rows: DataFrame, plan: IngestPlan) -> None:
     """Pack the rows as a fit does."""
-    ResidentBlocks(rows, plan).release()
+    ResidentBlocks.pack(rows, plan).release()

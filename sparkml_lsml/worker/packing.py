@@ -35,7 +35,9 @@ def packer(
         if settings.folds and handle.rows:
             block = handle.block if handle.files is None else handle.files.open()
             assert block is not None
-            report.folds = fold_reports(block, settings.folds, settings.task)
+            report.folds = fold_reports(
+                block, settings.folds, settings.task, moments=settings.moments
+            )
         saved = pickle.dumps(report)
         if handle.files is not None and len(saved) > SMALL_REPORT:
             # this row is cached and read in every pass: moments of wide rows stay out of it

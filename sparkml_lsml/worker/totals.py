@@ -49,7 +49,8 @@ class Total:
 
 
 PartitionFunction = Callable[[int, Iterable[Any]], Iterator[Total]]
-"""Takes the number of a partition and its rows, reads all of them, and yields one `Total`."""
+"""Takes the number of a partition and its rows, which it must read to the end (a Python worker that
+leaves rows unread is ended), and yields one `Total`."""
 
 
 def array_bytes(value: Any) -> int:

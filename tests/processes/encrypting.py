@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.healing import CachedHandles
 from tests.faults import SETTINGS, wait_for, walk
 
 NUMBER = 1234.56789
@@ -62,21 +62,21 @@ def left(folder: Path) -> list[str]:
 def watch(folder: Path) -> list[dict[str, int]]:
     """Look behind the ingest, behind each pass on executors, and before handles are released."""
     looks: list[dict[str, int]] = []
-    run, release = ResidentBlocks._run, ResidentBlocks._release_rdd
+    run, release = CachedHandles.run, CachedHandles.release
 
-    def looking_run(self: ResidentBlocks, *args: Any) -> Any:
+    def looking_run(self: CachedHandles, *args: Any) -> Any:
         total = run(self, *args)
         # the broadcast of the pass is still there
         looks.append(look(folder))
         return total
 
-    def looking_release(self: ResidentBlocks) -> None:
+    def looking_release(self: CachedHandles) -> None:
         if self._rdd is not None:
             looks.append(look(folder))
         release(self)
 
-    ResidentBlocks._run = looking_run  # type: ignore[method-assign]
-    ResidentBlocks._release_rdd = looking_release  # type: ignore[method-assign]
+    CachedHandles.run = looking_run  # type: ignore[method-assign]
+    CachedHandles.release = looking_release  # type: ignore[method-assign]
     return looks
 
 

@@ -22,8 +22,8 @@ from sparkml_lsml.engine.blocks.pack import PackSettings
 from sparkml_lsml.engine.passes import RowsSum
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.cluster import trees
-from sparkml_lsml.spark.cluster.trees import aggregate
 from sparkml_lsml.spark.rows import resident
+from sparkml_lsml.spark.rows.healing import attempt
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.worker.packing import packer
 from sparkml_lsml.worker.totals import Total
@@ -183,7 +183,7 @@ def test_partitions_that_are_asked_twice_keep_their_place(
         else:
             yield Total(RowsSum([(partition, None)]))  # type: ignore[list-item]
 
-    total = aggregate(numbered(spark), function, 1, 8, "test")
+    total = attempt(numbered(spark), function, 1, 8, "test")
     assert total.value is not None
     assert [partition for partition, _ in total.value.parts] == list(range(7))  # type: ignore[attr-defined]
     assert total.missing == ()
@@ -206,7 +206,7 @@ def test_a_tree_loses_and_repeats_no_partition(
         else:
             yield Total(RowsSum([(partition, None)]))  # type: ignore[list-item]
 
-    total = aggregate(numbered(spark), function, 2, 8, "test")
+    total = attempt(numbered(spark), function, 2, 8, "test")
     assert total.value is not None
     found = sorted(partition for partition, _ in total.value.parts)  # type: ignore[attr-defined]
     assert found == ([1, 2, 5, 6] if persistent else list(range(7)))

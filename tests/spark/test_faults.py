@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DataError, SourceChangedError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.rows import resident
+from sparkml_lsml.spark.rows import healing
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
@@ -121,7 +121,7 @@ def test_case_44_where_spark_does_not_let_us_drop_single_blocks(
         raise PermissionError("not on the allowlist")
 
     hook_passes(monkeypatch, hook)
-    monkeypatch.setattr(resident, "forget_blocks", refuse)
+    monkeypatch.setattr(healing, "forget_blocks", refuse)
     with caplog.at_level(logging.WARNING, "sparkml_lsml"):
         assert_same(estimator().fit(frame), expected)
     assert "blocks [0, 1] were lost and packed anew, with the same rows" in caplog.text

@@ -91,13 +91,13 @@ def test_folds_are_scikit_learns(
     spark: SparkSession, rows: DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingests: list[int] = []
-    plain = ResidentBlocks._ingest
+    plain = ResidentBlocks.pack
 
-    def ingest(self: ResidentBlocks) -> Any:
+    def pack(*args: Any) -> Any:
         ingests.append(1)
-        return plain(self)
+        return plain(*args)
 
-    monkeypatch.setattr(ResidentBlocks, "_ingest", ingest)
+    monkeypatch.setattr(ResidentBlocks, "pack", pack)
     estimator = LogisticRegression(tol=1e-10, maxIter=300)
     search = search_of(estimator, groupCol="the.site", numFolds=2, collectSubModels=True)
     with nothing_left(spark):

@@ -25,7 +25,7 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.jobs.pipeline import estimators
-from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
 from tests.spark.helpers import frame, nothing_left, numbers
 
 Array = npt.NDArray[np.float64]
@@ -41,13 +41,13 @@ def iris(spark: SparkSession) -> DataFrame:
 def ingests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give a list that grows with each time that rows are read."""
     seen: list[str] = []
-    plain = ResidentBlocks._ingest
+    plain = ResidentBlocks.pack
 
-    def ingest(self: ResidentBlocks) -> Any:
-        seen.append(self._plan.name)
-        return plain(self)
+    def pack(dataset: DataFrame, plan: IngestPlan) -> Any:
+        seen.append(plan.name)
+        return plain(dataset, plan)
 
-    monkeypatch.setattr(ResidentBlocks, "_ingest", ingest)
+    monkeypatch.setattr(ResidentBlocks, "pack", pack)
     return seen
 
 

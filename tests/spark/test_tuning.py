@@ -34,7 +34,7 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.passes.reweighting import Poisson
 from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap
 from sparkml_lsml.tuning.search import Defined, Search
 from tests.spark.helpers import frame, jobs_so_far, nothing_left, numbers
@@ -72,13 +72,13 @@ def iris(spark: SparkSession) -> DataFrame:
 def ingests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give a list that grows with each time that rows are read."""
     seen: list[str] = []
-    plain = ResidentBlocks._ingest
+    plain = ResidentBlocks.pack
 
-    def ingest(self: ResidentBlocks) -> Any:
-        seen.append(self._plan.name)
-        return plain(self)
+    def pack(dataset: DataFrame, plan: IngestPlan) -> Any:
+        seen.append(plan.name)
+        return plain(dataset, plan)
 
-    monkeypatch.setattr(ResidentBlocks, "_ingest", ingest)
+    monkeypatch.setattr(ResidentBlocks, "pack", pack)
     return seen
 
 

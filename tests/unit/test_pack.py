@@ -25,6 +25,7 @@ from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.pack import PackSettings, pack
 from sparkml_lsml.engine.blocks.report import PROBLEMS, Report
 from sparkml_lsml.errors import DiskError
+from sparkml_lsml.worker.packing import packer, read_report
 
 Array = npt.NDArray[np.float64]
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -576,3 +577,40 @@ def test_moments_cover_rows_that_were_kept_before_the_disk_was_needed(local: Pat
         assert report.moments is not None
         assert isinstance(report.moments, Moments)
         np.testing.assert_allclose(report.moments.variance(), X.var(axis=0, ddof=1), rtol=1e-12)
+
+
+@PLACES
+@pytest.mark.parametrize("form", ["list", "sparse"])
+def test_moments_of_the_features_are_left_out_if_nobody_wants_them(
+    local: Path, form: str, inline: int
+) -> None:
+    X, y = rows(13, 40), np.arange(40.0) % 2
+    batches = cut(X, y, None, [3, 6, 30], form)
+    expected, known = pack(batches, plan("binary", inline))
+    handle, report = pack(batches, plan("binary", inline, moments=False))
+    assert known.moments is not None
+    assert report.moments is None
+    assert handle.identity == expected.identity
+    np.testing.assert_array_equal(dense(opened(handle)), dense(opened(expected)))
+    # all else is as it was
+    assert report.labels == known.labels
+    assert report.label_means == known.label_means
+    assert report.label_moments is not None
+    assert (report.shortest, report.longest) == (6, 6)
+    assert report.merge(Report()).moments is None
+    X[5, 2] = np.nan
+    handle, report = pack(cut(X, y, None, [3], form), plan("binary", inline, moments=False))
+    assert report.problems == {"bad_features": 1}
+    assert handle.rows == 0
+
+
+@pytest.mark.parametrize("moments", [True, False])
+def test_folds_have_moments_where_all_rows_have(moments: bool) -> None:
+    fold = pa.array(np.arange(30) % 3, pa.int32())
+    [batches] = cut(rows(14), np.arange(30.0), None, [])
+    batches = pa.RecordBatch.from_arrays([*batches.columns, fold], names=["f", "l", "fold"])
+    [found] = packer(plan(folds=3, moments=moments))(iter([batches]))
+    report = read_report(pickle.loads(found["handle"][0].as_py()), found["report"][0].as_py())
+    assert len(report.folds) == 3
+    assert all((one.moments is not None) == moments for one in (report, *report.folds))
+    assert all(one.label_moments is not None for one in (report, *report.folds))

@@ -11,7 +11,7 @@ PIECE_BYTES = 64 * 2**20
 """Sparse rows of a fold that are copied at a time."""
 
 
-def fold_reports(block: Block, folds: int, task: Task) -> list[Report]:
+def fold_reports(block: Block, folds: int, task: Task, *, moments: bool = True) -> list[Report]:
     """A report of the rows of each fold.
 
     Parameters
@@ -20,6 +20,8 @@ def fold_reports(block: Block, folds: int, task: Task) -> list[Report]:
         With the fold of each row.
     folds : int
     task : {"binary", "multiclass", "regression"}
+    moments : bool
+        Whether to sum those of the features.
     """
     assert block.fold is not None
     found = []
@@ -28,7 +30,8 @@ def fold_reports(block: Block, folds: int, task: Task) -> list[Report]:
         report = Report()
         if held.any():
             report.see_lengths(block.features, block.features)
-            report.moments = _moments(block, held)
+            if moments:
+                report.moments = _moments(block, held)
             weight = None if block.weight is None else block.weight[held]
             note_labels(report, block.y[held], weight, task)
         found.append(report)

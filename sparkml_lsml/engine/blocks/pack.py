@@ -43,6 +43,8 @@ class PackSettings:
         Whether the order of the rows has to be the same when a block is packed again.
     origin : Origin or None
         What is subtracted from some columns.
+    moments : bool
+        Whether the report has the moments of the features.
     """
 
     task: Task
@@ -54,6 +56,7 @@ class PackSettings:
     folds: int = 0
     ordered: bool = False
     origin: Origin | None = None
+    moments: bool = True
 
 
 def pack(batches: Iterable[pa.RecordBatch], settings: PackSettings) -> tuple[Handle, Report]:
@@ -125,7 +128,7 @@ class _Packer:
             self._count_bad_features(features)
             return
         block = Block(features.X, y, weight, fold)
-        if not isinstance(block.X, CsrRows):
+        if settings.moments and not isinstance(block.X, CsrRows):
             moments = Moments.of_rows(block.X, weight)
             if not _finite(moments) and self._count_bad_features(features):
                 return
@@ -136,7 +139,7 @@ class _Packer:
         self._add_block(block)
 
     def finish(self) -> tuple[Handle, Report]:
-        report = self._report
+        report, wanted = self._report, self._settings.moments
         if not report.usable or self._rows == 0:
             self.abort()
             return Handle(0, 0.0, 0), report
@@ -150,7 +153,8 @@ class _Packer:
             except BaseException:
                 files.delete()
                 raise
-            if isinstance(mapped.X, CsrRows) and _rows_of(report.moments) < self._rows:
+            sparse = isinstance(mapped.X, CsrRows)
+            if wanted and sparse and _rows_of(report.moments) < self._rows:
                 report.moments = Moments.of_block(mapped)
         else:
             block = Block.concat(self._inline)

@@ -103,7 +103,7 @@ class Evaluation:
         try:
             with jobs.job(f"{name} metrics"):
                 counted = frame.mapInArrow(count, "counted binary").rdd
-                total = aggregate(counted, merge_counted, 2, tally.nbytes, name)
+                total = aggregate(counted, merge_counted, 2, tally.nbytes)
         except Exception as error:
             raise_for_source(error, LATE_METRICS)
             raise

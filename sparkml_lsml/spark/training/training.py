@@ -105,7 +105,7 @@ class Training:
         self._plan = replace(self._plan, factors=factors)
         self._progress = progress_of(dataset.sparkSession, self._plan.name)
         try:
-            self.blocks = ResidentBlocks(dataset, self._plan)
+            self.blocks = ResidentBlocks.pack(dataset, self._plan)
             try:
                 check_class_weight(params, self.report, classes)
             except BaseException:
@@ -150,7 +150,7 @@ class Training:
             return False
         self.blocks.release()
         partitions = parallelism(context(self._dataset))
-        self.blocks = ResidentBlocks(self._dataset.repartition(partitions), self._plan)
+        self.blocks = ResidentBlocks.pack(self._dataset.repartition(partitions), self._plan)
         self._notes += (f"rows were sorted by label: shuffled once into {partitions} partitions",)
         log.warning("%s: %s", self._plan.name, self._notes[-1])
         return True
@@ -330,4 +330,5 @@ def _execution(plan: IngestPlan, blocks: ResidentBlocks) -> tuple[str, str]:
     if plan.execution != "auto":
         return where, f"execution='{plan.execution}'"
     size = f"{blocks.nbytes / 2**20:.1f} MB"
-    return where, f"{size} fit the driver" if blocks.local else f"{size} are more than 32 MB"
+    most = f"{plan.local_bytes / 2**20:g} MB"
+    return where, f"{size} fit the driver" if blocks.local else f"{size} are more than {most}"
