@@ -1,8 +1,7 @@
 """Probabilities for a classifier that has only margins, such as the support vector machine."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +34,8 @@ from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
+from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
-from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_fold, measures
 from sparkml_lsml.spark.training.estimator import own_fit

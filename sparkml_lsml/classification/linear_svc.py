@@ -31,7 +31,6 @@ from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.worker.finishing import MarginFinish
 
 Array = npt.NDArray[np.float64]

@@ -30,8 +30,6 @@ from sparkml_lsml.classification.summary import (
     LogisticRegressionTrainingSummary,
 )
 from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.metrics.calibration import log_odds
-from sparkml_lsml.engine.blocks.pack import Report, Task
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Logistic, Multinomial
@@ -44,7 +42,6 @@ from sparkml_lsml.spark.params.solvers import choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
-from sparkml_lsml.spark.training.problem import LinearFit, Pose, Problem, choose_solver
 from sparkml_lsml.worker.finishing import BinaryFinish, MultinomialFinish
 
 Array = npt.NDArray[np.float64]

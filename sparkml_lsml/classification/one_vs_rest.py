@@ -21,21 +21,14 @@ from sparkml_lsml.losses.registry import is_registered
 from sparkml_lsml.spark.folders.composite import check_classes, source_of
 from sparkml_lsml.spark.folders.persistence import WholeWriter, reading
 from sparkml_lsml.spark.models.model import LinearModel, own_transform
-from sparkml_lsml.spark.models.scoring import Scorer, add_scores
+from sparkml_lsml.spark.models.scoring import add_scores
 from sparkml_lsml.spark.params.bases import CheckedParams
 from sparkml_lsml.spark.params.pathtext import path_text
 from sparkml_lsml.spark.params.ranges import COUNT, Range
+from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
-from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.spark.training.estimator import own_fit
 from sparkml_lsml.spark.training.training import Training, raise_diverged
-from sparkml_lsml.spark.models.scoring import add_scores
-from sparkml_lsml.spark.params.bases import COUNT, CheckedParams, Range
-from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
-from sparkml_lsml.spark.rows.ingest import check_numeric
-from sparkml_lsml.spark.training.estimator import own_fit
-from sparkml_lsml.spark.training.problem import Member
-from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.worker.finishing import HighestFinish
 from sparkml_lsml.worker.scoring import Scorer
 

@@ -10,10 +10,7 @@ import numpy.typing as npt
 from pyspark.ml.evaluation import Evaluator
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.blocks.report import Report
-from sparkml_lsml.engine.passes.reweighting import TILE, Poisson
-from sparkml_lsml.engine.blocks.pack import Report
 from sparkml_lsml.engine.passes.reweighting import Poisson
 from sparkml_lsml.engine.solvers import Reason
 from sparkml_lsml.errors import DataError, ParamError

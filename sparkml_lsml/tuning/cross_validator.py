@@ -14,8 +14,8 @@ from pyspark.sql import Column, DataFrame
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.folders.persistence import WholeWriter
 from sparkml_lsml.spark.params.keywords import keywords
+from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
-from sparkml_lsml.spark.rows.ingest import check_numeric
 from sparkml_lsml.tuning.groups import group_numbers
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Judgement, Search, fit_one_by_one

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sparkml_lsml.engine.blocks.arrow import to_features
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.pack import Report, Task
+from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.worker.keeping import settle
 from sparkml_lsml.worker.scoring import Scorer
 from sparkml_lsml.worker.totals import Total

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 
-from sparkml_lsml.engine.calibration import Calibration, log_odds
+from sparkml_lsml.engine.metrics.calibration import Calibration, log_odds
 
 Array = npt.NDArray[np.float64]
 

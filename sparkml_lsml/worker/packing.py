@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
 from sparkml_lsml.engine.blocks.folds import fold_reports
-from sparkml_lsml.engine.blocks.pack import Handle, PackSettings, Report, pack
+from sparkml_lsml.engine.blocks.handle import Handle
+from sparkml_lsml.engine.blocks.pack import PackSettings, pack
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.worker.keeping import forget_deleted, settle
 
 HANDLE_SCHEMA = "handle binary, report binary"

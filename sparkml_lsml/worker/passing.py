@@ -4,7 +4,8 @@ import pickle  # nosec B403
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sparkml_lsml.engine.blocks.pack import Handle, Report
+from sparkml_lsml.engine.blocks.handle import Handle
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.worker.keeping import open_block, settle
 from sparkml_lsml.worker.packing import read_report
 from sparkml_lsml.worker.totals import PartitionFunction, Total, array_bytes

@@ -110,7 +110,7 @@ _VECTOR = {
 
 def from_pandas(column: "pd.Series[Any] | pd.DataFrame") -> pa.Array:
     """Features as Arrow had them before Spark made pandas of them: of structs it makes frames."""
-    import pandas as pd  # half of what this module would take to import, and only for Spark < 4.1
+    import pandas as pd  # takes long, and workers of Spark 4.1 and later do without
 
     if isinstance(column, pd.DataFrame):
         fields = [pa.array(column[name], kind, from_pandas=True) for name, kind in _VECTOR.items()]

@@ -1,7 +1,6 @@
 """Losses of users where the rows are: tried before the first pass."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 

@@ -21,7 +21,7 @@ from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.engine.blocks.pack import PackSettings
 from sparkml_lsml.engine.passes import RowsSum
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.cluster import trees
+from sparkml_lsml.spark.cluster import trees as trees_room
 from sparkml_lsml.spark.rows import resident
 from sparkml_lsml.spark.rows.healing import attempt
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
@@ -194,7 +194,7 @@ def test_partitions_that_are_asked_twice_keep_their_place(
 def test_a_tree_loses_and_repeats_no_partition(
     spark: SparkSession, tmp_path: Path, monkeypatch: Patch, persistent: bool
 ) -> None:
-    monkeypatch.setattr(trees, "SMALL_BYTES", 0)
+    monkeypatch.setattr(trees_room, "SMALL_BYTES", 0)
     folder = str(tmp_path)
 
     def function(partition: int, rows: Any) -> Iterator[Total]:
@@ -225,7 +225,7 @@ def test_a_tree_is_the_same_but_for_rounding(
         trees += 1
         return tree(self, *arguments)
 
-    monkeypatch.setattr(trees, "SMALL_BYTES", 0)
+    monkeypatch.setattr(trees_room, "SMALL_BYTES", 0)
     monkeypatch.setattr(RDD, "treeAggregate", counted)
     found = fit(monkeypatch, frames["sparse"], "l-bfgs", aggregationDepth=2)
     assert trees > 2

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from sparkml_lsml.engine.blocks import Block
-from sparkml_lsml.engine.blocks.arrow import CsrRows
-from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.blocks.block import CsrRows, as_csr
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.passes.reweighting import Validation
 from sparkml_lsml.engine.passes.validation import ValidationPass

@@ -18,12 +18,8 @@ LONGER = {
     "sparkml_lsml.engine.kernels.loops": 470,
     # what solvers are asked, answer and tell of their progress: most of it is docstrings
     "sparkml_lsml.engine.solvers.base": 500,
-    # the Params that estimators share, each with its range and its text
-    "sparkml_lsml.spark.params.bases": 420,
     # packing, healing and passes, which share the blocks of one fit
     "sparkml_lsml.spark.rows.resident": 500,
-    # posing, batching and solving, which share the rows of one call
-    "sparkml_lsml.spark.training.training": 500,
 }
 """Lines of the modules that are longer than `MOST_LINES`, and must not grow."""
 

@@ -46,7 +46,7 @@ class Report:
     shortest, longest : int
         Number of features of the shortest and of the longest row; -1 before the first.
     moments, label_moments : Moments or None
-        Of the features, and of the labels as a single column.
+        Of the features, where they were asked for, and of the labels as a single column.
     labels : dict of float to (int, float)
         Rows of positive weight, and their weight, of each class; empty for a regression.
     too_many_labels : bool

@@ -7,7 +7,6 @@ from typing import Any
 
 from pyspark import RDD, SparkContext
 
-from sparkml_lsml.engine.blocks.files import fit_folder
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.cluster.sizing import executors, slots

@@ -10,10 +10,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.display import html, text
-from sparkml_lsml.engine.blocks.arrow import to_features
-from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.blocks.pack import Task
+from sparkml_lsml.engine.blocks.report import Task
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.cluster.causes import LATE_METRICS, raise_for_source
 from sparkml_lsml.spark.cluster.checks import check_executors
@@ -21,13 +18,9 @@ from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import most_partitions
 from sparkml_lsml.spark.cluster.trees import aggregate
+from sparkml_lsml.spark.rows.columns import check_features, check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, has_column
-from sparkml_lsml.spark.rows.ingest import (
-    check_features,
-    check_numeric,
-    raise_for_problems,
-    training_frame,
-)
+from sparkml_lsml.spark.rows.ingest import raise_for_problems, training_frame
 from sparkml_lsml.worker.counting import Counted, Tally, counter, merge_counted
 
 Array = npt.NDArray[np.float64]

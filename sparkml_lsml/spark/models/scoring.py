@@ -22,8 +22,8 @@ from pyspark.sql.types import (
 from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.spark.cluster.checks import check_executors
 from sparkml_lsml.spark.cluster.session import is_local
+from sparkml_lsml.spark.rows.columns import check_features, feature_column
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, folding
-from sparkml_lsml.spark.rows.ingest import check_features, feature_column
 from sparkml_lsml.worker.scoring import Scorer, from_pandas
 
 KINDS = ("raw", "probability", "prediction")

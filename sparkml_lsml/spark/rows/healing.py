@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark import RDD, StorageLevel
 
-from sparkml_lsml.engine.blocks.pack import Handle
+from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.errors import BackendError, SourceChangedError
 from sparkml_lsml.spark.cluster.sweep import forget_blocks, remove_files
 from sparkml_lsml.spark.cluster.trees import totals

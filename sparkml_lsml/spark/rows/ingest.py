@@ -1,80 +1,15 @@
-"""From a DataFrame to packed blocks: columns, the road into Arrow, and errors about rows."""
+"""From a DataFrame to rows that can be packed, and errors about rows that cannot."""
 
 import pyspark.sql.functions as F
-from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
-from pyspark.sql.types import (
-    ArrayType,
-    BooleanType,
-    DataType,
-    DoubleType,
-    FloatType,
-    NumericType,
-)
 
-from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
-from sparkml_lsml.engine.blocks.folds import fold_reports
-from sparkml_lsml.engine.blocks.handle import Handle
-from sparkml_lsml.engine.blocks.pack import PackSettings, pack
 from sparkml_lsml.engine.blocks.report import PROBLEMS, Report, Task
-from sparkml_lsml.engine.blocks.pack import PROBLEMS, Report, Task
-from sparkml_lsml.errors import ColumnTypeError, DataError
-from sparkml_lsml.spark.rows.frames import column_of, column_type
+from sparkml_lsml.errors import DataError
+from sparkml_lsml.spark.rows.columns import feature_column
+from sparkml_lsml.spark.rows.frames import column_of
 
 Factors = dict[float, float]
 """By label, what the weights of its rows are multiplied by."""
-
-
-def check_features(dataset: DataFrame, name: str) -> DataType:
-    """Type of the features, which must be vectors or arrays of float or double."""
-    found = column_type(dataset, name, "featuresCol")
-    if isinstance(found, VectorUDT):
-        return found
-    if isinstance(found, ArrayType) and isinstance(found.elementType, FloatType | DoubleType):
-        return found
-    raise ColumnTypeError(
-        f"featuresCol='{name}' is {found.simpleString()}: expected a vector, array<double> or "
-        "array<float>. Assemble columns with pyspark.ml.feature.VectorAssembler"
-    )
-
-
-def check_numeric(dataset: DataFrame, name: str, role: str) -> None:
-    """Raise unless a column holds numbers or booleans."""
-    found = column_type(dataset, name, role)
-    if not isinstance(found, NumericType | BooleanType):
-        raise ColumnTypeError(
-            f"{role}='{name}' is {found.simpleString()}: expected a number or a boolean. Index "
-            "strings with pyspark.ml.feature.StringIndexer"
-        )
-
-
-def check_boolean(dataset: DataFrame, name: str, role: str) -> None:
-    """Raise unless a column holds booleans."""
-    found = column_type(dataset, name, role)
-    if not isinstance(found, BooleanType):
-        raise ColumnTypeError(
-            f"{role}='{name}' is {found.simpleString()}: expected a boolean, true for the rows of "
-            "the validation. Compare it with what these rows have, as in F.col('split') == 'test'"
-        )
-
-
-def feature_column(dataset: DataFrame, name: str) -> Column:
-    """The features as Arrow is to have them: arrays as they are, vectors as their struct."""
-    column = column_of(dataset, name)
-    if not isinstance(check_features(dataset, name), VectorUDT):
-        return column
-    vector = F.unwrap_udt(column)
-    # dense vectors have no indices, and null lists take Spark four times as long to write to
-    # Arrow as all their values
-    indices = F.coalesce(vector["indices"], F.array().cast("array<int>"))
-    fields = {
-        "type": vector["type"],
-        "size": vector["size"],
-        "indices": indices,
-        "values": vector["values"],
-    }
-    struct = F.struct(*(field.alias(key) for key, field in fields.items()))
-    return F.when(column.isNotNull(), struct)
 
 
 def weighed(weight: Column | None, label: Column, factors: Factors) -> Column:

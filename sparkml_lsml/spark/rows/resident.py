@@ -11,11 +11,9 @@ from pyspark import SparkContext
 from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.origin import Origin, close_columns
 from sparkml_lsml.engine.blocks.pack import PackSettings
 from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.blocks.pack import PackSettings, Report, Task
 from sparkml_lsml.engine.objective import LocalBlocks
 from sparkml_lsml.engine.passes import Pass, RangePass, RangeSum, SamplePass
 from sparkml_lsml.errors import DataError, NoRowsError, SourceChangedError

@@ -13,8 +13,6 @@ from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.metrics.measures import Measure, Ranking
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Reweighting
 from sparkml_lsml.errors import DataError
-from sparkml_lsml.spark.cluster.aggregate import LAST_BYTES
-from sparkml_lsml.errors import DataError, DivergedError
 from sparkml_lsml.spark.cluster.trees import LAST_BYTES
 from sparkml_lsml.spark.rows.centring import can_centre
 from sparkml_lsml.spark.rows.ingest import Factors

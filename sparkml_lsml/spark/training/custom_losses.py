@@ -12,7 +12,6 @@ from sparkml_lsml.spark.params.ranges import Range
 from sparkml_lsml.spark.training import by_value
 from sparkml_lsml.worker.trying import Findings, LossCheck
 
-
 # ---------------------------------------------------- how a loss travels
 
 

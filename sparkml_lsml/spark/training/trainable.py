@@ -10,9 +10,9 @@ from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.params.fit_settings import FitSettings
+from sparkml_lsml.spark.rows.columns import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.frames import check_frame, column_of
-from sparkml_lsml.spark.rows.ingest import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.training.problem import Problem
 
 Array = npt.NDArray[np.float64]

@@ -16,8 +16,6 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
-from sparkml_lsml.spark.cluster.session import context, parallelism
-from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
