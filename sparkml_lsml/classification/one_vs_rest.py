@@ -143,7 +143,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
         if not all(isinstance(model, LinearModel) and not own_transform(model) for model in models):
             check_frame(dataset, type(self).__name__, streaming=True)
             return super()._transform(dataset)
-        scorer = Scorer(
+        scorer = Scorer.linear(
             np.concatenate([model._coefficients for model in models]),
             np.concatenate([model._intercepts for model in models]),
             HighestFinish(),

@@ -22,7 +22,7 @@ from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark.folders.metadata import parse
 from sparkml_lsml.spark.folders.paths import check_read_alike
 from sparkml_lsml.spark.folders.persistence import read_metadata, reading
-from sparkml_lsml.spark.models.model import LinearModel
+from sparkml_lsml.spark.models.model import BlockModel
 from sparkml_lsml.spark.params.pathtext import path_text
 from sparkml_lsml.spark.rows.frames import folding, has_column
 from sparkml_lsml.spark.training.estimator import BlockEstimator
@@ -318,7 +318,7 @@ def _loadable() -> dict[str, type[Any]]:
     for module in _OUR_MODULES:
         for name in module.__all__:
             kind = getattr(module, name)
-            if isinstance(kind, type) and issubclass(kind, LinearModel):
+            if isinstance(kind, type) and issubclass(kind, BlockModel):
                 classes[f"{kind.__module__}.{kind.__qualname__}"] = kind
     return classes
 

@@ -72,14 +72,14 @@ class Counted:
             usable &= valid
         features = to_features(batch.column(0))
         report.see_features(features)
-        outputs, expected = scorer.coefficients.shape
+        expected = scorer.predictor.layout.features
         if features.X is None or not (usable & features.present).all():
             return
         if report.problems or features.longest != expected:
             return
         self.weight += float(weight.sum())
         start = 0
-        for X, labels, _ in Block(features.X, y).chunks(outputs):
+        for X, labels, _ in Block(features.X, y).chunks(scorer.predictor.width):
             scores = scorer.score(X)
             bad = np.isnan(scores["prediction"])
             report.count("bad_features", bad)

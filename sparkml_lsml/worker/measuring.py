@@ -60,7 +60,7 @@ class MeasurePass:
     def nbytes(self) -> int:
         """See `Pass.nbytes`."""
         pairs = zip(self.measures, self.scorers, strict=True)
-        return sum(measure.nbytes(len(scorer.coefficients)) for measure, scorer in pairs)
+        return sum(measure.nbytes(scorer.predictor.outputs) for measure, scorer in pairs)
 
     def __call__(self, block: Block, partition: int) -> Measures:
         """Sums of one block."""
@@ -85,7 +85,7 @@ class MeasurePass:
         return Measures(measures)
 
     def _rows_at_a_time(self, block: Block) -> int:
-        classes = max(len(scorer.coefficients) for scorer in self.scorers)
+        classes = max(scorer.predictor.width for scorer in self.scorers)
         row_bytes = 8 * classes + block.nbytes // max(block.rows, 1)
         return max(32, min(SCORED_ROWS, SCORED_BYTES // row_bytes))
 

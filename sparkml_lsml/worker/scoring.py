@@ -1,4 +1,4 @@
-"""Predictions of a linear model for Arrow columns of features."""
+"""Predictions of a model for Arrow columns of features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from sparkml_lsml.engine.blocks.arrow import to_features
 from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,31 +21,39 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Predictions of a linear model; what the executors run.
+    """Predictions of a model; what the executors run.
 
     Parameters
     ----------
-    coefficients : array of shape (outputs, features)
-    intercepts : array of shape (outputs,)
+    predictor : Predictor
+    coef : array of shape (predictor.layout.size,)
+        For the features as they are.
     finish : callable
-        Takes margins of shape (rows, outputs) and returns a dict with ``raw`` and ``probability``
-        of shape (rows, classes), as far as the model has them, and ``prediction`` of shape
-        (rows,).
+        Takes raw predictions of shape (rows, outputs) and returns a dict with ``raw`` and
+        ``probability`` of shape (rows, classes), as far as the model has them, and ``prediction``
+        of shape (rows,).
     """
 
-    coefficients: Array
-    intercepts: Array
+    predictor: Predictor
+    coef: Array
     finish: Callable[[Array], dict[str, Array]]
+
+    @staticmethod
+    def linear(
+        coefficients: Array, intercepts: Array, finish: Callable[[Array], dict[str, Array]]
+    ) -> "Scorer":
+        """Of weights of shape (outputs, features) and intercepts of shape (outputs,)."""
+        outputs, features = coefficients.shape
+        predictor = LinearPredictor(Layout(features, outputs))
+        return Scorer(predictor, np.concatenate([coefficients.ravel(), intercepts]), finish)
 
     def score(self, X: Any) -> dict[str, Array]:
         """Predictions for rows of shape (rows, features); features that are NaN give NaN."""
-        margins = np.asarray(X @ self._transposed) + self.intercepts
-        return self.finish(margins)
+        return self.finish(self._raw(X.astype(self.predictor.dtype, copy=False)))
 
     @cached_property
-    def _transposed(self) -> Array:
-        # SciPy would copy a view of it for every batch
-        return np.ascontiguousarray(self.coefficients.T)
+    def _raw(self) -> Callable[[Any], Array]:
+        return self.predictor.scoring(self.coef)
 
     def score_arrow(self, column: pa.Array, kinds: tuple[str, ...]) -> pa.Array:
         """Predictions for an Arrow column of features, as structs; null features give null.
@@ -55,7 +64,7 @@ class Scorer:
             If the rows have another number of features than the model.
         """
         found = to_features(column)
-        expected = self.coefficients.shape[1]
+        expected = self.predictor.layout.features
         if found.bad_indices:
             raise ValueError(
                 f"{found.bad_indices} sparse rows have indices that are negative, too large, "
@@ -72,7 +81,7 @@ class Scorer:
         parts: dict[str, list[Array]] = {kind: [] for kind in kinds}
         if rows and found.X is not None:
             # chunk by chunk: margins of many classes would not fit the cache otherwise
-            for X, _, _ in Block(found.X, np.zeros(rows)).chunks(len(self.intercepts)):
+            for X, _, _ in Block(found.X, np.zeros(rows)).chunks(self.predictor.width):
                 scores = self.score(X)
                 for kind in kinds:
                     parts[kind].append(scores[kind])

@@ -79,6 +79,9 @@ class DensePredictor:
         raw = np.stack([self.layers(X, one)[-1].astype(np.float64) for one in coef], axis=1)
         return with_constants(raw, self.layout, coef)
 
+    def scoring(self, coef: Array) -> Callable[[Rows], Array]:
+        return lambda X: self.layers(X, coef)[-1].astype(np.float64)
+
     def raw_and_pullback(
         self, X: Rows, coef: Array
     ) -> tuple[Array, Callable[[Array, Array], None]]:

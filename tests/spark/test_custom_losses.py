@@ -25,11 +25,11 @@ from sparkml_lsml.classification import (
     LogisticRegression,
     OneVsRest,
 )
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.errors import ParamError, PersistenceError
 from sparkml_lsml.losses.registry import find
 from sparkml_lsml.regression import LinearRegression, LinearRegressionModel
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint
-from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.spark.training.fingerprints import facts_of
 from sparkml_lsml.spark.training.member import Member
 from sparkml_lsml.spark.training.problem import Problem

@@ -12,14 +12,10 @@ PACKAGE = Path(__file__).parents[2] / "sparkml_lsml"
 MOST_LINES = 400
 
 LONGER = {
-    # holds what executors score with too, for two classes and for more
-    "sparkml_lsml.classification.logistic_regression": 440,
     # one loop for each loss and form of rows, which Numba compiles as they stand
     "sparkml_lsml.engine.kernels.loops": 470,
     # what solvers are asked, answer and tell of their progress: most of it is docstrings
     "sparkml_lsml.engine.solvers.base": 500,
-    # packing, healing and passes, which share the blocks of one fit
-    "sparkml_lsml.spark.rows.resident": 500,
 }
 """Lines of the modules that are longer than `MOST_LINES`, and must not grow."""
 

@@ -77,6 +77,20 @@ class Predictor(Protocol):
         """The same, and what turns derivatives in it into gradients in the coefficients."""
         ...
 
+    def scoring(self, coef: Array) -> Callable[[Rows], Array]:
+        """What predicts with one model, batch after batch: raw predictions without constants.
+
+        Parameters
+        ----------
+        coef : array of shape (layout.size,)
+
+        Returns
+        -------
+        callable
+            Takes rows, and returns a float64 array of shape (rows, outputs).
+        """
+        ...
+
     def step_unit(self, curvature: float, units: Standardization, batch: int) -> float:
         """What a step size of 1 means in a gradient step, in the units of a solver.
 

@@ -1,5 +1,6 @@
 """Linear predictors: weights times features plus an intercept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -64,6 +65,14 @@ class LinearPredictor:
             raw = raw + coef[:, layout.intercepts]
         return with_constants(raw, layout, coef)
 
+    def scoring(self, coef: Array) -> Callable[[Rows], Array]:
+        """See `Predictor.scoring`."""
+        layout = self.layout
+        # SciPy would copy a view of the weights for every batch
+        weights = np.ascontiguousarray(layout.weight_matrix(coef[None, :])[0].T)
+        intercepts = coef[layout.intercepts] if layout.fit_intercept else 0.0
+        return partial(_margins, weights, intercepts)
+
     def raw_and_pullback(self, X: Rows, coef: Array) -> tuple[Array, Pullback]:
         """See `Predictor.raw_and_pullback`."""
         return self.raw(X, coef), partial(self.pull, X)
@@ -93,6 +102,10 @@ class LinearPredictor:
         columns = int(np.count_nonzero(units.scale)) + self.layout.fit_intercept
         safe = 1.0 / (curvature * max(columns, 1) * units.label_scale**2)
         return safe * min(batch, SMOOTHING_ROWS)
+
+
+def _margins(weights: Array, intercepts: Array | float, X: Rows) -> Array:
+    return np.asarray(X @ weights) + intercepts
 
 
 def with_constants(raw: Array, layout: Layout, coef: Array) -> Array:

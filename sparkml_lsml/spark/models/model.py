@@ -1,4 +1,4 @@
-"""The base class of our models."""
+"""The base classes of our models."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,39 +22,22 @@ from sparkml_lsml.worker.scoring import Scorer
 Array = npt.NDArray[np.float64]
 
 
-class LinearModel(Params, SafeReadWrite):
-    """What the linear models have in common.
+class BlockModel(Params, SafeReadWrite):
+    """What models have in common that were trained on resident blocks.
 
     Parameters
     ----------
-    coefficients : array of shape (outputs, features)
-    intercepts : array of shape (outputs,)
     summary : TrainingSummary, optional
     """
 
-    _most_outputs: ClassVar[int] = 1
-    _pieces: Pieces | None = None
-    """What `LinearEstimator.partialFit` goes on from."""
-
-    def __init__(
-        self, coefficients: Array, intercepts: Array, summary: TrainingSummary | None = None
-    ) -> None:
+    def __init__(self, summary: TrainingSummary | None = None) -> None:
         super().__init__()
-        self._coefficients = np.asarray(coefficients, dtype=np.float64)
-        self._intercepts = np.asarray(intercepts, dtype=np.float64)
         self._summary = summary
-        shape, outputs = self._coefficients.shape, self._intercepts.shape
-        if len(shape) != 2 or outputs != shape[:1] or not 1 <= shape[0] <= self._most_outputs:
-            most = "1 or more" if self._most_outputs > 1 else "1"
-            raise ValueError(
-                f"coefficients of shape {shape} and intercepts of shape {outputs} do not fit: "
-                f"expected (outputs, features) and (outputs,), with {most} outputs"
-            )
 
     @property
     def numFeatures(self) -> int:
         """Number of features the model was trained on."""
-        return int(self._coefficients.shape[1])
+        return int(self._scorer().predictor.layout.features)
 
     @property
     def hasSummary(self) -> bool:
@@ -84,7 +67,7 @@ class LinearModel(Params, SafeReadWrite):
             self._summary = replace(self._summary, evaluation=evaluation)
 
     def _finish(self) -> Callable[[Array], dict[str, Array]]:
-        """What turns margins into scores; each model defines it."""
+        """What turns raw predictions into scores; each model defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _finish")
 
     def _outputs(self) -> dict[str, str]:
@@ -96,7 +79,8 @@ class LinearModel(Params, SafeReadWrite):
         return columns
 
     def _scorer(self) -> Scorer:
-        return Scorer(self._coefficients, self._intercepts, self._finish())
+        """Its predictor, coefficients and finish; each kind of models defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _scorer")
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         return add_scores(
@@ -124,6 +108,43 @@ class LinearModel(Params, SafeReadWrite):
         checked._normalise()
         self._finish()
 
+
+class LinearModel(BlockModel):
+    """What the linear models have in common.
+
+    Parameters
+    ----------
+    coefficients : array of shape (outputs, features)
+    intercepts : array of shape (outputs,)
+    summary : TrainingSummary, optional
+    """
+
+    _most_outputs: ClassVar[int] = 1
+    _pieces: Pieces | None = None
+    """What `LinearEstimator.partialFit` goes on from."""
+
+    def __init__(
+        self, coefficients: Array, intercepts: Array, summary: TrainingSummary | None = None
+    ) -> None:
+        super().__init__(summary)
+        self._coefficients = np.asarray(coefficients, dtype=np.float64)
+        self._intercepts = np.asarray(intercepts, dtype=np.float64)
+        shape, outputs = self._coefficients.shape, self._intercepts.shape
+        if len(shape) != 2 or outputs != shape[:1] or not 1 <= shape[0] <= self._most_outputs:
+            most = "1 or more" if self._most_outputs > 1 else "1"
+            raise ValueError(
+                f"coefficients of shape {shape} and intercepts of shape {outputs} do not fit: "
+                f"expected (outputs, features) and (outputs,), with {most} outputs"
+            )
+
+    @property
+    def numFeatures(self) -> int:
+        """Number of features the model was trained on."""
+        return int(self._coefficients.shape[1])
+
+    def _scorer(self) -> Scorer:
+        return Scorer.linear(self._coefficients, self._intercepts, self._finish())
+
     def _saved_arrays(self) -> dict[str, Array]:
         pieces = {} if self._pieces is None else self._pieces.arrays()
         return {"coefficients": self._coefficients, "intercepts": self._intercepts, **pieces}
@@ -143,6 +164,6 @@ class LinearModel(Params, SafeReadWrite):
 
 def own_transform(model: Any) -> str:
     """The method of scoring that a subclass of the user's has of its own; "" if it has none."""
-    ours = {"transform": Transformer.transform, "_transform": LinearModel._transform}
+    ours = {"transform": Transformer.transform, "_transform": BlockModel._transform}
     found = (n for n, f in ours.items() if getattr(getattr(model, n), "__func__", None) is not f)
     return next(found, "")
