@@ -27,7 +27,7 @@ def markdown(results: Results) -> str:
 
 
 def fill(text: str, results: Results) -> str:
-    """Put the tables between the markers of a text.
+    """Put the tables between the markers of a text; those of sections that were not run stay.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def fill(text: str, results: Results) -> str:
         begin, name, end = match.groups()
         if name not in found:
             raise ValueError(f"no table is called {name!r}: expected one of {', '.join(found)}")
-        return f"{begin}\n{found[name]}\n{end}"
+        return match.group() if found[name] == tables.EMPTY else f"{begin}\n{found[name]}\n{end}"
 
     pattern = r"(<!-- table: (\w+) -->)\n.*?(<!-- end of table -->)"
     return re.sub(pattern, replace, text, flags=re.DOTALL)

@@ -15,6 +15,9 @@ from benchmarks.goals import GOALS, median_of
 Results = dict[str, Any]
 
 
+EMPTY = "Not measured yet."
+
+
 @dataclass(frozen=True)
 class Table:
     """A table; the first column is text, the others are numbers."""
@@ -25,7 +28,7 @@ class Table:
 
     def markdown(self) -> str:
         if not self.rows:
-            return "Not measured yet."
+            return EMPTY
         rule = ["---"] + ["---:"] * (len(self.columns) - 1)
         lines = [self.columns, tuple(rule), *self.rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
