@@ -52,6 +52,7 @@ class SphereNet(BlockEstimator, SvcParams, Classifier[Any]):
 
     hidden: ClassVar[int] = 6
     activation: ClassVar[str] = "tanh"
+    cost: float = 1.0
 
     def __init__(self, **params: Any) -> None:
         super().__init__()
@@ -78,6 +79,9 @@ class SphereNet(BlockEstimator, SvcParams, Classifier[Any]):
             self._build,
             start=lambda layout: predictor.start(self.value("seed")),
         )
+
+    def row_cost(self) -> float:
+        return self.cost
 
     def _build(self, fit: Fitted) -> SphereNetModel:
         sizes = (fit.layout.features, fit.layout.outputs, fit.layout.inner[-1].size)
@@ -251,6 +255,15 @@ def test_a_validation_stops_a_network_early(rows: DataFrame, execution: str) -> 
     values, _ = Multinomial().value_and_derivative(Y[held], raw[:, None, :])
     wanted = np.average(values[:, 0], weights=WEIGHT[held])
     assert min(losses.values()) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_rows_that_cost_much_stay_on_the_executors(rows: DataFrame) -> None:
+    cheap, dear = net(maxIter=1), net(maxIter=1)
+    dear.cost = 1e5
+    assert cheap.fit(rows).summary.execution == "local"
+    summary = dear.fit(rows).summary
+    assert summary.execution == "distributed"
+    assert "are more than 0.00032" in summary.execution_reason
 
 
 def test_callbacks_see_a_network_and_stop_it(rows: DataFrame) -> None:

@@ -6,16 +6,20 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.rows.frames import column_of
-from sparkml_lsml.spark.rows.resident import IngestPlan
+from sparkml_lsml.spark.rows.resident import LOCAL_BYTES, IngestPlan
 
 SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
 
 
 def ingest_plan(
-    settings: FitSettings, dataset: DataFrame, task: Task, *, centre: bool
+    settings: FitSettings, dataset: DataFrame, task: Task, *, centre: bool, row_cost: float = 1.0
 ) -> IngestPlan:
-    """How an estimator wants its rows packed; see `IngestPlan` for ``task`` and ``centre``."""
+    """How an estimator wants its rows packed; see `IngestPlan` for ``task`` and ``centre``.
+
+    ``row_cost`` is what a pass works on a row, in units of a linear model: the dearer they are, the
+    fewer of them are worth the jobs of a cluster.
+    """
     validation = settings.validationIndicatorCol
     return IngestPlan(
         features=settings.featuresCol,
@@ -30,6 +34,7 @@ def ingest_plan(
         folds=0 if validation is None else 2,
         validation=validation,
         centre=centre,
+        local_bytes=int(LOCAL_BYTES / max(1.0, row_cost)),
     )
 
 

@@ -83,6 +83,13 @@ class Trainable(HasSolverSettings):
         """
         raise AssertionError(f"{type(self).__name__} defines no coefficients_of")
 
+    def row_cost(self) -> float:
+        """What a pass works on a row, in units of a linear model of one output.
+
+        With ``execution="auto"`` fits stay on the driver up to 32 MB of rows over this number.
+        """
+        return 1.0
+
     def _check_fit(self, dataset: DataFrame) -> None:
         """Refuse columns that cannot be used before any job runs.
 

@@ -83,7 +83,11 @@ class Training:
     ) -> None:
         self._started = time.perf_counter()
         own = ingest_plan(
-            params.settings(), dataset, task or params._task(), centre=can_centre(params)
+            params.settings(),
+            dataset,
+            task or params._task(),
+            centre=can_centre(params),
+            row_cost=params.row_cost(),
         )
         self._plan = replace(own, **plan)
         self._dataset = dataset
