@@ -16,8 +16,8 @@ from sparkml_lsml.spark.folders.paths import (
     only_file,
     rename,
 )
+from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.folders.persistence import SafeWriter, reading, write_line
-from sparkml_lsml.spark.params.pathtext import path_text
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 

@@ -19,11 +19,11 @@ from sparkml_lsml.errors import DataError, ExportError, ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses.registry import is_registered
 from sparkml_lsml.spark.folders.composite import check_classes, source_of
+from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.folders.persistence import WholeWriter, reading
 from sparkml_lsml.spark.models.model import LinearModel, own_transform
 from sparkml_lsml.spark.models.scoring import add_scores
 from sparkml_lsml.spark.params.bases import CheckedParams
-from sparkml_lsml.spark.params.pathtext import path_text
 from sparkml_lsml.spark.params.ranges import COUNT, Range
 from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type

@@ -29,7 +29,7 @@ from sparkml_lsml.spark.folders.arrays import (
     join_chunks,
 )
 from sparkml_lsml.spark.folders.metadata import MAX_METADATA, from_line, parse
-from sparkml_lsml.spark.params.pathtext import hidden
+from sparkml_lsml.spark.folders.pathtext import hidden
 
 OURS = "sparkml_lsml."
 _HIDDEN = {"stageUids", "language", "estimatorParamMaps"}

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sparkml_lsml.jobs import redaction
-from sparkml_lsml.spark.params.pathtext import path_text
+from sparkml_lsml.spark.folders.pathtext import path_text
 
 
 def fault(message: str, key: str | None = None) -> PydanticCustomError:

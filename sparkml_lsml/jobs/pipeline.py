@@ -21,9 +21,9 @@ from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_l
 from sparkml_lsml.jobs.loading import nearest
 from sparkml_lsml.spark.folders.metadata import parse
 from sparkml_lsml.spark.folders.paths import check_read_alike
+from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.folders.persistence import read_metadata, reading
 from sparkml_lsml.spark.models.model import BlockModel
-from sparkml_lsml.spark.params.pathtext import path_text
 from sparkml_lsml.spark.rows.frames import folding, has_column
 from sparkml_lsml.spark.training.estimator import BlockEstimator
 

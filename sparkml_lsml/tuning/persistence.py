@@ -8,8 +8,8 @@ from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.spark.folders.composite import check_classes, source_of
+from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.folders.persistence import reading
-from sparkml_lsml.spark.params.pathtext import path_text
 
 Search = TypeVar("Search", bound=MLReadable[Any])
 

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from sparkml_lsml.classification import LinearSVC, OneVsRest, OneVsRestModel
 from sparkml_lsml.jobs import JobError
 from sparkml_lsml.jobs.pipeline import load_model
-from sparkml_lsml.spark.params.pathtext import hidden
+from sparkml_lsml.spark.folders.pathtext import hidden
 from sparkml_lsml.tuning import CrossValidator
 from tests.golden.make import estimators, models
 from tests.spark.helpers import refused

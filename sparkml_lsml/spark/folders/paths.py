@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from sparkml_lsml.errors import PersistenceError, without_secrets
 from sparkml_lsml.spark.cluster.session import classic
 from sparkml_lsml.spark.folders.arrays import StoredColumn
-from sparkml_lsml.spark.params.pathtext import hidden
+from sparkml_lsml.spark.folders.pathtext import hidden
 
 HIDES, HIDDEN = "spark.sql.files.ignoredPathSegmentRegex", "^[._]"
 """The setting, since Spark 4.3, of which files are hidden, and its default; see `hidden`."""

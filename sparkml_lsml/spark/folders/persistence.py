@@ -48,7 +48,7 @@ from sparkml_lsml.spark.folders.paths import (
     without_globs,
     write_file,
 )
-from sparkml_lsml.spark.params.pathtext import path_text
+from sparkml_lsml.spark.folders.pathtext import path_text
 
 Owner = TypeVar("Owner", bound="SafeReadWrite")
 

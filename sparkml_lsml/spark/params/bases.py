@@ -9,7 +9,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasSeed, HasValidationIndicatorCol
 
 from sparkml_lsml.errors import ParamError, without_secrets
-from sparkml_lsml.spark.params.pathtext import path_text
+from sparkml_lsml.spark.folders.pathtext import path_text
 from sparkml_lsml.spark.params.ranges import RANGES, Range
 
 T = TypeVar("T", bound=type)
