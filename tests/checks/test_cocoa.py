@@ -118,8 +118,10 @@ class Forgetful(LocalBlocks):
         gone = self.losses.get(len(self.passes), [])
         [wanted] = task.updates
         assert isinstance(wanted, SdcaRound)
-        kept = {number: "gone" if number in gone else at for number, at in wanted.kept.items()}
-        task = replace(task, updates=(replace(wanted, kept=kept),))
+        kept = {
+            number: "gone" if number in gone else at for number, at in wanted.dual_files.items()
+        }
+        task = replace(task, updates=(replace(wanted, dual_files=kept),))
         found = [task(block, number) for number, block in enumerate(self._blocks)]
         total = reduce(lambda left, right: left.merge(right), found)
         [part] = total.parts

@@ -467,21 +467,21 @@ def test_squares_of_float32_rows_neither_overflow_nor_vanish(form: str, size: fl
     """The length of a row is a sum of squares, and 1e25 has no square in float32."""
     pytest.importorskip("numba")
     from sparkml_lsml.engine.kernels import loops, sdca_loops
-    from sparkml_lsml.engine.kernels.compiled import read_only
+    from sparkml_lsml.engine.kernels.compiled import fixed
 
     x = float(np.float32(size))
-    rows = [read_only(np.ones(1)), read_only(np.ones(1)), read_only(np.zeros(1, dtype=np.int64))]
+    rows = fixed(np.ones(1), np.ones(1), np.zeros(1, dtype=np.int64))
     numbers = (loops.SQUARED_HINGE, 1.0, 0.0, 0.0)
-    duals, place, positive = np.zeros(1), np.zeros(3), np.zeros(2)
+    duals, offsets, positive = np.zeros(1), np.zeros(3), np.zeros(2)
     inverse, slant = np.array([1.0 / x / x]), np.zeros(1)
     if form == "dense":
-        X = read_only(np.full((1, 1), size, dtype=np.float32))
-        vectors = (read_only(inverse), read_only(slant))
-        sdca_loops.dense_sdca(X, *rows, *numbers, *vectors, duals, np.zeros(1), place, positive)
+        [X] = fixed(np.full((1, 1), size, dtype=np.float32))
+        state = (duals, np.zeros(1), offsets, positive)
+        sdca_loops.dense_sdca(X, rows, numbers, fixed(inverse, slant), state)
     else:
         found = as_csr(np.full((1, 1), size, dtype=np.float32))
-        matrix = [read_only(a) for a in (found.data, found.indices, found.indptr)]
+        matrix = fixed(found.data, found.indices, found.indptr)
         columns = np.stack([np.zeros(1), inverse, slant], axis=1)
-        sdca_loops.sparse_sdca(*matrix, *rows, *numbers, columns, duals, place, positive)
+        sdca_loops.sparse_sdca(matrix, rows, numbers, columns, (duals, offsets, positive))
     # max of a - a^2 / 4 - a^2 / 2
     assert duals[0] == pytest.approx(2.0 / 3.0, rel=1e-12)

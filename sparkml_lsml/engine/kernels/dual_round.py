@@ -22,14 +22,14 @@ class DualSum:
 
     sums: Array
     gains: Array
-    kept: dict[int, Kept]
+    dual_files: dict[int, Kept]
     lost: tuple[int, ...] = ()
 
     def merge(self, other: "DualSum") -> "DualSum":
         """Add what other partitions did, in place."""
         self.sums += other.sums
         self.gains += other.gains
-        self.kept |= other.kept
+        self.dual_files |= other.dual_files
         self.lost += other.lost
         return self
 
@@ -47,7 +47,7 @@ class SdcaTotals:
         Gains of the dual objective by the duals as they are now, for the classes 0 and 1.
     weight : float
         Sum of the weights of the rows.
-    kept : dict of int to object
+    dual_files : dict of int to object
         Where the new duals are.
     lost : tuple of int
         Partitions whose duals are gone; nothing was changed there.
@@ -56,7 +56,7 @@ class SdcaTotals:
     sums: Array
     gains: Array
     weight: float
-    kept: dict[int, Any]
+    dual_files: dict[int, Any]
     lost: tuple[int, ...]
 
 
@@ -71,7 +71,7 @@ class SdcaRound:
     epochs : SdcaEpochs
     version : int
         Number of the version that is read; the next one is written.
-    kept : mapping of int to object
+    dual_files : mapping of int to object
         For each partition where its duals are; a partition that is not in it has zeros.
     change : bool
         False to add up what the duals that are kept make, and leave them as they are.
@@ -79,7 +79,7 @@ class SdcaRound:
 
     epochs: SdcaEpochs
     version: int = 0
-    kept: Mapping[int, Any] = field(default_factory=dict)
+    dual_files: Mapping[int, Any] = field(default_factory=dict)
     change: bool = True
     needs_loss: ClassVar[bool] = True
     vectors: ClassVar[int] = 2
@@ -91,14 +91,14 @@ class SdcaRound:
         """See `LocalUpdate.run`."""
         layout, loss = model.predictor.layout, model.loss
         done = DualSum(np.zeros((2, layout.size)), np.zeros(2), {})
-        duals = read_duals(block, self.kept.get(partition))
+        duals = read_duals(block, self.dual_files.get(partition))
         if duals is None:
             done.lost = (partition,)
             return done
         if not self.change:
-            if partition in self.kept:
+            if partition in self.dual_files:
                 done.sums, done.gains = dual_sums(block, loss, layout, self.epochs.total, duals)
-                done.kept[partition] = self.kept[partition]
+                done.dual_files[partition] = self.dual_files[partition]
             return done
         if self.epochs.epochs == 0:
             return done
@@ -107,10 +107,10 @@ class SdcaRound:
         )
         done.gains = gains(block, loss, self.epochs.total, duals)
         remove_older(block, model.number, self.version)
-        done.kept[partition] = write_duals(block, duals, model.number, self.version + 1)
+        done.dual_files[partition] = write_duals(block, duals, model.number, self.version + 1)
         return done
 
     def finish(self, total: DualSum, units: Standardization, weight: float) -> SdcaTotals:
         """See `LocalUpdate.finish`."""
         sums = units.gradient(total.sums)
-        return SdcaTotals(sums, total.gains, weight, total.kept, total.lost)
+        return SdcaTotals(sums, total.gains, weight, total.dual_files, total.lost)

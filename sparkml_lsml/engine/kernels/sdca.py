@@ -11,7 +11,7 @@ from scipy.special import entr
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.kernels import compiled
-from sparkml_lsml.engine.kernels.compiled import CODES, has_numba, read_only
+from sparkml_lsml.engine.kernels.compiled import CODES, fixed, has_numba, read_only
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import transposed_product
@@ -32,18 +32,18 @@ class SdcaEpochs:
     ----------
     epochs : int
         Visits of each row.
-    growth : float
+    subproblem_scale : float
         What a partition multiplies its own changes by, so that the sum of those of all
         partitions is no step too far: their number (CoCoA+).
-    give : float
+    multiplier_step : float
         How far the intercept moves with a dual; 0 without one.
     total : float
         Sum of the weights of the rows of all partitions.
     """
 
     epochs: int
-    growth: float
-    give: float
+    subproblem_scale: float
+    multiplier_step: float
     total: float
 
 
@@ -108,13 +108,16 @@ def sdca_epochs(
     after, point, moved, positive = rows.visit(order, start, bias, duals)
     change = np.zeros((2, layout.size))
     sums = np.divide(
-        point - start, settings.growth * inverse, out=np.zeros_like(start), where=inverse > 0.0
+        point - start,
+        settings.subproblem_scale * inverse,
+        out=np.zeros_like(start),
+        where=inverse > 0.0,
     )
     change[1, layout.weights] = positive[:-1]
     change[0, layout.weights] = sums - positive[:-1]
     if layout.fit_intercept:
         change[1, layout.intercepts] = positive[-1]
-        change[0, layout.intercepts] = moved / settings.growth - positive[-1]
+        change[0, layout.intercepts] = moved / settings.subproblem_scale - positive[-1]
     return after, change
 
 
@@ -216,50 +219,49 @@ class _Rows:
         weight = np.ones(block.rows) if block.weight is None else block.weight
         duals, share = duals.copy(), weight / total
         point, positive = start.copy(), np.zeros(block.features + 1)
-        place = np.array([bias, self.shift @ start, 0.0])
-        spread = float(self.shift @ self.slant)
+        offsets = np.array([bias, self.shift @ start, 0.0])
+        centre_length = float(self.shift @ self.slant)
         stored = len(block.X.data) if isinstance(block.X, CsrRows) else block.X.size
         if stored >= compiled.LARGE // 10 and has_numba():
-            point = self._compiled(order, share, spread, duals, point, place, positive)
+            point = self._compiled(order, share, centre_length, duals, point, offsets, positive)
         else:
-            self._plain(order, share, spread, duals, point, place, positive)
-        return duals, point, float(place[2]), positive
+            self._plain(order, share, centre_length, duals, point, offsets, positive)
+        return duals, point, float(offsets[2]), positive
 
     def _compiled(
         self,
         order: npt.NDArray[np.intp],
         share: Array,
-        spread: float,
+        centre_length: float,
         duals: Array,
         point: Array,
-        place: Array,
+        offsets: Array,
         positive: Array,
     ) -> Array:
         loops = importlib.import_module("sparkml_lsml.engine.kernels.sdca_loops")
         codes = importlib.import_module("sparkml_lsml.engine.kernels.loops")
         settings, block = self.settings, self.block
         code = getattr(codes, CODES[type(self.loss)])
-        rows = [read_only(array) for array in (block.y, share, order)]
-        numbers = (code, settings.growth, settings.give, spread)
+        rows = fixed(block.y, share, order)
+        numbers = (code, settings.subproblem_scale, settings.multiplier_step, centre_length)
         if isinstance(block.X, CsrRows):
-            matrix = [read_only(a) for a in (block.X.data, block.X.indices, block.X.indptr)]
+            matrix = fixed(block.X.data, block.X.indices, block.X.indptr)
             columns = np.stack([point, self.inverse, self.slant], axis=1)
-            loops.sparse_sdca(*matrix, *rows, *numbers, columns, duals, place, positive)
+            loops.sparse_sdca(matrix, rows, numbers, columns, (duals, offsets, positive))
             return columns[:, 0].copy()
-        vectors = (read_only(self.inverse), read_only(self.slant))
-        loops.dense_sdca(
-            read_only(block.X), *rows, *numbers, *vectors, duals, point, place, positive
-        )
+        vectors = fixed(self.inverse, self.slant)
+        state = (duals, point, offsets, positive)
+        loops.dense_sdca(read_only(block.X), rows, numbers, vectors, state)
         return point
 
     def _plain(
         self,
         order: npt.NDArray[np.intp],
         share: Array,
-        spread: float,
+        centre_length: float,
         duals: Array,
         point: Array,
-        place: Array,
+        offsets: Array,
         positive: Array,
     ) -> None:
         settings, block = self.settings, self.block
@@ -267,19 +269,21 @@ class _Rows:
             if share[i] == 0.0:
                 continue
             at, x = _row(block, int(i))
-            across = float(x @ self.slant[at])
-            length = float(x @ (x * self.inverse[at])) + spread - 2.0 * across + settings.give
-            raw = float(x @ point[at]) + place[0] - place[1] + place[2] * (spread - across)
+            cross = float(x @ self.slant[at])
+            length = float(x @ (x * self.inverse[at])) + centre_length - 2.0 * cross
+            length += settings.multiplier_step
+            raw = float(x @ point[at]) + offsets[0] - offsets[1]
+            raw += offsets[2] * (centre_length - cross)
             sign = 2.0 * float(block.y[i]) - 1.0
             before = float(duals[i])
-            bend = settings.growth * float(share[i]) * length
+            bend = settings.subproblem_scale * float(share[i]) * length
             after = best_dual(self.loss, sign * raw, before, bend)
             if after == before:
                 continue
             duals[i] = after
             change = float(share[i]) * sign * (after - before)
-            move = settings.growth * change
-            place += (move * settings.give, move * across, move)
+            move = settings.subproblem_scale * change
+            offsets += (move * settings.multiplier_step, move * cross, move)
             point[at] += move * self.inverse[at] * x
             if sign > 0.0:
                 positive[at] += change * x

@@ -42,68 +42,53 @@ def _best_dual(code: int, margin: float, dual: float, bend: float) -> float:
 
 
 @compile_loop
-def dense_sdca(
-    X: Any,
-    y: Any,
-    share: Any,
-    order: Any,
-    code: int,
-    growth: float,
-    give: float,
-    spread: float,
-    inverse: Any,
-    slant: Any,
-    duals: Any,
-    point: Any,
-    place: Any,
-    positive: Any,
-) -> None:
+def dense_sdca(X: Any, rows: Any, numbers: Any, vectors: Any, state: Any) -> None:
     """Visit dense rows in the given order; see `sparkml_lsml.engine.kernels.sdca.sdca_epochs`.
 
     Parameters
     ----------
     X : array of shape (rows, features)
-    y, share : arrays of shape (rows,)
-        Labels, and the weights of the rows over that of all rows of all partitions.
-    order : int array of shape (visits,)
-    code : int
-    growth : float
-        What the change of this partition is multiplied by.
-    give, spread : float
-        What a dual moves the intercept by, and the squared length of the centre.
-    inverse, slant : arrays of shape (features,)
-    duals : array of shape (rows,)
-        Changed in place, as are the next three.
-    point : array of shape (features,)
-    place : array of shape (3,)
-        Intercept, the product of point and centre, and the sum of the moves.
-    positive : array of shape (features + 1,)
-        Takes what the rows of class 1 changed.
+    rows : y, share, order
+        Labels, and the weights of the rows over that of all rows of all partitions, both of shape
+        (rows,); the numbers of the rows that are visited.
+    numbers : code, subproblem_scale, multiplier_step, centre_length
+        Of the loss; what the change of this partition is multiplied by; what a dual moves the
+        intercept by; and the squared length of the centre.
+    vectors : inverse, slant
+        Arrays of shape (features,).
+    state : duals, point, offsets, positive
+        Changed in place. Arrays of shape (rows,); of shape (features,); of shape (3,): intercept,
+        the product of point and centre, and the sum of the moves; and of shape (features + 1,),
+        which takes what the rows of class 1 changed.
     """
+    y, share, order = rows
+    code, subproblem_scale, multiplier_step, centre_length = numbers
+    inverse, slant = vectors
+    duals, point, offsets, positive = state
     features = X.shape[1]
     for visit in range(len(order)):
         i = order[visit]
         if share[i] == 0.0:
             continue
-        raw, across, length = 0.0, 0.0, 0.0
+        raw, cross, length = 0.0, 0.0, 0.0
         for j in range(features):
             x = X[i, j]
             raw += x * point[j]
-            across += x * slant[j]
+            cross += x * slant[j]
             length += x * inverse[j] * x  # the square of a float32 may overflow
-        raw += place[0] - place[1] - place[2] * across + place[2] * spread
-        length += spread - 2.0 * across + give
+        raw += offsets[0] - offsets[1] - offsets[2] * cross + offsets[2] * centre_length
+        length += centre_length - 2.0 * cross + multiplier_step
         sign = 2.0 * y[i] - 1.0
         before = duals[i]
-        after = _best_dual(code, sign * raw, before, growth * share[i] * length)
+        after = _best_dual(code, sign * raw, before, subproblem_scale * share[i] * length)
         if after == before:
             continue
         duals[i] = after
         change = share[i] * sign * (after - before)
-        move = growth * change
-        place[0] += move * give
-        place[1] += move * across
-        place[2] += move
+        move = subproblem_scale * change
+        offsets[0] += move * multiplier_step
+        offsets[1] += move * cross
+        offsets[2] += move
         for j in range(features):
             point[j] += move * inverse[j] * X[i, j]
         if sign > 0.0:
@@ -113,51 +98,41 @@ def dense_sdca(
 
 
 @compile_loop
-def sparse_sdca(
-    data: Any,
-    indices: Any,
-    indptr: Any,
-    y: Any,
-    share: Any,
-    order: Any,
-    code: int,
-    growth: float,
-    give: float,
-    spread: float,
-    columns: Any,
-    duals: Any,
-    place: Any,
-    positive: Any,
-) -> None:
+def sparse_sdca(matrix: Any, rows: Any, numbers: Any, columns: Any, state: Any) -> None:
     """The same over sparse rows.
 
     ``columns`` of shape (features, 3) holds ``point``, ``inverse`` and ``slant`` side by side, so
-    that a column of a row is looked up once.
+    that a column of a row is looked up once; ``state`` is without ``point`` then, and ``matrix``
+    is the data, indices and row pointers.
     """
+    data, indices, indptr = matrix
+    y, share, order = rows
+    code, subproblem_scale, multiplier_step, centre_length = numbers
+    duals, offsets, positive = state
     last = len(columns)
     for visit in range(len(order)):
         i = order[visit]
         if share[i] == 0.0:
             continue
-        raw, across, length = 0.0, 0.0, 0.0
+        raw, cross, length = 0.0, 0.0, 0.0
         for p in range(indptr[i], indptr[i + 1]):
             x, j = data[p], np.uint32(indices[p])
             raw += x * columns[j, 0]
-            across += x * columns[j, 2]
+            cross += x * columns[j, 2]
             length += x * columns[j, 1] * x
-        raw += place[0] - place[1] - place[2] * across + place[2] * spread
-        length += spread - 2.0 * across + give
+        raw += offsets[0] - offsets[1] - offsets[2] * cross + offsets[2] * centre_length
+        length += centre_length - 2.0 * cross + multiplier_step
         sign = 2.0 * y[i] - 1.0
         before = duals[i]
-        after = _best_dual(code, sign * raw, before, growth * share[i] * length)
+        after = _best_dual(code, sign * raw, before, subproblem_scale * share[i] * length)
         if after == before:
             continue
         duals[i] = after
         change = share[i] * sign * (after - before)
-        move = growth * change
-        place[0] += move * give
-        place[1] += move * across
-        place[2] += move
+        move = subproblem_scale * change
+        offsets[0] += move * multiplier_step
+        offsets[1] += move * cross
+        offsets[2] += move
         for p in range(indptr[i], indptr[i + 1]):
             j = np.uint32(indices[p])
             columns[j, 0] += move * columns[j, 1] * data[p]

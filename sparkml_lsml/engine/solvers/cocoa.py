@@ -186,7 +186,7 @@ class CoCoA:
             iteration=state.version,
             version=state.version + 1,
             sums=state.sums + totals.sums,
-            dual_files=totals.kept,
+            dual_files=totals.dual_files,
         )
         return self._move(state, totals, penalty)
 
