@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For the JVM: rows are few and plans are many, so that time goes into compiling them."""
+
 _approx = pytest.approx
 
 
@@ -48,11 +51,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     folder = tmp_path_factory.mktemp("spark")
     settings = {
         "spark.driver.bindAddress": LOOPBACK,
+        "spark.driver.extraJavaOptions": QUICK,
         "spark.driver.host": LOOPBACK,
         "spark.driver.memory": "1g",
+        "spark.executor.extraJavaOptions": QUICK,
         "spark.local.dir": str(folder / "local"),
         "spark.log.level": "ERROR",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # most tests ask for plans that others have asked for: they are compiled once
+        "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.ui.enabled": "false",
