@@ -136,8 +136,9 @@ print(digest.hexdigest())
 }
 
 setup_pip_install() {
+  # Python compiles what is imported, which is a small part of the files.
   PIP_USER=0 "$setup_venv/bin/python" -m pip -qq --disable-pip-version-check --no-input \
-    install -c dev/constraints.txt "$@" </dev/null
+    install --no-compile -c dev/constraints.txt "$@" </dev/null
 }
 
 setup_install() {
