@@ -17,24 +17,24 @@ from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.errors import DiskError
 
 Array = npt.NDArray[np.float64]
-Kept = str | Array
+DualFile = str | Array
 """Where a version is: the name of a file beside the block, or for rows in memory the duals."""
 
 
-def read_duals(block: Block, kept: Kept | None) -> Array | None:
+def read_duals(block: Block, where: DualFile | None) -> Array | None:
     """The duals of a version; zeros before the first, None where they are lost."""
-    if kept is None:
+    if where is None:
         return np.zeros(block.rows)
-    if not isinstance(kept, str):
-        return kept
+    if not isinstance(where, str):
+        return where
     try:
-        duals = np.fromfile(Path(block.folder) / kept)
+        duals = np.fromfile(Path(block.folder) / where)
     except FileNotFoundError:
         return None
     return duals if len(duals) == block.rows else None
 
 
-def write_duals(block: Block, duals: Array, model: int, version: int) -> Kept:
+def write_duals(block: Block, duals: Array, model: int, version: int) -> DualFile:
     """Keep a version of the duals of a model.
 
     Raises

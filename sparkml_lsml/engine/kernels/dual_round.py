@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.duals import Kept, read_duals, remove_older, write_duals
+from sparkml_lsml.engine.blocks.duals import DualFile, read_duals, remove_older, write_duals
 from sparkml_lsml.engine.kernels.local import LocalModel
 from sparkml_lsml.engine.kernels.sdca import SdcaEpochs, dual_sums, gains, sdca_epochs
 from sparkml_lsml.engine.predictors.standardization import Standardization
@@ -22,7 +22,7 @@ class DualSum:
 
     sums: Array
     gains: Array
-    dual_files: dict[int, Kept]
+    dual_files: dict[int, DualFile]
     lost: tuple[int, ...] = ()
 
     def merge(self, other: "DualSum") -> "DualSum":

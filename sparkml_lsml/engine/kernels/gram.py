@@ -124,7 +124,7 @@ class SparseProducts:
         self._centre = shift * self._near
         self._features, dense = features, len(self._far) + others
         self._products = np.zeros((features + others, features + others))
-        self._across, self._dense = np.zeros((features, dense)), np.zeros((dense, dense))
+        self._cross, self._dense = np.zeros((features, dense)), np.zeros((dense, dense))
         self._sums, self._dense_sums = np.zeros(features), np.zeros(dense)
         self._weight = 0.0
 
@@ -143,7 +143,7 @@ class SparseProducts:
         near = sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
         turned = near.T
         self._products[: self._features, : self._features] += (turned @ near).toarray()
-        self._across += np.asarray(turned @ dense)
+        self._cross += np.asarray(turned @ dense)
         self._dense += dense.T @ dense
         self._sums += np.asarray(turned @ root)
         self._dense_sums += root @ dense
@@ -157,11 +157,11 @@ class SparseProducts:
             at = slice(start, min(start + GRAM_CHUNK_ROWS, features))
             # one sum for both parts, so that the result is symmetric to the bit
             out[at, :features] -= np.outer(half[at], centre) + np.outer(centre[at], half)
-        across = self._across - np.outer(centre, self._dense_sums)
-        place = np.append(far, np.arange(features, len(out)))
-        out[:features, place] += across
-        out[place, :features] += across.T
-        out[np.ix_(place, place)] = self._dense
+        cross = self._cross - np.outer(centre, self._dense_sums)
+        columns = np.append(far, np.arange(features, len(out)))
+        out[:features, columns] += cross
+        out[columns, :features] += cross.T
+        out[np.ix_(columns, columns)] = self._dense
         sums = np.append(self._sums - self._weight * centre, self._dense_sums[len(far) :])
         sums[far] = self._dense_sums[: len(far)]
         return out, sums

@@ -317,7 +317,7 @@ def narrow_epoch(
     rows : data, indices, indptr, y, weight, mean
         Compressed rows. Dense ones are their flat values, with no ``indices``. The weights of
         shape (rows,), or of shape (0,) where every row weighs 1, are divided by their mean.
-    plan : order, size, rates, kept
+    plan : order, size, rates, averages
         Row numbers, rows a step, and for each step its length and whether it is averaged.
     units : scale, shift, label_scale
     strengths : l1, l2
@@ -331,7 +331,7 @@ def narrow_epoch(
         Arrays of shape (size,), changed in place.
     """
     data, indices, indptr, y, weight, mean = rows
-    order, size, rates, kept = plan
+    order, size, rates, averages = plan
     scale, shift, label_scale = units
     l1, l2 = strengths
     code, parameter = loss
@@ -368,7 +368,7 @@ def narrow_epoch(
             moved = _soft(moved, rates[t] * l1[j])
             velocity[j] = moved - w[j]
             w[j] = moved
-        if kept[t]:
+        if averages[t]:
             average += w
 
 
@@ -405,7 +405,7 @@ def wide_epoch(
         The new ``state``.
     """
     data, indices, indptr, y, weight, mean = rows
-    order, size, rates, kept = plan
+    order, size, rates, averages = plan
     scale, label_scale, fit_intercept = units
     code, parameter = loss
     start, start_rest, drift_rest = anchor
@@ -452,7 +452,7 @@ def wide_epoch(
             rest -= rate * move
         owed += rate / factor
         time += rate
-        if kept[t]:
+        if averages[t]:
             average_rest += rest
             for j in range(len(v)):
                 value = v[j]

@@ -159,10 +159,10 @@ def _compiled_epochs(
         fixed(coef[:0], np.zeros_like(coef)) if anchor is None else fixed(coef, anchor),
         (momentum, momentum if settings.nesterov else 0.0),
     )
-    for order, size, rates, kept in epoch_plans(block, settings, seed):
-        plan = fixed(order, size, rates, kept)
+    for order, size, rates, averages in epoch_plans(block, settings, seed):
+        plan = fixed(order, size, rates, averages)
         fast.loops.narrow_epoch(rows, plan, *given, (w, velocity, average))
-        averaged += int(kept.sum())
+        averaged += int(averages.sum())
     return average / averaged if averaged else w
 
 

@@ -87,7 +87,7 @@ def epoch_plans(
     size : int
         Rows a mini-batch; the last one has what is left.
     rates : array of shape (steps,)
-    kept : bool array of shape (steps,)
+    averages : bool array of shape (steps,)
         Whether the iterate after the step is averaged: in the second half of the round, one in
         ``every``.
     """
@@ -96,8 +96,8 @@ def epoch_plans(
     steps = -(-rows // size)
     for epoch, order in enumerate(_orders(block, settings, seed)):
         t = np.arange(epoch * steps, (epoch + 1) * steps)
-        kept = settings.average & (2 * t >= settings.epochs * steps) & (t % every == 0)
-        yield order, size, np.array([settings.rate(step) for step in t.tolist()]), kept
+        averages = settings.average & (2 * t >= settings.epochs * steps) & (t % every == 0)
+        yield order, size, np.array([settings.rate(step) for step in t.tolist()]), averages
 
 
 def _orders(

@@ -218,12 +218,12 @@ def _compiled_steps(given: _Round, lazy: LazyWeights, fast: Compiled) -> tuple[A
     anchor = fixed(reduced, rest, float(given.drift_rest[0]))
     strengths = fixed(lazy.l1[0], lazy.extra[0], lazy.drift[0], lazy.common, SMALLEST_FACTOR)
     owing = (lazy.v[0], lazy.paid.ravel(), lazy.clock.ravel(), *strengths)
-    for order, size, rates, kept in epoch_plans(given.block, settings, given.seed, given.every):
+    for order, size, rates, averages in epoch_plans(given.block, settings, given.seed, given.every):
         state = (lazy.owed, lazy.time, lazy.factor, rest, average_rest)
         lazy.owed, lazy.time, lazy.factor, rest, average_rest = fast.loops.wide_epoch(
-            rows, fixed(order, size, rates, kept), scaling, loss, anchor, owing, state, average
+            rows, fixed(order, size, rates, averages), scaling, loss, anchor, owing, state, average
         )
-        averaged += int(kept.sum())
+        averaged += int(averages.sum())
     if averaged:
         return average[None, :] / averaged, np.array([average_rest / averaged])
     return lazy.weights(), np.array([rest])

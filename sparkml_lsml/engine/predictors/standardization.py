@@ -201,11 +201,11 @@ def standardize(
     if not centred and not standardized:
         used = used | (mean != 0.0)  # a constant column is a bias that the user made
     constant = used & (deviation == 0.0)
-    spread = np.square(deviation)
+    moment = np.square(deviation)
     if not centred:
-        spread = spread + np.where(constant | about_zero, np.square(mean), 0.0)
+        moment = moment + np.where(constant | about_zero, np.square(mean), 0.0)
     penalised = l2 * (np.square(deviation) if standardized else 1.0)
-    bend = spread + penalised / bound
+    bend = moment + penalised / bound
     scale = np.zeros_like(mean)
     scale[used] = 1.0 / np.sqrt(bend[used])
     shift = mean.copy() if centred else np.zeros_like(mean)
