@@ -26,7 +26,7 @@ from sparkml_lsml.errors import DataError, DivergedError, ParamError, Persistenc
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint, differences
-from sparkml_lsml.spark.params.fit_settings import PARAMS
+from sparkml_lsml.spark.params.fit_settings import NO_MATTER, FitSettings
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 from tests.faults import hook_passes, wait_for
 from tests.spark.helpers import binary_rows, frame, nothing_left, numbers
@@ -466,19 +466,25 @@ def test_rows_in_another_order_are_the_same_rows(
     np.testing.assert_allclose(numbers(model), numbers(whole), rtol=1e-7)
 
 
-OF_THE_PROBLEM = {"loss", "epsilon", "family"} | {
+BOUNDS = {
     f"{end}BoundsOn{what}" for end in ("lower", "upper") for what in ("Coefficients", "Intercepts")
 }
-ELSEWHERE = {"checkpointDir", "checkpointInterval", "maxBlockSizeInMB", "threshold", "thresholds"}
 
 
-@pytest.mark.parametrize("cls", [LinearSVC, LogisticRegression, LinearRegression])
-def test_what_a_fit_depends_on_is_in_its_fingerprint(cls: type[Any]) -> None:
-    """A new Param is one of the settings, is told of by the problem, or is of no matter to it."""
-    names = {param.name for param in cls().params}
-    others = OF_THE_PROBLEM | ELSEWHERE | {"predictionCol", "rawPredictionCol", "probabilityCol"}
-    assert names - others == set(PARAMS) & names
-    assert set(PARAMS) - names <= {"classWeight"}
+@pytest.mark.parametrize(
+    ("cls", "own"),
+    [
+        (LinearSVC, {"loss"}),
+        (LogisticRegression, {"family", *BOUNDS}),
+        (LinearRegression, {"loss", "epsilon"}),
+    ],
+)
+def test_what_a_fit_depends_on(cls: type[Any], own: set[str]) -> None:
+    """A new Param that no coefficient depends on is to be listed, or checkpoints are not found."""
+    settings = FitSettings.of(cls())
+    assert set(settings.own) == own
+    names = {param.name for param in cls().params} - set(NO_MATTER)
+    assert names | {"classWeight"} == set(settings.params())
 
 
 def test_differences_of_fingerprints() -> None:

@@ -1,6 +1,6 @@
 """What a fit depends on, read once from the Params of an estimator."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from sparkml_lsml.engine.solvers.sgd import Schedule
@@ -9,10 +9,10 @@ from sparkml_lsml.spark.params.bases import HasSolverSettings
 
 @dataclass(frozen=True, eq=False)
 class FitSettings:
-    """What a training reads of an estimator; its problem says the rest.
+    """What a fit depends on, in the words of the Params: fields have their names and meanings.
 
-    Fields have the names and the meanings of the Params. Params that only the model knows, such as
-    its threshold, and where checkpoints are kept, are not among them: a fit depends on neither.
+    Params that only the model knows, such as its threshold, and where checkpoints are kept, are not
+    among them (`NO_MATTER`): a fit depends on neither.
 
     Attributes
     ----------
@@ -22,6 +22,9 @@ class FitSettings:
         None where there is no such column.
     classWeight : str or dict
         "" in a regression.
+    own : dict
+        All others by name, by which the estimator poses its problem: loss, bounds, and what a
+        subclass of the user's has added.
     initial : model or None
         What `setInitialModel` was given.
     """
@@ -56,6 +59,7 @@ class FitSettings:
     patience: int
     validationTol: float
     classWeight: Any = ""
+    own: dict[str, Any] = field(default_factory=dict)
     initial: Any = None
 
     @staticmethod
@@ -64,14 +68,28 @@ class FitSettings:
         values = {name: params.value(name) for name in PARAMS if params.hasParam(name)}
         for name in ("weightCol", "validationIndicatorCol"):
             values[name] = values[name] or None
-        return FitSettings(type(params).__name__, **values, initial=params._initial)
+        names = [param.name for param in params.params]
+        own = {name: params.value(name) for name in names if name not in {*PARAMS, *NO_MATTER}}
+        return FitSettings(type(params).__name__, **values, own=own, initial=params._initial)
 
     def params(self) -> dict[str, Any]:
-        """The values of the Params, by their names."""
-        return {name: getattr(self, name) for name in PARAMS}
+        """The values of all Params that a fit depends on, by their names."""
+        return {**{name: getattr(self, name) for name in PARAMS}, **self.own}
 
 
 PARAMS = tuple(
-    field.name for field in fields(FitSettings) if field.name not in ("estimator", "initial")
+    each.name for each in fields(FitSettings) if each.name not in ("estimator", "own", "initial")
 )
-"""Names of the Params that a fit depends on."""
+"""Names of the Params that a training reads itself."""
+
+NO_MATTER = (
+    "predictionCol",
+    "rawPredictionCol",
+    "probabilityCol",
+    "threshold",
+    "thresholds",
+    "checkpointDir",
+    "checkpointInterval",
+    "maxBlockSizeInMB",
+)
+"""Names of those that no coefficient depends on."""

@@ -50,22 +50,19 @@ def fingerprint_of(
 def facts_of(member: Member) -> dict[str, Any]:
     """What makes a model of a batch what it is, the rows aside."""
     settings, problem = member.settings, member.problem
-    loss, box = problem.loss, problem.bounds
+    loss = problem.loss
     # a name says little of a loss that is the user's own
     own = {"loss at fixed points": samples(loss)} if isinstance(loss, CustomLoss) else {}
     start = {} if settings.initial is None else {"initial model": digest(settings.initial)}
-    bounds = {} if box is None else {"bounds": [box.lower.tolist(), box.upper.tolist()]}
     return {
         "estimator": settings.estimator,
         **settings.params(),
         # in the place of what was asked for
         "solver": problem.solver,
-        "loss": loss.name if isinstance(loss, CustomLoss) else repr(loss),
         **own,
-        "predictor": repr(problem.predictor),
         # a subclass of the user's may make of its Params what it likes
+        "predictor": repr(problem.predictor),
         "strengths": [problem.l1, problem.l2],
-        **bounds,
         **start,
         "held out": member.held_out,
         "replicate": member.replicate,
