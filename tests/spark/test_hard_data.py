@@ -20,9 +20,12 @@ from tests.checks.hard import (
     check_hard_data,
     check_hard_data_calibrated,
     framed,
+    hinges,
+    made,
     scenarios,
 )
 from tests.checks.subjects import FOLDED, SPECS, Rows, Spec, Subject
+from tests.references.stored import stored
 
 
 def cases() -> Iterator[Any]:
@@ -50,6 +53,17 @@ def test_hard_data_of_random_folds(spark: SparkSession, cls: str, name: str) -> 
     found = getattr(sparkml_lsml.classification, cls)
     for execution in EXECUTIONS:
         check_hard_data_calibrated(found, name, execution, spark)
+
+
+@pytest.mark.parametrize("name", ["fewer_rows_than_columns", "one_row_a_partition"])
+def test_what_is_stored_is_mllibs(spark: SparkSession, name: str) -> None:
+    """The two that take no time; the others are found by `tests.references.make` too."""
+    found = hinges(made(name, "binary"), spark)
+    assert found == pytest.approx(stored("hinges")[name], rel=1e-6)
+
+
+def test_what_is_stored_has_all_scenarios() -> None:
+    assert list(stored("hinges")) == list(scenarios("binary"))
 
 
 def test_a_hinge_that_learns_nothing_says_so(spark: SparkSession) -> None:

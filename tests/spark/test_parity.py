@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from sklearn.svm import LinearSVC as LiblinearSVC
 
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.regression import LinearRegression
+from tests.references.stored import stored
 from tests.spark.helpers import EXECUTIONS, frame, numbers
 
 Array = npt.NDArray[np.float64]
@@ -88,20 +88,20 @@ def rows_of(name: str) -> tuple[Array, Array, Array]:
 Frames = Callable[[str], DataFrame]
 
 
-@pytest.fixture(scope="module")
-def frames(spark: SparkSession) -> Iterator[Frames]:
-    """Give the cached frame of a set of rows."""
-    made: dict[str, DataFrame] = {}
+def frames_of(spark: SparkSession) -> Frames:
+    """What gives the frame of a set of rows, made once."""
 
+    @cache
     def get(name: str) -> DataFrame:
-        if name not in made:
-            kind = "sparse" if name.startswith("sparse") else "dense"
-            made[name] = frame(spark, *rows_of(name), kind=kind).cache()
-        return made[name]
+        kind = "sparse" if name.startswith("sparse") else "dense"
+        return frame(spark, *rows_of(name), kind=kind)
 
-    yield get
-    for rows in made.values():
-        rows.unpersist()
+    return get
+
+
+@pytest.fixture(scope="module")
+def frames(spark: SparkSession) -> Frames:
+    return frames_of(spark)
 
 
 # ---------------------------------------------------- formulas
@@ -211,10 +211,12 @@ class Case:
         return float(weight @ losses / weight.sum() + self.regParam * (l2 + l1))
 
     def objective_of(self, model: Any) -> float:
-        flat = numbers(model)
+        return self.objective_at(numbers(model), model.scale if self.loss == "huber" else 1.0)
+
+    def objective_at(self, flat: Array, scale: float = 1.0) -> float:
+        """The objective, for what `numbers` gives."""
         outputs = len(flat) // (len(self.units) + 1)
         split = outputs * len(self.units)
-        scale = model.scale if self.loss == "huber" else 1.0
         return self.objective(flat[:split].reshape(outputs, -1), flat[split:], scale)
 
 
@@ -312,37 +314,65 @@ def determined(case: Case) -> bool:
     return case.standardization or case.rows != "cancer"
 
 
-def compare_with_mllib(
-    frames: Frames, case: Case, executions: tuple[str, ...], settings: dict[str, Any]
-) -> None:
-    """Fit both; ours may not be worse, and agrees where the optimum is determined."""
-    theirs, ours = CLASSES[case.estimator]
-    rows = frames(case.rows)
+@dataclass(frozen=True)
+class Reference:
+    """What MLlib found.
+
+    Attributes
+    ----------
+    numbers : list
+        See `numbers`.
+    reported : float, optional
+        The last entry of its history, in the units of the objective.
+    finished : bool
+        Whether it stopped before it had to.
+    """
+
+    numbers: list[float]
+    reported: float | None = None
+    finished: bool = True
+
+
+def fitted(frames: Frames, case: Case, settings: dict[str, Any] = LONG) -> Reference:
+    """Fit MLlib's estimator."""
     # one partition: MLlib's iterations are faster for it
-    reference = theirs(**case.params, **settings).fit(rows.coalesce(1))
-    expected = case.objective_of(reference)
-    finished = True
-    if case.solver != "normal":  # which keeps no history, or one in units of its own
-        summary = reference.summary() if callable(reference.summary) else reference.summary
-        # least squares is solved on labels of unit variance
-        reported = summary.objectiveHistory[-1] * case.label_unit**2
-        assert expected == pytest.approx(reported, rel=1e-9)
-        finished = summary.totalIterations < settings["maxIter"]
+    rows = frames(case.rows).coalesce(1)
+    model = CLASSES[case.estimator][0](**case.params, **settings).fit(rows)
+    found = numbers(model).tolist()
+    if case.solver == "normal":  # which keeps no history, or one in units of its own
+        return Reference(found)
+    summary = model.summary() if callable(model.summary) else model.summary
+    # least squares is solved on labels of unit variance
+    reported = float(summary.objectiveHistory[-1] * case.label_unit**2)
+    return Reference(found, reported, summary.totalIterations < settings["maxIter"])
+
+
+def compare(
+    frames: Frames, case: Case, executions: tuple[str, ...], reference: Reference, usual: bool
+) -> None:
+    """Fit ours: it may not be worse, and agrees where the optimum is determined and was found.
+
+    In the usual run it is taken for found, or that might compare nothing.
+    """
+    expected = case.objective_at(np.array(reference.numbers))
+    if reference.reported is not None:
+        assert expected == pytest.approx(reference.reported, rel=1e-9)
     smooth = case.loss != "hinge"
     for execution in executions:
         own = EXACT if execution == "local" else PASSES
-        model = ours(**case.params, **own, execution=execution).fit(rows)
+        ours = CLASSES[case.estimator][1](**case.params, **own, execution=execution)
+        model = ours.fit(frames(case.rows))
         assert model.summary.execution == execution
         assert case.objective_of(model) <= expected * (1.0 + (1e-6 if smooth else 1e-4))
-        # all those of the usual run are compared, or it might compare nothing
-        if determined(case) and (finished or settings is BRIEF):
-            same_coefficients(case, numbers(model), numbers(reference))
+        if determined(case) and (reference.finished or usual):
+            same_coefficients(case, numbers(model), np.array(reference.numbers))
 
 
 @pytest.mark.parametrize("case", COVERING, ids=str)
 def test_fits_are_mllibs_or_better(frames: Frames, case: Case) -> None:
     cheap = case.loss != "hinge" and (case.rows.startswith("sparse") or case.solver == "normal")
-    compare_with_mllib(frames, case, EXECUTIONS if cheap else ("local",), BRIEF)
+    executions = EXECUTIONS if cheap else ("local",)
+    compare(frames, case, executions, fitted(frames, case, BRIEF), usual=True)
 
 
 def test_a_multinomial_fit_of_many_classes(frames: Frames) -> None:
@@ -350,7 +380,7 @@ def test_a_multinomial_fit_of_many_classes(frames: Frames) -> None:
     # pixels that are never lit have no coefficient
     never = case.units == 0.0
     assert never.sum() > 0
-    compare_with_mllib(frames, case, ("local",), BRIEF)
+    compare(frames, case, ("local",), fitted(frames, case, BRIEF), usual=True)
     model = LogisticRegression(**case.params).fit(frames(case.rows))
     assert not model.coefficientMatrix.toArray()[:, never].any()
 
@@ -397,23 +427,30 @@ def test_elastic_nets_are_scikit_learns(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", CLASSES)
-def test_all_fits_are_mllibs_or_better(frames: Frames, estimator: str) -> None:
-    """Two at a time: each of MLlib's keeps one core busy, with one task after another."""
-    cases = [case for case in cross() if case.estimator == estimator]
-    for case in cases:
-        frames(case.rows)
+@pytest.mark.parametrize("case", list(cross()), ids=str)
+def test_all_fits_are_mllibs_or_better(frames: Frames, case: Case) -> None:
+    """Beside what MLlib found when `tests.references.make` ran: its fits take minutes."""
+    reference = Reference(**stored("parity")[str(case)])
+    compare(frames, case, ("local",), reference, usual=False)
 
-    def told(case: Case) -> str:
-        try:
-            compare_with_mllib(frames, case, ("local",), LONG)
-        except AssertionError as error:
-            return f"{case}: {error}"
-        return ""
 
-    with ThreadPool(2) as pool:
-        found = pool.map(told, cases, chunksize=1)
-    assert [text for text in found if text] == []
+RECOMPUTED = (
+    "svc-sparse-binary-0.01-0-TTT",
+    "logistic-iris-0.01-0.5-TTF",
+    "linear-l-bfgs-sparse-number-0.0001-0-TTT",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECOMPUTED)
+def test_what_is_stored_is_mllibs(frames: Frames, name: str) -> None:
+    """One of each estimator, to the digits that another order of sums leaves."""
+    [case] = [case for case in cross() if str(case) == name]
+    known = Reference(**stored("parity")[name])
+    found = fitted(frames, case)
+    assert found.finished == known.finished
+    expected = case.objective_at(np.array(known.numbers))
+    assert case.objective_at(np.array(found.numbers)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ class _Packer:
                 report.moments = Moments.of_block(mapped)
         else:
             block = Block.concat(self._inline)
-            if _rows_of(report.moments) < self._rows:
+            if wanted and _rows_of(report.moments) < self._rows:
                 report.moments = Moments.of_block(block)
         if report.label_moments is not None:
             mean = float(report.label_moments.mean()[0])
