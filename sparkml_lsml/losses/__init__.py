@@ -5,7 +5,7 @@ from sparkml_lsml.losses.hinge import Hinge
 from sparkml_lsml.losses.huber import Huber
 from sparkml_lsml.losses.logistic import Logistic
 from sparkml_lsml.losses.multinomial import Multinomial
-from sparkml_lsml.losses.registry import loss, register, registered, unregister
+from sparkml_lsml.losses.registry import loss, register, registered, reserve, unregister
 from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
 from sparkml_lsml.losses.squared import Squared
 from sparkml_lsml.losses.squared_hinge import SquaredHinge
@@ -25,3 +25,13 @@ __all__ = [
     "registered",
     "unregister",
 ]
+
+reserve(
+    Hinge(),
+    Huber(),
+    Logistic(),
+    Multinomial(),
+    SmoothedHinge(),
+    Squared(),
+    SquaredHinge(),
+)

@@ -21,32 +21,22 @@ from sparkml_lsml.losses.custom import (
     KinkedFunctionLoss,
     Kinks,
 )
-from sparkml_lsml.losses.hinge import Hinge
-from sparkml_lsml.losses.huber import Huber
-from sparkml_lsml.losses.logistic import Logistic
-from sparkml_lsml.losses.multinomial import Multinomial
-from sparkml_lsml.losses.smoothed_hinge import SmoothedHinge
-from sparkml_lsml.losses.squared import Squared
-from sparkml_lsml.losses.squared_hinge import SquaredHinge
-
-BUILT_IN = frozenset(
-    loss.name
-    for loss in (
-        Hinge(),
-        Huber(),
-        Logistic(),
-        Multinomial(),
-        SmoothedHinge(),
-        Squared(),
-        SquaredHinge(),
-    )
-)
-"""Names that a user's loss cannot take."""
 
 NAME = re.compile(r"[A-Za-z][\w.+-]{0,63}")
 
+_reserved: set[str] = set()
 _registered: dict[str, CustomLoss] = {}
 _lock = threading.Lock()
+
+
+def reserve(*losses: Loss) -> None:
+    """Keep the names of the package's own losses from losses of users."""
+    _reserved.update(loss.name for loss in losses)
+
+
+def reserved() -> frozenset[str]:
+    """Names that a user's loss cannot take."""
+    return frozenset(_reserved)
 
 
 def register(loss: Any) -> None:
@@ -207,10 +197,10 @@ def _wrapped(loss: Any) -> CustomLoss:
             f"found a loss named {name!r}, expected a letter, then at most 63 letters, digits or "
             "any of _ . + -"
         )
-    if name in BUILT_IN:
+    if name in _reserved:
         raise ParamError(
             f"the package has a loss named {name!r} itself: expected another name than "
-            f"{', '.join(sorted(BUILT_IN))}"
+            f"{', '.join(sorted(_reserved))}"
         )
     if not isinstance(smooth, bool | np.bool_):
         raise ParamError(f"loss '{name}' has smooth={smooth!r}, expected True or False")
