@@ -35,7 +35,10 @@ from sparkml_lsml.worker.finishing import MarginFinish
 
 Array = npt.NDArray[np.float64]
 
-LOSSES: dict[str, Loss] = {"hinge": Hinge(), "squaredHinge": SquaredHinge()}
+LOSSES: dict[str, Loss] = {
+    "hinge": Hinge(),
+    "squaredHinge": SquaredHinge(),
+}
 
 ALL_ZERO = (
     "all coefficients are 0: the classes are so unequal in weight that no plane has a lower hinge "
@@ -103,9 +106,9 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
         :func:`sparkml_lsml.losses.register`.
     elasticNetParam : float
         Share of the L1 penalty, from 0 to 1.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", \
-"adam", "cocoa"}
-        ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss and the penalty.
+    solver : str
+        One of those that ``explainParam("solver")`` names. ``auto`` is ``l-bfgs``: the quasi-Newton
+        method that fits the loss and the penalty.
         ``cocoa`` is dual coordinate ascent on every partition (CoCoA+): a few rounds to a rough
         answer, with a bound of what is left to gain; there ``tol`` is the relative duality gap.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \

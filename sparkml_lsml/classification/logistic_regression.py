@@ -74,10 +74,9 @@ weightCol, aggregationDepth
         Of length 1, or one for each class.
     family : {"auto", "binomial", "multinomial"}
         ``auto`` is binomial for at most two classes.
-    solver : {"auto", "l-bfgs", "gradient-descent", "accelerated", "sgd", "minibatch-sgd", \
-"adam", "cocoa"}
-        ``auto`` is ``l-bfgs``: the quasi-Newton method that fits the loss, the penalty and the
-        bounds. No other takes bounds.
+    solver : str
+        One of those that ``explainParam("solver")`` names. ``auto`` is ``l-bfgs``: the quasi-Newton
+        method that fits the loss, the penalty and the bounds. No other takes bounds.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.engine.solvers`.

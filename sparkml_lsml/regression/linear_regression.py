@@ -94,11 +94,11 @@ aggregationDepth, epsilon
         :func:`sparkml_lsml.losses.register`. Its penalty is :math:`\lambda ((1 - \alpha) / 2
         \|c\|^2 + \alpha \|c\|_1)`, and ``prediction`` is :math:`x^T w + b`, whatever the
         loss takes it for: with Poisson's, the logarithm of the mean.
-    solver : {"auto", "normal", "l-bfgs", "gradient-descent", "accelerated", "sgd", \
-"minibatch-sgd", "adam"}
-        ``auto`` solves the normal equations in one pass for up to 4,096 features, unless rows and
-        features are so many that ``l-bfgs`` is done several times, and seconds, sooner; the
-        summary says so. ``l-bfgs`` is the quasi-Newton method that fits the loss and the penalty.
+    solver : str
+        One of those that ``explainParam("solver")`` names. ``auto`` solves the normal equations in
+        one pass for up to 4,096 features, unless rows and features are so many that ``l-bfgs`` is
+        done several times, and seconds, sooner; the summary says so. ``l-bfgs`` is the quasi-Newton
+        method that fits the loss and the penalty.
     stepSize, lineSearch, learningRate, powerT, momentum, nesterov, averaging, varianceReduction, \
 miniBatchFraction, batchSize, localEpochs, seed
         Settings of the solvers, see :mod:`sparkml_lsml.engine.solvers`.

@@ -1,5 +1,6 @@
 """The solvers that estimators compose: which one, and with which settings."""
 
+from dataclasses import fields
 from typing import Any
 
 from sparkml_lsml.engine.solvers import (
@@ -19,7 +20,33 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.params.bases import HasSolverSettings
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 
-FIRST_ORDER_SOLVERS = ("gradient-descent", "accelerated", "sgd", "minibatch-sgd", "adam")
+FIRST_ORDER: dict[str, type[Any]] = {
+    "gradient-descent": GradientDescent,
+    "accelerated": Accelerated,
+    "sgd": LocalSGD,
+    "minibatch-sgd": MiniBatchSGD,
+    "adam": Adam,
+}
+"""Solvers that every iterative estimator has, by their names. A new one takes a line here."""
+
+SETTINGS = {
+    "tol": "tol",
+    "seed": "seed",
+    "step_size": "stepSize",
+    "line_search": "lineSearch",
+    "schedule": "learningRate",
+    "power": "powerT",
+    "momentum": "momentum",
+    "nesterov": "nesterov",
+    "average": "averaging",
+    "variance_reduction": "varianceReduction",
+    "fraction": "miniBatchFraction",
+    "batch_size": "batchSize",
+    "epochs": "localEpochs",
+}
+"""The Params that fields of solvers are set from; a solver reads those that it has a field for."""
+
+FIRST_ORDER_SOLVERS = tuple(FIRST_ORDER)
 ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
 SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
 """Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
@@ -86,16 +113,6 @@ def choose_solver(
 def build_solver(name: str, settings: FitSettings, size: int) -> Solver:
     """The solver of that name with the settings of an estimator, for ``size`` coefficients."""
     tol = settings.tol
-    schedule: dict[str, Any] = {
-        "step_size": settings.stepSize,
-        "schedule": settings.learningRate,
-        "power": settings.powerT,
-        "momentum": settings.momentum,
-        "nesterov": settings.nesterov,
-        "average": settings.averaging,
-        "seed": settings.seed,
-        "tol": tol,
-    }
     if name == "l-bfgs":
         return LBFGS(tol=tol, memory=_memory(size, 1_000_000, 100))
     if name == "l-bfgs-b":
@@ -108,34 +125,12 @@ def build_solver(name: str, settings: FitSettings, size: int) -> Solver:
         solver = build_solver(inner, settings, size)
         assert isinstance(solver, LBFGS | ProximalLBFGS)
         return SmoothedLBFGS(tol=tol, inner=solver)
-    if name == "gradient-descent":
-        return GradientDescent(
-            step_size=settings.stepSize, line_search=settings.lineSearch, tol=tol
-        )
-    if name == "accelerated":
-        return Accelerated(step_size=settings.stepSize, tol=tol)
-    if name == "sgd":
-        return LocalSGD(
-            epochs=settings.localEpochs,
-            batch_size=settings.batchSize,
-            variance_reduction=settings.varianceReduction,
-            **schedule,
-        )
-    if name == "minibatch-sgd":
-        return MiniBatchSGD(fraction=settings.miniBatchFraction, **schedule)
-    if name == "adam":
-        return Adam(
-            fraction=settings.miniBatchFraction,
-            step_size=settings.stepSize,
-            schedule=settings.learningRate,
-            power=settings.powerT,
-            average=settings.averaging,
-            tol=tol,
-            seed=settings.seed,
-        )
-    if name == "cocoa":
-        return CoCoA(epochs=settings.localEpochs, tol=tol, seed=settings.seed)
-    raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
+    cls = CoCoA if name == "cocoa" else FIRST_ORDER.get(name)
+    if cls is None:
+        raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
+    names = {field.name for field in fields(cls)} & SETTINGS.keys()
+    built: Solver = cls(**{name: getattr(settings, SETTINGS[name]) for name in names})
+    return built
 
 
 def _memory(size: int, budget: int, most: int) -> int:
