@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sparkml_lsml.engine.blocks.origin import Origin
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.errors import ParamError
@@ -150,6 +151,25 @@ class Standardization:
             return full if full.any() else 0.0
 
         return ElasticNet(l1_strength=strength(l1 * factor), l2_strength=strength(l2 * factor**2))
+
+
+def less_origin(coef: Array, layout: Layout, origin: Origin | None, *, back: bool = False) -> Array:
+    """Coefficients for rows that were packed less an origin, from those for rows as they are.
+
+    Parameters
+    ----------
+    coef : array of shape (layout.size,)
+    layout : Layout
+        The first map has intercepts, which take up the difference.
+    origin : Origin or None
+    back : bool
+        The other way round.
+    """
+    if origin is None or not np.isfinite(coef).all():
+        return coef
+    out, weights = coef.copy(), layout.weight_matrix(coef[None, :])[0]
+    out[layout.intercepts] = origin.intercepts(weights, coef[layout.intercepts], back)
+    return out
 
 
 def stored_coefficients(units: Sequence[Standardization], coef: Array) -> Array:

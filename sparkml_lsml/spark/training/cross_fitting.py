@@ -12,6 +12,7 @@ from sparkml_lsml.engine.blocks.folds import without
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.metrics.measures import Measure, Ranking
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Reweighting
+from sparkml_lsml.engine.predictors.standardization import less_origin
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.cluster.trees import LAST_BYTES
 from sparkml_lsml.spark.rows.centring import can_centre
@@ -161,11 +162,9 @@ def measures(
     """Measures of models on the rows that they were not trained on, in one pass."""
     scorers = tuple(model._scorer() for model in models)
     origin = blocks.report.origin
-    if origin is not None:
-        scorers = tuple(
-            replace(one, intercepts=origin.intercepts(one.coefficients, one.intercepts))
-            for one in scorers
-        )
+    scorers = tuple(
+        replace(one, coef=less_origin(one.coef, one.predictor.layout, origin)) for one in scorers
+    )
     task = MeasurePass(scorers, unseen, tuple(measure() for _ in models), weighted, factors)
     sums: Measures = blocks.run(task, "metrics", LAST_BYTES)
     return sums.measures

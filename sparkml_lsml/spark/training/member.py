@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors import Layout, Predictor
-from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
+from sparkml_lsml.engine.predictors.standardization import Standardization, less_origin, standardize
 from sparkml_lsml.engine.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.models.summary import TrainingSummary
@@ -127,12 +127,7 @@ class Member:
         return model
 
     def _moved(self, coef: Array, back: bool = False) -> Array:
-        layout, origin = self.layout, self.report.origin
-        if origin is None or not np.isfinite(coef).all():
-            return coef
-        out, weights = coef.copy(), layout.weight_matrix(coef[None, :])[0]
-        out[layout.intercepts] = origin.intercepts(weights, coef[layout.intercepts], back)
-        return out
+        return less_origin(coef, self.layout, self.report.origin, back=back)
 
     def starting(self, coef: Array) -> "Member":
         """The same, with these coefficients in the solver's units as its cold start."""
