@@ -55,6 +55,11 @@ class Objective(Protocol):
         ...
 
     @property
+    def linear(self) -> bool:
+        """Whether raw predictions are linear in the features and in the coefficients."""
+        ...
+
+    @property
     def standardization(self) -> Standardization:
         """The units of the only model, or of the first."""
         ...
@@ -210,6 +215,11 @@ class BlockObjective:
     def layout(self) -> Layout:
         """See `Objective.layout`."""
         return self.predictor.layout
+
+    @property
+    def linear(self) -> bool:
+        """See `Objective.linear`."""
+        return isinstance(self.predictor, LinearPredictor)
 
     @property
     def standardization(self) -> Standardization:

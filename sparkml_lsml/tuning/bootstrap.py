@@ -142,6 +142,11 @@ def bootstrap(
     True
     """
     check_frame(dataset, "bootstrap")
+    if not isinstance(estimator, LinearEstimator):
+        raise TypeError(
+            f"bootstrap: found a {type(estimator).__name__}, expected a linear estimator of "
+            "sparkml_lsml"
+        )
     refuse_validation(estimator, "bootstrap")
     if name := own_fit(estimator):
         raise ParamError(

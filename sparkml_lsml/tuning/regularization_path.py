@@ -119,6 +119,11 @@ def regularization_path(
     ([0, 1, 2, 2, 2], (5, 1, 2))
     """
     check_frame(dataset, "regularization_path")
+    if not isinstance(estimator, LinearEstimator):
+        raise TypeError(
+            f"regularization_path: found a {type(estimator).__name__}, expected a linear estimator "
+            "of sparkml_lsml"
+        )
     base = estimator.copy()._normalise()
     base._check_fit(dataset)
     _check(base, regParams, n, ratio, together)

@@ -50,10 +50,6 @@ class DensePredictor:
     def width(self) -> int:
         return sum(self.sizes[1:])
 
-    @property
-    def work(self) -> int:
-        return sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True))
-
     def maps(self, coef: Array) -> list[tuple[Array, Array]]:
         """Weights of shape (outputs, inputs) and biases of each layer of one model."""
         layout = self.layout

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -135,8 +135,9 @@ def test_a_layout_may_have_no_map_of_the_features_and_buffers() -> None:
     np.testing.assert_array_equal(stored[0, :7], coef[0, :7])
     np.testing.assert_array_equal(stored[0, 7:9], 10.0 * coef[0, 7:9])
     np.testing.assert_array_equal(stored[0, 9:], coef[0, 9:])
-    with pytest.raises(ValueError, match="head come last"):
-        Layout(6, inner=slots[::-1])
+    for wrong in (slots[::-1], slots[:1]):
+        with pytest.raises(ValueError, match="head come last"):
+            Layout(6, inner=wrong)
 
 
 # ------------------------------------------------------ units and gradients
@@ -234,6 +235,59 @@ def test_solvers_of_linear_models_refuse_a_network() -> None:
     objective = objective_of("squared")
     with pytest.raises(ValueError, match=r"normal equations are those of a linear.*DensePred"):
         NormalEquations().solve(objective, [L2(0.0)], 0.0)
+
+
+@dataclass(frozen=True)
+class OfSquares:
+    """The same without the class: what is convex is not yet what the normal equations are of."""
+
+    inner: LinearPredictor
+    convex: ClassVar[bool] = True
+    dtype: ClassVar[Any] = np.dtype(np.float64)
+
+    @property
+    def layout(self) -> Layout:
+        return self.inner.layout
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    def raw(self, X: Any, coef: Array) -> Array:
+        return self.inner.raw(np.square(X), coef)
+
+    def raw_and_pullback(self, X: Any, coef: Array) -> Any:
+        return self.inner.raw_and_pullback(np.square(X), coef)
+
+    def scoring(self, coef: Array) -> Any:
+        return lambda X: self.inner.scoring(coef)(np.square(X))
+
+    def step_unit(self, curvature: float, units: Standardization, batch: int) -> float:
+        return 0.05
+
+
+def test_what_is_linear_in_its_coefficients_alone_is_not_taken_for_linear_in_the_features() -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(200, 2))
+    y = np.square(rows) @ [1.0, 2.0] + 3.0
+    predictor = OfSquares(LinearPredictor(Layout(2)))
+    units = Standardization.identity(predictor.layout)
+    objective = BlockObjective(LocalBlocks([Block(rows, y)]), Squared(), predictor, units)
+    assert not objective.linear
+    with pytest.raises(ValueError, match="normal equations are those of a linear predictor"):
+        NormalEquations().solve(objective, [L2(0.0)], float(y.mean()))
+    for solver in (
+        LBFGS(),
+        LocalSGD(variance_reduction=True, schedule="constant", batch_size=1, average=False),
+    ):
+        [found] = minimize(objective, L2(0.0), solver, np.zeros((1, 3)), max_iter=60)
+        np.testing.assert_allclose(found.coef, [1.0, 2.0, 3.0], atol=1e-3)
+    objective.blocks = type("Many", (), {"rows": 10**8})()
+    assert sample_of(objective, 10**10) == Sample()
 
 
 def test_the_step_of_a_first_order_solver_is_the_predictors() -> None:

@@ -117,15 +117,16 @@ def _dense_epochs(
         raw, pull = predictor.raw_and_pullback(scaled, points)
         derivative = mean_derivative(loss, y, weight, raw, weight_a_row)
         gradients = np.zeros_like(points)
-        if isinstance(predictor, LinearPredictor) and anchor is not None:
+        linear = predictor if isinstance(predictor, LinearPredictor) else None
+        if linear is not None and anchor is not None:
             # the pullback of both is the same, so that of their difference is enough
-            predictor.pull(scaled, derivative[:, :1] - derivative[:, 1:], gradients[:1])
+            linear.pull(scaled, derivative[:, :1] - derivative[:, 1:], gradients[:1])
         else:
             pull(derivative, gradients)
         gradients[:, head] *= scale
         slope = gradients[0] + l2 * at
         if anchor is not None:
-            slope += anchor if predictor.convex else anchor - gradients[1]
+            slope += anchor if linear is not None else anchor - gradients[1]
         before = w
         w = w - rate * slope + settings.momentum * velocity
         if has_l1:

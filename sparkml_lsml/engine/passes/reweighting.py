@@ -160,6 +160,6 @@ def reweighted(block: Block, partition: int, reweighting: Reweighting | None) ->
     """The block with the weights that its rows have for the only model, or for all alike."""
     if reweighting is None:
         return block
-    factors = reweighting.factors(block, partition, 0, block.rows)[:, 0]
+    factors = reweighting.of([0]).factors(block, partition, 0, block.rows)[:, 0]
     weight = factors if block.weight is None else block.weight * factors
     return replace(block, weight=weight)

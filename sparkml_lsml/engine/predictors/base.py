@@ -20,8 +20,8 @@ and an array of shape (models, size), to which it adds the gradients in the coef
 class Predictor(Protocol):
     """Raw predictions as a function of features and a flat vector of coefficients.
 
-    Immutable, picklable, and equal to another of the same function: models of equal predictors and
-    losses share their passes.
+    Immutable, picklable, and equal to another of the same function, with the same `repr`: models of
+    equal predictors and losses share their passes, and checkpoints are told apart by the text.
     """
 
     @property
@@ -36,10 +36,10 @@ class Predictor(Protocol):
 
     @property
     def convex(self) -> bool:
-        """Whether it is linear in its coefficients: a convex loss then is convex in them.
+        """Whether a convex loss is convex in the coefficients, as it is if these enter linearly.
 
-        What only holds there is done there only: starts from a sample and its second derivatives,
-        normal equations, dual coordinate ascent, the compiled loops, variance reduction.
+        What only holds for `LinearPredictor` asks for that class: starts from a sample and its
+        second derivatives, normal equations, dual coordinate ascent, the compiled loops.
         """
         ...
 
@@ -50,12 +50,10 @@ class Predictor(Protocol):
 
     @property
     def width(self) -> int:
-        """Numbers a row and model that it holds at a time, features aside: bounds the pieces."""
-        ...
+        """Numbers a row and model that it holds at a time, features aside.
 
-    @property
-    def work(self) -> int:
-        """Multiplications a row for one raw prediction of a model, with dense features."""
+        They bound the pieces of sparse rows; those of dense rows fit the cache by their features.
+        """
         ...
 
     def raw(self, X: Rows, coef: Array) -> Array:

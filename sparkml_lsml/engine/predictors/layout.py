@@ -69,8 +69,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         heads = [slot.head for slot in self.inner]
-        if heads != sorted(heads):
-            raise ValueError(f"slots of the head come last, found {self.inner}")
+        if heads != sorted(heads) or (heads and not heads[-1]):
+            raise ValueError(f"slots of the head come last, and there is one: found {self.inner}")
 
     @staticmethod
     def dense(sizes: Sequence[int], constants: int = 0) -> "Layout":

@@ -51,11 +51,6 @@ class LinearPredictor:
         """See `Predictor.width`."""
         return self.layout.outputs
 
-    @property
-    def work(self) -> int:
-        """See `Predictor.work`."""
-        return self.layout.outputs * self.layout.features
-
     def raw(self, X: Rows, coef: Array) -> Array:
         """See `Predictor.raw`."""
         layout, models = self.layout, len(coef)

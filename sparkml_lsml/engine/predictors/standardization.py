@@ -1,7 +1,7 @@
 """Scaling and centring of features that never touches the data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +167,10 @@ def less_origin(coef: Array, layout: Layout, origin: Origin | None, *, back: boo
     """
     if origin is None or not np.isfinite(coef).all():
         return coef
+    if not layout.outputs or not layout.fit_intercept:
+        raise ValueError(
+            "rows were packed less an origin, and the first map has no intercepts that take it up"
+        )
     out, weights = coef.copy(), layout.weight_matrix(coef[None, :])[0]
     out[layout.intercepts] = origin.intercepts(weights, coef[layout.intercepts], back)
     return out
@@ -215,6 +219,9 @@ def standardize(
         Without an intercept, scale by the second moment about zero, which bounds the step of
         first-order methods.
     """
+    if not layout.outputs:
+        # no map of the features alone that could take a scale or a shift
+        return replace(Standardization.identity(layout), label_scale=label_scale)
     bound = curvature if np.isfinite(curvature) else 1.0
     centred = layout.fit_intercept
     used = deviation > 0.0

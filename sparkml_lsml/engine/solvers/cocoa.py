@@ -112,7 +112,7 @@ class CoCoA:
             If the dual of the loss is not known.
         """
         layout = objective.layout
-        if not objective.predictor.convex:
+        if not objective.linear:
             raise ValueError(
                 "solver 'cocoa' takes linear predictors, whose duals are known, found "
                 f"{type(objective.predictor).__name__}: use solver='auto'"

@@ -84,7 +84,7 @@ class NormalEquations:
         ValueError
             If raw predictions are not linear in the coefficients.
         """
-        if not objective.predictor.convex:
+        if not objective.linear:
             raise ValueError(
                 "the normal equations are those of a linear predictor, found "
                 f"{type(objective.predictor).__name__}: use solver='auto'"

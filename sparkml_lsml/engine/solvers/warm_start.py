@@ -86,7 +86,7 @@ def sample_of(
     """
     rows, layout = objective.blocks.rows, objective.layout
     predictor = objective.predictor
-    if not predictor.convex or predictor.outputs != 1 or layout.constants:
+    if not objective.linear or predictor.outputs != 1 or layout.constants:
         return Sample()
     squares = models * layout.size**2
     if 8 * squares > CURVATURE_BYTES:

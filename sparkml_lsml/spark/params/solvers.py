@@ -51,6 +51,9 @@ ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
 SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
 """Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
 
+AVERAGING_SOLVERS = ("sgd",)
+"""Solvers that average the models of partitions, which must not hold one class each."""
+
 BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
 """Solvers of two classes."""
 

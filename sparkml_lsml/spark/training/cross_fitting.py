@@ -19,6 +19,7 @@ from sparkml_lsml.spark.rows.centring import can_centre
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.training.estimator import BlockEstimator
+from sparkml_lsml.spark.training.plan import local_bytes
 from sparkml_lsml.spark.training.problem import Problem
 from sparkml_lsml.spark.training.training import Training
 from sparkml_lsml.worker.measuring import MeasurePass, Measures
@@ -90,7 +91,13 @@ def cross_fit(
         member._check_fit(dataset)
     tested = range(folds) if held_out is None else held_out
     centre = all(map(can_centre, members))
-    with Training(members[0], dataset, fold=fold, folds=folds, centre=centre) as training:
+    plan: dict[str, Any] = {
+        "fold": fold,
+        "folds": folds,
+        "centre": centre,
+        "local_bytes": local_bytes(members),
+    }
+    with Training(members[0], dataset, **plan) as training:
         blocks, batch = training.blocks, []
         check_measure(measure(), blocks.report, training.member(members[0]).problem)
         for number in tested:

@@ -13,7 +13,7 @@ from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors import Layout, Predictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, less_origin, standardize
 from sparkml_lsml.engine.solvers import LBFGSB, SmoothedLBFGS, Solution, Solver
-from sparkml_lsml.errors import DataError
+from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.params.solvers import FIRST_ORDER_SOLVERS, build_solver
@@ -155,5 +155,12 @@ class Member:
 
     def cold_start(self) -> Array:
         """Where a fit starts that is given no model."""
-        layout = self.layout
-        return np.zeros(layout.size) if self.problem.start is None else self.problem.start(layout)
+        layout, start = self.layout, self.problem.start
+        if start is not None:
+            return start(layout)
+        if not self.predictor.convex:
+            raise ParamError(
+                f"{self.settings.estimator}: its problem has no start, and zeros are a saddle of "
+                f"{type(self.predictor).__name__}: expected a Problem with a 'start'"
+            )
+        return np.zeros(layout.size)

@@ -1,5 +1,7 @@
 """How the rows of a training are read, and whether they have to be shuffled before."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from pyspark.sql import DataFrame
 
@@ -7,19 +9,16 @@ from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.rows.frames import column_of
 from sparkml_lsml.spark.rows.resident import LOCAL_BYTES, IngestPlan
+from sparkml_lsml.spark.training.trainable import Trainable
 
 SORTED_SHARE = 0.05
 """Share of the labels' variance that lies between partitions, from which rows count as sorted."""
 
 
 def ingest_plan(
-    settings: FitSettings, dataset: DataFrame, task: Task, *, centre: bool, row_cost: float = 1.0
+    settings: FitSettings, dataset: DataFrame, task: Task, *, centre: bool
 ) -> IngestPlan:
-    """How an estimator wants its rows packed; see `IngestPlan` for ``task`` and ``centre``.
-
-    ``row_cost`` is what a pass works on a row, in units of a linear model: the dearer they are, the
-    fewer of them are worth the jobs of a cluster.
-    """
+    """How an estimator wants its rows packed; see `IngestPlan` for ``task`` and ``centre``."""
     validation = settings.validationIndicatorCol
     return IngestPlan(
         features=settings.featuresCol,
@@ -34,8 +33,12 @@ def ingest_plan(
         folds=0 if validation is None else 2,
         validation=validation,
         centre=centre,
-        local_bytes=int(LOCAL_BYTES / max(1.0, row_cost)),
     )
+
+
+def local_bytes(estimators: Sequence[Trainable]) -> int:
+    """Bytes up to which these are trained on the driver, by the one whose rows cost most."""
+    return int(LOCAL_BYTES / max(1.0, *(each.row_cost() for each in estimators)))
 
 
 def rows_are_sorted(report: Report) -> bool:

@@ -95,13 +95,22 @@ class Fitted:
     @property
     def coefficients(self) -> Array:
         """Of a linear model, shape (outputs, features)."""
+        self._check_linear()
         return self.layout.weight_matrix(self.coef[None, :])[0]
 
     @property
     def intercepts(self) -> Array:
         """Of a linear model, shape (outputs,); zeros where it has none."""
+        self._check_linear()
         layout = self.layout
         return self.coef[layout.intercepts] if layout.fit_intercept else np.zeros(layout.outputs)
+
+    def _check_linear(self) -> None:
+        if self.layout.inner or self.layout.buffers:
+            raise ParamError(
+                "a linear model was to be built of a predictor with more than one map: expected a "
+                "LinearPredictor, or a 'build' of the problem that makes a model of that predictor"
+            )
 
     @property
     def constants(self) -> Array:

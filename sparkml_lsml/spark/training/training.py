@@ -20,6 +20,7 @@ from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.solvers import AVERAGING_SOLVERS
 from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
 from sparkml_lsml.spark.rows.class_weights import check_class_weight, class_factors
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
@@ -30,7 +31,7 @@ from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
 from sparkml_lsml.spark.training.fingerprints import fingerprint_of
 from sparkml_lsml.spark.training.member import Member
-from sparkml_lsml.spark.training.plan import ingest_plan, rows_are_sorted
+from sparkml_lsml.spark.training.plan import ingest_plan, local_bytes, rows_are_sorted
 from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit, Watch
 from sparkml_lsml.spark.watching.progress import progress_of
@@ -83,11 +84,7 @@ class Training:
     ) -> None:
         self._started = time.perf_counter()
         own = ingest_plan(
-            params.settings(),
-            dataset,
-            task or params._task(),
-            centre=can_centre(params),
-            row_cost=params.row_cost(),
+            params.settings(), dataset, task or params._task(), centre=can_centre(params)
         )
         self._plan = replace(own, **plan)
         self._dataset = dataset
@@ -312,9 +309,13 @@ def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]
         If the rows cannot be trained on.
     """
     centre = all(map(can_centre, estimators))
-    with Training(estimators[0], dataset, centre=centre) as training:
+    small = local_bytes(estimators)
+    with Training(estimators[0], dataset, centre=centre, local_bytes=small) as training:
         members = [training.member(each, rows=dataset) for each in estimators]
-        if any(each.problem.solver == "sgd" for each in members) and training.shuffle_if_sorted():
+        if (
+            any(each.problem.solver in AVERAGING_SOLVERS for each in members)
+            and training.shuffle_if_sorted()
+        ):
             members = [training.member(each, rows=dataset) for each in estimators]
         return training.solve(members)
 
