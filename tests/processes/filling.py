@@ -42,8 +42,9 @@ BATCH = 10_000
 DENSE = 3 * BATCH
 """Rows that fit the disk, and do not fit it a second time, as sparse rows."""
 
-LIMIT_ABOVE = 100 * 2**20
-"""Address space of a worker above what it has after a fit of few rows."""
+LIMIT_ABOVE = 200 * 2**20
+"""Address space of a worker above what it has after a fit of few rows, which import less than those
+of more: reading a batch of rows must not be what it is short of."""
 
 
 def start(**settings: str) -> SparkSession:
