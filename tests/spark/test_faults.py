@@ -375,8 +375,15 @@ def test_block_that_another_task_writes_after_the_ingest_failed(
     frame = spark.range(2, numPartitions=2).mapInArrow(
         source, "features array<double>, label double"
     )
-    with pytest.raises(Exception, match="the source is broken"):
-        estimator().fit(frame)
+    # Spark kills the worker of a cancelled task after 2 s, which a busy machine takes to write.
+    settings = spark.sparkContext._jsc.sc().conf()
+    timeout = "spark.python.task.killTimeout"
+    settings.set(timeout, "60s")
+    try:
+        with pytest.raises(Exception, match="the source is broken"):
+            estimator().fit(frame)
+    finally:
+        settings.remove(timeout)
     assert (tmp_path / "written").exists()
     assert left_behind(spark) == []
 
