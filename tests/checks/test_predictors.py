@@ -444,7 +444,7 @@ def test_rows_without_weight_are_in_no_mini_batch() -> None:
     weight = np.where(np.arange(100) % 4 == 0, 0.0, 1.0)
     block = Block(np.zeros((100, 1)), np.zeros(100), weight)
     settings = SgdEpochs(epochs=3, batch_size=4)
-    plan = list(batches(block, settings, (1,)))
+    plan = list(batches(block, DensePredictor((1, 2, 1)), settings, (1,)))
     drawn = np.concatenate(plan)
     assert sorted(drawn.tolist()) == sorted(3 * np.flatnonzero(weight).tolist())
     assert {len(rows) for rows in plan} <= {4, 75 % 4}

@@ -20,7 +20,6 @@ from sparkml_lsml.engine.kernels.sgd_steps import (
     start_gradient,
 )
 from sparkml_lsml.engine.kernels.wide_sgd import wide_epochs
-from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
 
@@ -97,7 +96,7 @@ def _dense_epochs(
         anchor = units.gradient(slope[None, :])[0]
     fast = compiled(loss, predictor, 1, block.stored)
     if fast is not None:
-        return _compiled_epochs(fast, block, units, penalty, settings, coef, anchor, seed)
+        return _compiled_epochs(fast, block, model, settings, coef, anchor, seed)
     w = coef.copy()
     velocity = np.zeros_like(w)
     average = np.zeros_like(w)
@@ -106,7 +105,7 @@ def _dense_epochs(
     l2, l1 = penalty.l2(), np.asarray(penalty.l1())
     has_l1 = bool(l1.any())
     scale, head = units.label_scale, predictor.layout.head
-    plan = list(batches(block, settings, seed))
+    plan = list(batches(block, predictor, settings, seed))
     for t, rows in enumerate(plan):
         X, y, weight = block.take(rows)
         scaled = _standardize(X, units).astype(predictor.dtype, copy=False)
@@ -142,13 +141,13 @@ def _dense_epochs(
 def _compiled_epochs(
     fast: Compiled,
     block: Block,
-    units: Standardization,
-    penalty: ElasticNet,
+    model: LocalModel,
     settings: Epochs,
     coef: Array,
     anchor: Array | None,
     seed: tuple[int, ...],
 ) -> Array:
+    units, penalty = model.units, model.penalty
     w, velocity, average, averaged = coef.copy(), np.zeros_like(coef), np.zeros_like(coef), 0
     strengths = (np.broadcast_to(one, coef.shape) for one in (penalty.l1(), penalty.l2()))
     momentum = float(settings.momentum)
@@ -160,7 +159,7 @@ def _compiled_epochs(
         fixed(coef[:0], np.zeros_like(coef)) if anchor is None else fixed(coef, anchor),
         (momentum, momentum if settings.nesterov else 0.0),
     )
-    for order, size, rates, averages in epoch_plans(block, settings, seed):
+    for order, size, rates, averages in epoch_plans(block, model.predictor, settings, seed):
         plan = fixed(order, size, rates, averages)
         fast.loops.narrow_epoch(rows, plan, *given, (w, velocity, average))
         averaged += int(averages.sum())

@@ -16,7 +16,7 @@ from sparkml_lsml.losses.base import Loss
 Array = npt.NDArray[np.float64]
 
 MIN_STEPS = 16
-"""Batches are made smaller on a block with fewer than this many of them."""
+"""Batches of a convex predictor are made smaller on a block with fewer than this many of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +61,28 @@ class Epochs:
         return float(self.step_size / (1.0 + self.decay * t) ** self.power)
 
 
-def batch_rows(batch_size: int, rows: float) -> int:
-    """Rows of a mini-batch on a block of this many rows."""
-    return int(max(1, min(batch_size, rows // MIN_STEPS)))
+def batch_rows(batch_size: int, rows: float, predictor: Predictor) -> int:
+    """Rows of a mini-batch on a block of this many rows.
+
+    What is convex gets `MIN_STEPS` steps an epoch on small blocks too: more of them only bring it
+    nearer to the minimum. Where a network ends depends on the size, which is left as it was asked.
+    """
+    steps = MIN_STEPS if predictor.convex else 1
+    return int(max(1, min(batch_size, rows // steps)))
 
 
 def batches(
-    block: Block, settings: Epochs, seed: tuple[int, ...]
+    block: Block, predictor: Predictor, settings: Epochs, seed: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.intp]]:
     """Row numbers of the mini-batches of a round, each epoch in a new random order."""
-    size = batch_rows(settings.batch_size, len(counted(block)))
+    size = batch_rows(settings.batch_size, len(counted(block)), predictor)
     for order in _orders(block, settings, seed):
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
 
 def epoch_plans(
-    block: Block, settings: Epochs, seed: tuple[int, ...], every: int = 1
+    block: Block, predictor: Predictor, settings: Epochs, seed: tuple[int, ...], every: int = 1
 ) -> Iterator[tuple[Any, ...]]:
     """The mini-batches of `batches` epoch by epoch, as the compiled loops take them.
 
@@ -92,7 +97,7 @@ def epoch_plans(
         ``every``.
     """
     rows = len(counted(block))
-    size = batch_rows(settings.batch_size, rows)
+    size = batch_rows(settings.batch_size, rows, predictor)
     steps = -(-rows // size)
     for epoch, order in enumerate(_orders(block, settings, seed)):
         t = np.arange(epoch * steps, (epoch + 1) * steps)

@@ -139,7 +139,7 @@ def wide_epochs(
     )
     # averaging a dense vector costs its length: take as many snapshots as cost one epoch
     rows = len(counted(block))
-    steps = settings.epochs * -(-rows // batch_rows(settings.batch_size, rows))
+    steps = settings.epochs * -(-rows // batch_rows(settings.batch_size, rows, predictor))
     every = max(1, steps * start.size // (settings.epochs * max(1, block.stored) + start.size))
     given = _Round(block, model, settings, seed, every, start, rest, drift_rest)
     fast = compiled(model.loss, predictor, 1, block.stored)
@@ -174,7 +174,7 @@ def _numpy_steps(given: _Round, lazy: LazyWeights) -> tuple[Array, Array]:
     start, rest, outputs = given.start, given.start_rest, layout.outputs
     weight_a_row = mean_weight(block)
     average, average_rest, averaged = np.zeros_like(start), np.zeros_like(rest), 0
-    plan = list(batches(block, settings, given.seed))
+    plan = list(batches(block, model.predictor, settings, given.seed))
     for t, rows in enumerate(plan):
         X, y, weight = block.take(rows)
         assert isinstance(X, sparse.csr_array)
@@ -206,19 +206,20 @@ def _numpy_steps(given: _Round, lazy: LazyWeights) -> tuple[Array, Array]:
 
 def _compiled_steps(given: _Round, lazy: LazyWeights, fast: Compiled) -> tuple[Array, Array]:
     """The same for one output and a loss without constants."""
-    settings, units, start = given.settings, given.model.units, given.start[0]
+    settings, model, start = given.settings, given.model, given.start[0]
+    units = model.units
     average, averaged = np.zeros_like(start), 0
     rest, average_rest = float(given.start_rest[0]), 0.0
     rows = (*flat_rows(given.block), mean_weight(given.block))
-    scaling = fixed(
-        units.scale, float(units.label_scale), given.model.predictor.layout.fit_intercept
-    )
+    scaling = fixed(units.scale, float(units.label_scale), model.predictor.layout.fit_intercept)
     loss = (fast.code, float(fast.parameter[0]))
     reduced = start if settings.variance_reduction else start[:0]
     anchor = fixed(reduced, rest, float(given.drift_rest[0]))
     strengths = fixed(lazy.l1[0], lazy.extra[0], lazy.drift[0], lazy.common, SMALLEST_FACTOR)
     owing = (lazy.v[0], lazy.paid.ravel(), lazy.clock.ravel(), *strengths)
-    for order, size, rates, averages in epoch_plans(given.block, settings, given.seed, given.every):
+    for order, size, rates, averages in epoch_plans(
+        given.block, model.predictor, settings, given.seed, given.every
+    ):
         state = (lazy.owed, lazy.time, lazy.factor, rest, average_rest)
         lazy.owed, lazy.time, lazy.factor, rest, average_rest = fast.loops.wide_epoch(
             rows, fixed(order, size, rates, averages), scaling, loss, anchor, owing, state, average

@@ -111,7 +111,7 @@ class LocalSGD:
 
     def init(self, coef: Array, objective: Objective) -> SgdState:
         """The state before the first pass."""
-        size = batch_rows(self.batch_size, objective.rows_per_block)
+        size = batch_rows(self.batch_size, objective.rows_per_block, objective.predictor)
         unit = objective.step_unit(size)
         batches = max(1.0, objective.rows_per_block / size)
         return SgdState(coef, point=coef, rate=self.step_size, unit=unit, batches=batches)

@@ -220,7 +220,7 @@ class _Update:
         # weights that grow with the rows so far, as those of 1, 2, 3, ... for pieces of one size
         weight, total = piece.moments.weight, report.moments.weight
         share = min(1.0, 2.0 * weight / (total + weight)) if self._settings.averaging else 1.0
-        rows = batch_rows(self._settings.batchSize, objective.rows_per_block)
+        rows = batch_rows(self._settings.batchSize, objective.rows_per_block, objective.predictor)
         epochs = self._settings.localEpochs
         unit = objective.step_unit(rows)
         adaptive = self._settings.learningRate == "adaptive"
