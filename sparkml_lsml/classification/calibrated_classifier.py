@@ -27,7 +27,8 @@ from sparkml_lsml.engine.metrics.calibration import (
 )
 from sparkml_lsml.engine.passes.reweighting import HeldOut
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.spark.folders.persistence import SafeReadWrite, params_from_json, params_to_json
+from sparkml_lsml.spark.folders.persistence import SafeReadWrite
+from sparkml_lsml.spark.folders.saved_params import params_from_json, params_to_json
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel, own_transform
 from sparkml_lsml.spark.models.summary import TrainingSummary

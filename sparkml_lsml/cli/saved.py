@@ -92,6 +92,12 @@ class Part:
         return str(self.metadata.get("class"))
 
     @property
+    def tables(self) -> dict[str, Any]:
+        """Schema, rows and checksum of each table, which executors alone read."""
+        found = self.metadata.get("tables", {})
+        return found if self.name.startswith(OURS) and isinstance(found, dict) else {}
+
+    @property
     def params(self) -> dict[str, Any]:
         """The Params that are set to something else than their defaults."""
         given, defaults = (

@@ -33,6 +33,7 @@ def to_dict(parts: Sequence[Part]) -> dict[str, Any]:
                 "params": part.params,
                 "facts": part.metadata.get("facts", {}),
                 "arrays": part.arrays,
+                "tables": part.tables,
                 "nbytes": part.nbytes,
                 "verified": "checksum" in part.metadata,
                 "weights": None if part.weights is None else dataclasses.asdict(part.weights),
@@ -106,6 +107,9 @@ def _facts(part: Part) -> Table:
     if part.arrays:
         shapes = ", ".join(f"{name} {'x'.join(map(str, s))}" for name, s in part.arrays.items())
         add("arrays", f"{shapes}, {part.nbytes:,} bytes")
+    for name, found in part.tables.items():
+        columns = ", ".join(f"{column} {kind}" for column, kind in found["schema"])
+        add("table", f"{name}: {found['rows']:,} rows of {columns}; compared when it is loaded")
     if "checksum" in metadata:
         what_of = "metadata and arrays" if part.arrays else "metadata"
         add("SHA-256", f"of {what_of}: ", ("verified", "green"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -143,6 +144,62 @@ def test_case_61_any_value_under_a_key(key: str, value: Any) -> None:
     assert 1 <= found["formatVersion"] <= FORMAT_VERSION
     assert "/" not in found["uid"]
     assert sum(np.prod(entry["shape"]) for entry in found["arrays"].values()) <= MAX_VALUES
+
+
+TABLE = {"schema": [["id", "bigint"], ["factors", "array<float>"]], "rows": 3, "checksum": "-7"}
+
+
+def with_tables(tables: Any) -> bytes:
+    return signed(METADATA | {"formatVersion": 2, "tables": tables})
+
+
+def test_case_61_tables_there_and_back() -> None:
+    line = to_line(METADATA | {"formatVersion": 2, "tables": {"users": TABLE}})
+    assert from_line(line.encode(), CLASS)["tables"] == {"users": TABLE}
+
+
+def test_case_61_tables_and_the_version_hang_together() -> None:
+    """A version of this package that knows no tables must not load a model without its own."""
+    for metadata in (METADATA | {"tables": {}}, METADATA | {"formatVersion": 2}):
+        with pytest.raises(PersistenceError, match="tables"):
+            from_line(signed(metadata), CLASS)
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"../up": TABLE}, "a table named '../up'"),
+        ({"metadata": TABLE}, "a table named 'metadata'"),
+        ({"users": {**TABLE, "more": 1}}, "expected its schema, rows and checksum"),
+        ({"users": {**TABLE, "rows": -1}}, "of -1 rows"),
+        ({"users": {**TABLE, "rows": True}}, "of True rows"),
+        ({"users": {**TABLE, "checksum": 7}}, "with the checksum 7"),
+        ({"users": {**TABLE, "schema": []}}, "name and type of 1 to 64 columns"),
+        ({"users": {**TABLE, "schema": [["id", "bigint"], ["ID", "int"]]}}, "a column twice"),
+        ({"users": {**TABLE, "schema": [["id", "array<array<int>>"]]}}, "or an array of these"),
+        ({"users": {**TABLE, "schema": [["a` int, b", "int"]]}}, "a plain name"),
+        ({f"t{n}": TABLE for n in range(17)}, "names 17 tables"),
+    ],
+)
+def test_case_61_tables_that_no_save_wrote(tables: Any, told: str) -> None:
+    with pytest.raises(PersistenceError, match=re.escape(told)):
+        from_line(with_tables(tables), CLASS)
+
+
+@fuzz
+@given(st.dictionaries(st.sampled_from(["users", "a b", ""]), values, max_size=3) | values)
+def test_case_61_anything_for_tables(tables: Any) -> None:
+    assert read(with_tables(tables)) is None or tables == {}
+
+
+@fuzz
+@given(st.sampled_from(["schema", "rows", "checksum"]), values)
+def test_case_61_anything_in_a_table(key: str, value: Any) -> None:
+    found = read(with_tables({"users": {**TABLE, key: value}}))
+    if found is not None:
+        assert key == "rows"
+        assert type(value) is int
+        assert value >= 0
 
 
 @fuzz

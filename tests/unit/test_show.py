@@ -30,7 +30,9 @@ def write_metadata(folder: Path, line: str) -> None:
     (folder / "metadata" / ".part-00000.crc").touch()
 
 
-def write_model(folder: Path, coefficients: Any = WEIGHTS, **params: Any) -> Path:
+def write_model(
+    folder: Path, coefficients: Any = WEIGHTS, tables: Any = None, **params: Any
+) -> Path:
     """Write a model as `SafeWriter` does."""
     arrays = {"coefficients": coefficients, "intercepts": np.array([0.5, -0.5])}
     metadata = {
@@ -44,6 +46,8 @@ def write_model(folder: Path, coefficients: Any = WEIGHTS, **params: Any) -> Pat
         "arrays": declare(arrays),
         "facts": {"numClasses": 3},
     }
+    if tables is not None:
+        metadata |= {"formatVersion": 2, "tables": tables}
     write_metadata(folder, to_line(metadata))
     rows = [*chunks(arrays)]
     table = pa.table(
@@ -164,6 +168,18 @@ def test_candidates_of_a_search(tmp_path: Path, capsys: pytest.CaptureFixture[st
     lines = [line.split() for line in shown(tmp_path / "cv", capsys).splitlines()]
     assert ["regParam=1", "0.75", "0.25"] in lines
     assert ["regParam=2", "0.875", "0.125"] in lines
+
+
+def test_tables_are_shown_as_they_are_declared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = [["id", "bigint"], ["factors", "array<float>"]]
+    tables = {"users": {"schema": schema, "rows": 1_234_567, "checksum": "-9"}}
+    folder = write_model(tmp_path / "m", tables=tables)
+    text = " ".join(shown(folder, capsys).split())
+    assert "table users: 1,234,567 rows of id bigint, factors array<float>; compared when" in text
+    [part] = json.loads(shown(folder, capsys, "--json"))["parts"]
+    assert part["tables"] == tables
 
 
 def test_a_foreign_class_is_shown_and_not_imported(

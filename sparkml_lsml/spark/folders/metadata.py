@@ -11,9 +11,10 @@ import re
 from typing import Any
 
 from sparkml_lsml.errors import PersistenceError, shown
-from sparkml_lsml.spark.folders.arrays import check_declared
+from sparkml_lsml.spark.folders import arrays, tables
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest. Folders without tables are of format 1, which older versions of this package read."""
 MAX_METADATA = 2**24
 """Bytes of metadata, at most."""
 
@@ -74,11 +75,12 @@ def from_line(data: bytes, expected: str) -> dict[str, Any]:
             f"has format version {shown(version)}, this package reads up to {FORMAT_VERSION}: "
             "install a newer sparkml_lsml"
         )
-    if odd := sorted(metadata.keys() ^ _KEYS.keys()):
+    keys: dict[str, type[Any]] = _KEYS if version == 1 else {**_KEYS, "tables": dict}
+    if odd := sorted(metadata.keys() ^ keys.keys()):
         raise PersistenceError(
-            f"lacks, or has beyond those known, the keys {shown(odd)}: expected {', '.join(_KEYS)}"
+            f"lacks, or has beyond those known, the keys {shown(odd)}: expected {', '.join(keys)}"
         )
-    for key, kind in _KEYS.items():
+    for key, kind in keys.items():
         if type(metadata[key]) is not kind:
             raise PersistenceError(
                 f"has {shown(metadata[key])} under {key}, expected a JSON value of type "
@@ -91,7 +93,8 @@ def from_line(data: bytes, expected: str) -> dict[str, Any]:
             "after it was saved. To change a Param, load, set it and save"
         )
     check_uid(metadata["uid"])
-    check_declared(metadata["arrays"])
+    arrays.check_declared(metadata["arrays"])
+    tables.check_declared(metadata.get("tables", {}))
     return metadata
 
 

@@ -2,9 +2,10 @@
 
 A saved folder holds ``metadata/`` with one line of JSON, in the form that Spark's pipelines read,
 and for a model ``data/`` with its arrays as Parquet rows (name, chunk, values). The driver writes
-both, for Spark's writers heed the session's settings. The metadata is written last, the folder is
-read back, and renamed into place as a whole. What may be in them, and how it is checked, is in
-`sparkml_lsml.spark.folders.metadata` and `sparkml_lsml.spark.folders.arrays`.
+both, for Spark's writers heed the session's settings. What is too large for the driver lies in
+``tables/``, which executors write. The metadata is written last, the folder is read back, and
+renamed into place as a whole. What may be in them, and how it is checked, is in the modules
+`metadata`, `arrays` and `tables` of `sparkml_lsml.spark.folders`.
 """
 
 import contextlib
@@ -17,7 +18,6 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyspark
-from pyspark.ml.linalg import Matrix, Vector
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
@@ -31,11 +31,8 @@ from sparkml_lsml.spark.folders.arrays import (
     join_chunks,
     write_arrays,
 )
-from sparkml_lsml.spark.folders.matrices import from_json, to_json
 from sparkml_lsml.spark.folders.metadata import (
-    FORMAT_VERSION,
     MAX_METADATA,
-    check_uid,
     from_line,
     to_line,
 )
@@ -49,6 +46,15 @@ from sparkml_lsml.spark.folders.paths import (
     write_file,
 )
 from sparkml_lsml.spark.folders.pathtext import path_text
+from sparkml_lsml.spark.folders.saved_params import params_from_json, params_to_json
+from sparkml_lsml.spark.folders.table_files import (
+    Tables,
+    frames_of,
+    read_tables,
+    reads_from,
+    schemas_of,
+    write_tables,
+)
 
 Owner = TypeVar("Owner", bound="SafeReadWrite")
 
@@ -132,28 +138,41 @@ class SafeWriter(_Whole):
     Parameters
     ----------
     instance : Params
-        With ``_saved_arrays() -> dict`` and ``_saved_facts() -> dict`` where it has any.
+        With ``_saved_arrays() -> dict`` and ``_saved_facts() -> dict`` where it has any; a model of
+        tables also with ``_saved_tables() -> dict`` of frames and ``_restore_tables(dict)``.
     """
 
+    def save(self, path: "str | os.PathLike[str]") -> None:
+        """See `_Whole.save`; a model whose own tables were replaced goes on with the new ones."""
+        text = path_text(path, "save")
+        tables = _tables(self._instance)
+        own = self.shouldOverwrite and any(reads_from(f, text) for f in tables.values())
+        super().save(path)
+        if own:
+            schemas = schemas_of(tables)
+            self._instance._restore_tables(frames_of(self.sparkSession, text, schemas))
+
     def saveImpl(self, path: str) -> None:
-        """Write arrays, then metadata, into an empty folder."""
+        """Write arrays and tables, then metadata, into an empty folder."""
         spark: SparkSession = self.sparkSession
         instance = self._instance
         arrays, facts = _content(instance)
         for name, values in arrays.items():
             if np.isnan(values).any():
                 raise PersistenceError(f"{instance.uid}: NaN in '{name}', expected numbers")
-        line = to_line(
-            {
-                "class": _name(type(instance)),
-                "timestamp": int(time.time() * 1000),
-                "sparkVersion": pyspark.__version__,
-                **params_to_json(instance),
-                "formatVersion": FORMAT_VERSION,
-                "arrays": declare(arrays),
-                "facts": facts,
-            }
-        )
+        metadata = {
+            "class": _name(type(instance)),
+            "timestamp": int(time.time() * 1000),
+            "sparkVersion": pyspark.__version__,
+            **params_to_json(instance),
+            "formatVersion": 1,
+            "arrays": declare(arrays),
+            "facts": facts,
+        }
+        to_line(metadata)  # what cannot be saved is told of before executors write
+        if tables := _tables(instance):
+            metadata |= {"formatVersion": 2, "tables": write_tables(tables, path)}
+        line = to_line(metadata)
         if arrays:
             data = f"{path}/data/part-00000.parquet"
             write_file(spark, data, partial(write_arrays, arrays))
@@ -164,22 +183,6 @@ def write_line(spark: SparkSession, folder: str, line: str) -> None:
     """Make a folder with one line of text, as Spark's readers expect it."""
     content = f"{line}\n".encode()
     write_file(spark, f"{folder}/part-00000", lambda file: file.write(content))
-
-
-def _plain(value: Any) -> Any:
-    """A Param's value as JSON has it."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, float | int | str | bool | list) or value is None:
-        return value
-    if isinstance(value, Vector | Matrix):
-        return to_json(value)
-    if isinstance(value, dict):  # weights of classes
-        return {repr(label): weight for label, weight in value.items()}
-    raise PersistenceError(
-        f"a Param holds a {type(value).__name__}, which cannot be saved: expected a number, a "
-        "string, a list, a vector, a matrix or weights of classes"
-    )
 
 
 class SafeReader(MLReader[Owner], Generic[Owner]):
@@ -216,10 +219,14 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
         if metadata["arrays"]:
             with reading(f"{path}/data"):
                 arrays = read_arrays(spark, path, metadata["arrays"])
+        tables: Tables = {}
+        if declared := metadata.get("tables"):
+            with reading(f"{path}/tables"):
+                tables = read_tables(spark, path, declared)
         with reading(path):
-            return self._make(metadata, arrays)
+            return self._make(metadata, arrays, tables)
 
-    def _make(self, metadata: dict[str, Any], arrays: Arrays) -> Owner:
+    def _make(self, metadata: dict[str, Any], arrays: Arrays, tables: Tables) -> Owner:
         owner: Any = self._owner
         facts = metadata["facts"]
         if hasattr(owner, "_check_metadata"):
@@ -229,6 +236,8 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
             instance = owner._from_saved(arrays, facts) if model else owner()
             if hasattr(instance, "_restore"):
                 instance._restore(arrays)
+            if hasattr(instance, "_restore_tables"):
+                instance._restore_tables(tables)
             # what was loaded is what would be saved: nothing is left over, or was converted
             kept, known = _content(instance)
             shapes = {name: list(values.shape) for name, values in kept.items()}
@@ -237,6 +246,8 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
                 raise ValueError(
                     f"found arrays {declared} and facts {facts}, expected {shapes} and {known}"
                 )
+            if (expected := sorted(_tables(instance))) != (found := sorted(tables)):
+                raise ValueError(f"found tables {found}, expected {expected}")
             params_from_json(instance, metadata)
             instance._check_loaded()
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
@@ -248,38 +259,6 @@ class SafeReader(MLReader[Owner], Generic[Owner]):
             ) from error
         result: Owner = instance
         return result
-
-
-def params_to_json(instance: Any) -> dict[str, Any]:
-    """The uid and the Params of an instance, as JSON has them."""
-    return {
-        "uid": instance.uid,
-        "paramMap": {p.name: _plain(v) for p, v in instance._paramMap.items()},
-        "defaultParamMap": {p.name: _plain(v) for p, v in instance._defaultParamMap.items()},
-    }
-
-
-def params_from_json(instance: Any, found: dict[str, Any]) -> None:
-    """Give an instance the uid and the Params that `params_to_json` has told.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it has no such Param, or the Param no such value.
-    """
-    check_uid(found["uid"])
-    instance._resetUid(found["uid"])
-    for defaults, key in ((True, "defaultParamMap"), (False, "paramMap")):
-        for name, value in found[key].items():
-            if not instance.hasParam(name):
-                raise ValueError(f"it has no Param {shown(name)}")
-            # weights of classes are a map for their Param too; all other maps are matrices
-            if isinstance(value, dict) and name != "classWeight":
-                value = from_json(value)
-            if defaults:
-                instance._setDefault(**{name: value})
-            else:
-                instance._set(**{name: value})
 
 
 def read_metadata(spark: SparkSession, path: str, *, unpacked: bool = False) -> bytes:
@@ -361,6 +340,11 @@ def _content(instance: Any) -> tuple[Arrays, dict[str, Any]]:
     """What is saved of an instance beside its Params."""
     arrays = instance._saved_arrays() if hasattr(instance, "_saved_arrays") else {}
     return arrays, instance._saved_facts() if hasattr(instance, "_saved_facts") else {}
+
+
+def _tables(instance: Any) -> Tables:
+    tables: Tables = instance._saved_tables() if hasattr(instance, "_saved_tables") else {}
+    return tables
 
 
 def digest(instance: Any) -> dict[str, Any]:
