@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from sparkml_lsml.classification.tally import ClassificationTally
 from sparkml_lsml.display import html, plots, text
 from sparkml_lsml.engine.blocks.report import Task
 from sparkml_lsml.engine.metrics.class_counts import ClassCounts, ClassMetrics
@@ -17,6 +16,7 @@ from sparkml_lsml.engine.metrics.curve import Curve
 from sparkml_lsml.engine.metrics.rates import f_measure
 from sparkml_lsml.spark.models.evaluation import RowsSummary
 from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.worker.tallying import ClassificationTally
 
 Array = npt.NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """What a linear regression tells of rows and of its training: summaries, standard errors."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,44 +17,9 @@ from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.models.evaluation import RowsSummary
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.rows.frames import column_of
+from sparkml_lsml.worker.tallying import RegressionTally
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass
-class RegressionTally:
-    """Sums over rows from which the metrics of a regression follow, and some rows to draw.
-
-    Parameters
-    ----------
-    intercept : bool
-        Whether the model has one; without, R2 is about 0 instead of the mean label.
-    """
-
-    intercept: bool
-    sums: ResidualSums = field(default_factory=ResidualSums)
-    sample: RowSample = field(default_factory=RowSample)
-
-    @property
-    def rows(self) -> int:
-        """See `Tally.rows`."""
-        return self.sums.rows
-
-    @property
-    def nbytes(self) -> int:
-        """See `Tally.nbytes`."""
-        return 24 * self.sample.size
-
-    def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
-        """See `Tally.add`."""
-        self.sums.add(y, weight, scores["prediction"])
-        self.sample.add((scores["prediction"], y))
-
-    def merge(self, other: "RegressionTally") -> Self:
-        """See `Tally.merge`."""
-        self.sums.merge(other.sums)
-        self.sample.merge(other.sample)
-        return self
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is summed over rows for the summary of a classifier."""
+"""What is summed over rows for the summaries of models; it travels to the executors and back."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -10,6 +10,8 @@ from scipy.special import expit
 from sparkml_lsml.engine.metrics.class_counts import ClassCounts
 from sparkml_lsml.engine.metrics.curve import Curve
 from sparkml_lsml.engine.metrics.log_loss import log_loss
+from sparkml_lsml.engine.metrics.residual_sums import ResidualSums
+from sparkml_lsml.engine.metrics.row_sample import RowSample
 from sparkml_lsml.engine.metrics.score_counts import ScoreCounts
 
 Array = npt.NDArray[np.float64]
@@ -76,3 +78,39 @@ class ClassificationTally:
             return found
         threshold = expit(found.threshold * (1.0 if self.link == "binomial" else 2.0))
         return Curve(threshold, found.true, found.false)
+
+
+@dataclass
+class RegressionTally:
+    """Sums over rows from which the metrics of a regression follow, and some rows to draw.
+
+    Parameters
+    ----------
+    intercept : bool
+        Whether the model has one; without, R2 is about 0 instead of the mean label.
+    """
+
+    intercept: bool
+    sums: ResidualSums = field(default_factory=ResidualSums)
+    sample: RowSample = field(default_factory=RowSample)
+
+    @property
+    def rows(self) -> int:
+        """See `Tally.rows`."""
+        return self.sums.rows
+
+    @property
+    def nbytes(self) -> int:
+        """See `Tally.nbytes`."""
+        return 24 * self.sample.size
+
+    def add(self, y: Array, weight: Array, scores: dict[str, Array]) -> None:
+        """See `Tally.add`."""
+        self.sums.add(y, weight, scores["prediction"])
+        self.sample.add((scores["prediction"], y))
+
+    def merge(self, other: "RegressionTally") -> Self:
+        """See `Tally.merge`."""
+        self.sums.merge(other.sums)
+        self.sample.merge(other.sample)
+        return self
