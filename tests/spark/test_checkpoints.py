@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +23,7 @@ from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.folders.fingerprint import Fingerprint, differences
 from sparkml_lsml.spark.params.fit_settings import NO_MATTER, FitSettings
 from sparkml_lsml.tuning import CrossValidator, regularization_path
-from tests.faults import hook_passes, wait_for
+from tests.faults import hook_passes
 from tests.spark.helpers import binary_rows, frame, nothing_left, numbers
 
 Patch = pytest.MonkeyPatch
@@ -194,46 +189,6 @@ def test_case_46_one_model_a_class(spark: SparkSession, folder: Path, monkeypatc
     assert "resumed at iteration" in model.models[0].summary.notes[0]
     for mine, other in zip(model.models, whole.models, strict=True):
         assert np.array_equal(numbers(mine), numbers(other))
-
-
-@pytest.mark.slow
-def test_case_46_a_driver_that_was_killed(rows: DataFrame, tmp_path: Path) -> None:
-    """A real SIGKILL, to the driver and its JVM at once; then the same program again."""
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
-    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-
-    def start() -> subprocess.Popen[bytes]:
-        with (tmp_path / "output").open("w") as output, (tmp_path / "errors").open("a") as errors:
-            return subprocess.Popen(
-                [sys.executable, "-m", "tests.spark.checkpointing", str(tmp_path)],
-                cwd=ROOT,
-                env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-            )
-
-    driver = start()
-    try:
-        # it waits there for its end
-        wait_for(lambda: (tmp_path / "waiting").exists() or driver.poll() is not None, "a pass")
-        assert driver.poll() is None, (tmp_path / "errors").read_text()
-    finally:
-        os.killpg(driver.pid, signal.SIGKILL)
-        driver.wait()
-    # the first pass is at the start
-    assert any(name.startswith("pass-11-") for name in kept(tmp_path / "checkpoints"))
-    driver = start()
-    try:
-        assert driver.wait(120.0) == 0, (tmp_path / "errors").read_text()
-    finally:
-        if driver.poll() is None:
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
-    found = json.loads((tmp_path / "output").read_text().splitlines()[-1])
-    assert found["notes"] == ["resumed at iteration 10 from a checkpoint"]
-    assert found["resumed"] == found["whole"]
-    assert kept(tmp_path / "checkpoints") == []
 
 
 def test_case_46_columns_in_another_case(rows: DataFrame, folder: Path, monkeypatch: Patch) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -277,24 +274,6 @@ def test_case_37_one_hot_rows_that_change_places(
     lose_blocks_in_pass(spark, monkeypatch, 3, change)
     with pytest.raises(SourceChangedError):
         estimator().fit(source)
-
-
-# ---------------------------------------------------- tasks that run again
-
-
-@pytest.mark.slow
-def test_case_42_retries_in_one_process() -> None:
-    """What tests/cluster/test_retries.py does, which is cases 40 to 42, in ``local[2,4]``."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "", "tests/cluster/test_retries.py"],
-        cwd=ROOT,
-        env=os.environ | {"SPARKML_LSML_TEST_MASTER": "local[2,4]"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout
 
 
 # ---------------------------------------------------- what a fit leaves behind

@@ -7,7 +7,6 @@ import itertools
 import json
 import logging
 import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from sparkml_lsml.spark.watching.displays import LogLines, NotebookBar, Terminal
 from sparkml_lsml.spark.watching.logs import JsonFormatter
 from sparkml_lsml.spark.watching.progress import SETTING, Progress, time_left
 from tests.spark.helpers import binary_rows, frame
-from tests.terminal import Screen, run_in_terminal
+from tests.terminal import Screen
 
 ROOT = Path(__file__).resolve().parents[2]
 nan = math.nan
@@ -336,29 +335,3 @@ def test_without_rich_there_is_the_log(
     caplog.set_level(logging.INFO, "sparkml_lsml.progress")
     LogisticRegression(maxIter=3).fit(rows)
     assert "reading rows" in caplog.text
-
-
-@pytest.mark.slow
-def test_a_real_terminal_has_one_line_and_not_sparks(tmp_path: Path) -> None:
-    """Stages take long enough for Spark's own bar, which draws over the same line."""
-    program = ROOT / "tests" / "spark" / "fitting_in_terminal.py"
-    status, written = run_in_terminal(
-        [sys.executable, str(program), "1.5"], tmp_path, PYTHONPATH=str(ROOT)
-    )
-    text = "".join(piece for _, piece in written)
-    assert status == 0, text
-    screen, seen = Screen(), set()
-    for _, piece in written:
-        screen.write(piece)
-        seen |= {word for word in ("reading rows", "tasks") for row in screen.lines if word in row}
-    assert "reading rows" in seen
-    assert "tasks" in seen
-    assert "[Stage" not in text.partition("reading rows")[2]
-    # the log's warning of maxIter begins with the name too
-    warned = "LogisticRegression: max_iter at iteration 3: "
-    ours = [row for row in screen.text() if row.startswith("LogisticRegression")]
-    [last] = [row for row in ours if not row.startswith(warned)]
-    assert re.match(r"LogisticRegression: max_iter at iteration 3, \d+ passes, objective ", last)
-    assert "printed in between" in screen.text()
-    # the line stays above what the program prints later
-    assert screen.text().index(last) < screen.text().index("done")
