@@ -19,7 +19,7 @@ from typing import Any
 from pyspark.find_spark_home import _find_spark_home
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUICK_START = os.environ.get("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 STARTING_SECONDS = 90.0
 ENDING_SECONDS = 10.0
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.programs import JVM_OPTIONS
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOOPBACK = "127.0.0.1"
-
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For the JVM: rows are few and plans are many, so that time goes into compiling them."""
 
 _approx = pytest.approx
 
@@ -51,10 +50,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     folder = tmp_path_factory.mktemp("spark")
     settings = {
         "spark.driver.bindAddress": LOOPBACK,
-        "spark.driver.extraJavaOptions": QUICK,
+        "spark.driver.extraJavaOptions": JVM_OPTIONS,
         "spark.driver.host": LOOPBACK,
         "spark.driver.memory": "1g",
-        "spark.executor.extraJavaOptions": QUICK,
+        "spark.executor.extraJavaOptions": JVM_OPTIONS,
         "spark.local.dir": str(folder / "local"),
         "spark.log.level": "ERROR",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

@@ -23,11 +23,12 @@ from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.passes import Pass
 from sparkml_lsml.spark.cluster.session import setting
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from tests.programs import JVM_OPTIONS
 
 FEATURES = 5
 SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": JVM_OPTIONS,
     "spark.driver.host": "127.0.0.1",
     "spark.log.level": "ERROR",
     # since Spark 4.1; TCP costs every task round a delayed acknowledgement

@@ -17,6 +17,8 @@ import pyspark
 import yaml
 from sklearn.datasets import load_breast_cancer
 
+from tests.programs import JVM_OPTIONS
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -75,8 +77,6 @@ def submission(
         str(Path(pyspark.__path__[0]) / "bin" / "spark-submit"),
         *("--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
         *("--driver-memory", "1g", "--conf", "spark.ui.enabled=false"),
-        # Small data: the time goes into starting, which compiling less makes shorter.
-        *("--driver-java-options", "-XX:TieredStopAtLevel=1"),
         *options,
         *(str(ROOT / "jobs" / f"{job}.py"), "--conf-file", str(conf_file), *arguments),
     ]
@@ -86,7 +86,8 @@ def submission(
         if not name.startswith(("PYSPARK_", "SPARK_", "COLUMNS"))
     }
     python = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-    own = {**inherited, "SPARK_LOCAL_IP": "127.0.0.1", **python, **environment}
+    jvm = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SUBMIT_OPTS": JVM_OPTIONS}
+    own = {**inherited, **jvm, **python, **environment}
     return {"args": command, "cwd": folder, "env": own}
 
 

@@ -29,13 +29,13 @@ from tests.faults import (
     stay_once,
     wait_for,
 )
+from tests.programs import JVM_OPTIONS
 
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.extraJavaOptions": QUICK_START,
+    "spark.driver.extraJavaOptions": JVM_OPTIONS,
     "spark.driver.host": "127.0.0.1",
-    "spark.executor.extraJavaOptions": QUICK_START,
+    "spark.executor.extraJavaOptions": JVM_OPTIONS,
     "spark.executor.memory": "512m",
     # the executors of one machine could open each other's files
     "spark.executorEnv.SPARKML_LSML_OWN_BLOCKS_ONLY": "1",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.programs import environment
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -19,15 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give what the fits of `speculating` came to, in a Spark of their own."""
     folder = tmp_path_factory.mktemp("cluster")
-    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     # not ./dev/cluster, which would take the Python of .venv
     cluster = [sys.executable, str(ROOT / "dev" / "cluster.py")]
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
     done = subprocess.run(
         [*cluster, sys.executable, "-m", "tests.cluster.speculating", str(folder)],
         cwd=ROOT,
         # the folders of the workers are made in TMPDIR, so that the fits can look into them
-        env={**inherited, **python, "TMPDIR": str(folder)},
+        env=environment(TMPDIR=str(folder)),
         capture_output=True,
         text=True,
         timeout=300,

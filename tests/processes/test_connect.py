@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,16 +18,10 @@ ROOT = Path(__file__).parents[2]
 def test_case_69_a_session_of_spark_connect(tmp_path: Path) -> None:
     """It works, or there is one clear error, soon: never a missing attribute somewhere within."""
     pytest.importorskip("grpc", reason="the client of Spark Connect is not installed")
-    env = {key: value for key, value in os.environ.items() if not key.startswith("SPARK")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.processes.connecting", str(tmp_path / "model")],
         cwd=ROOT,
-        env=env
-        | {
-            "PYSPARK_PYTHON": sys.executable,
-            "PYTHONPATH": str(ROOT),  # of the server's workers
-            "SPARK_LOCAL_IP": "127.0.0.1",
-        },
+        env=environment(PYTHONPATH=str(ROOT)),  # of the server's workers
         capture_output=True,
         text=True,
         check=False,

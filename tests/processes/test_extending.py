@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from scipy import optimize
 
 from tests.documents import ROOT, blocks
 from tests.processes.extending import L2, LOSS, SOLVER, Array, rows
+from tests.programs import environment
 
 PAGES = ("loss.md", "solver.md")
 MOST_FILES = 3
@@ -71,12 +71,10 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def found(extended: tuple[Path, dict[str, set[str]]]) -> dict[str, Any]:
     """Give what `extending` found with the extended sources."""
     root, _ = extended
-    env = {key: value for key, value in os.environ.items() if not key.startswith("SPARK")}
-    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     done = subprocess.run(
         [sys.executable, "-m", "tests.processes.extending"],
         cwd=root,
-        env={**env, **python, "PYTHONPATH": str(root), "SPARK_LOCAL_IP": "127.0.0.1"},
+        env=environment(PYTHONPATH=str(root)),
         capture_output=True,
         text=True,
         check=False,

@@ -20,6 +20,7 @@ from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockW
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.worker.packing import write_report
 from tests.processes.filling import BATCH, DENSE, DISK, WIDTH
+from tests.programs import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 MOUNT = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
@@ -43,12 +44,10 @@ def in_a_tmpfs(size: int, folder: Path, *command: str) -> subprocess.CompletedPr
     )
     if probe.returncode != 0:
         cannot(f"this machine mounts no file system for a test: {probe.stderr.strip()}")
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
-    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     return subprocess.run(
         [*namespace, str(size), str(folder), *command],
         cwd=ROOT,
-        env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults import wait_for
 from tests.processes.interrupting import SOON
+from tests.programs import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FITS = ("fit", "CrossValidator")
@@ -28,14 +29,12 @@ def wait_for_pass(driver: subprocess.Popen[bytes], begun: Path) -> None:
 def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give what `interrupting` saw of the ends of its fits."""
     folder = tmp_path_factory.mktemp("interrupt")
-    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
     output = folder / "output"
     with output.open("w") as file, (folder / "errors").open("w") as errors:
         driver = subprocess.Popen(
             [sys.executable, "-m", "tests.processes.interrupting", str(folder)],
             cwd=ROOT,
-            env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
+            env=environment(),
             stdout=file,
             stderr=errors,
             # its JVM and workers can then be ended with it

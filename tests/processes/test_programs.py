@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import wait_for
+from tests.programs import environment
 from tests.terminal import Screen, run_in_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,15 +27,13 @@ def kept(folder: Path) -> list[str]:
 @pytest.mark.slow
 def test_case_46_a_driver_that_was_killed(tmp_path: Path) -> None:
     """A real SIGKILL, to the driver and its JVM at once; then the same program again."""
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
-    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
 
     def start() -> subprocess.Popen[bytes]:
         with (tmp_path / "output").open("w") as output, (tmp_path / "errors").open("a") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", "tests.spark.checkpointing", str(tmp_path)],
                 cwd=ROOT,
-                env={**inherited, **python, "SPARK_LOCAL_IP": "127.0.0.1"},
+                env=environment(),
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,

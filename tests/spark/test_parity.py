@@ -40,8 +40,8 @@ BRIEF: dict[str, Any] = {"tol": 1e-10, "maxIter": 80}
 LONG: dict[str, Any] = {"tol": 1e-10, "maxIter": 100}
 """For MLlib where all combinations run."""
 
-PASSES: dict[str, Any] = {"tol": 1e-9, "maxIter": 100}
-"""For ours where each pass is a job."""
+PASSES: dict[str, Any] = {"tol": 1e-9, "maxIter": 1000}
+"""For ours where each pass is a job, or where objectives alone are compared."""
 
 SHARES = (0.0, 0.5, 1.0)
 SOLVERS = ("normal", "l-bfgs")
@@ -359,7 +359,8 @@ def compare(
         assert expected == pytest.approx(reference.reported, rel=1e-9)
     smooth = case.loss != "hinge"
     for execution in executions:
-        own = EXACT if execution == "local" else PASSES
+        # the last digits of coefficients take as long as all that an objective needs
+        own = EXACT if execution == "local" and determined(case) else PASSES
         ours = CLASSES[case.estimator][1](**case.params, **own, execution=execution)
         model = ours.fit(frames(case.rows))
         assert model.summary.execution == execution

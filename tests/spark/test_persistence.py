@@ -45,6 +45,7 @@ from sparkml_lsml.spark.folders.composite import source_of
 from sparkml_lsml.spark.folders.metadata import checksum
 from sparkml_lsml.spark.folders.persistence import SafeReader, SafeWriter, WholeWriter
 from sparkml_lsml.tuning import CrossValidator as OurCrossValidator
+from tests.programs import environment
 from tests.spark.helpers import (
     ESTIMATORS,
     binary_rows,
@@ -587,12 +588,11 @@ def test_case_60_options_and_the_session_reach_the_writer(
 def test_case_60_an_overwrite_that_is_killed(kind: str, tmp_path: Path) -> None:
     """A signal that nobody can catch: the former model stays, and what was begun is none."""
     path = tmp_path / "m"
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPARK")}
     with (tmp_path / "errors").open("w") as errors:
         driver = subprocess.Popen(
             [sys.executable, "-m", "tests.spark.saving", kind, str(path)],
             cwd=ROOT,
-            env={**inherited, "SPARK_LOCAL_IP": "127.0.0.1"},
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
