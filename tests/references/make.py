@@ -1,7 +1,8 @@
 """Finds what the tests take from MLlib and cannot find anew each time, as it takes minutes.
 
-Writes the files of this folder. To be run where the cases, the rows or the settings of
-`tests/spark/test_parity.py` or of `tests/checks/hard.py` change (after ``source dev/setup.sh``)::
+Writes the files of this folder. To be run where the cases, the rows or the settings change, those
+of `tests/spark/test_parity.py` and `test_tuning.py` or of `tests/checks/hard.py` (after
+``source dev/setup.sh``)::
 
     python -m tests.references.make
 
@@ -20,6 +21,7 @@ from tests.checks import hard
 from tests.faults import SETTINGS
 from tests.references.stored import FOLDER
 from tests.spark import test_parity as parity
+from tests.spark import test_tuning as tuning
 
 
 def write(name: str, found: dict[str, Any]) -> None:
@@ -37,6 +39,11 @@ def main() -> None:
     frames = parity.frames_of(spark)
     cases = {str(case): case for case in parity.cross()}
     write("parity", {name: asdict(parity.fitted(frames, case)) for name, case in cases.items()})
+    searches = {
+        name: tuning.theirs_of(name, tuning.ROWS[tuning.SEARCHES[name][0]](spark))
+        for name in tuning.STORED
+    }
+    write("searches", {name: asdict(found) for name, found in searches.items()})
     names = hard.scenarios("binary")
     write("hinges", {name: hard.hinges(hard.made(name, "binary"), spark) for name in names})
     spark.stop()
