@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,34 +17,106 @@ from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.spark.cluster import trees
 from sparkml_lsml.spark.cluster.broadcasts import broadcast
 from sparkml_lsml.worker.packing import SMALL_REPORT
+from sparkml_lsml.worker.totals import Total
+from tests.faults import wait_for
 from tests.spark.helpers import binary_rows, frame, jobs_so_far, nothing_left, numbers
 
 
-@pytest.mark.parametrize(("partitions", "depth"), [(40, 2), (100, 2), (100, 3), (7, 4)])
-def test_totals_that_spark_leaves_to_the_driver(
+def sizes(targets: list[list[int]]) -> list[int]:
+    """Totals that each level leaves."""
+    return [max(level) + 1 for level in targets]
+
+
+@pytest.mark.parametrize(("partitions", "depth"), [(40, 2), (64, 2), (500, 2), (100, 3), (7, 4)])
+def test_levels_are_as_many_as_those_of_spark(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, partitions: int, depth: int
 ) -> None:
+    """And leave the driver as many totals, or one more where their number has no root."""
     left: list[int] = []
+    stages: list[int] = []
+    by_key = RDD.reduceByKey
+
+    def reduce_by_key(rdd: Any, function: Any, number: int) -> Any:
+        stages.append(number)
+        return by_key(rdd, function, number)
 
     def stop(rdd: Any, function: Any) -> int:
         left.append(rdd.getNumPartitions())
         return 0
 
+    monkeypatch.setattr(RDD, "reduceByKey", reduce_by_key)
     monkeypatch.setattr(RDD, "reduce", stop)
     rows = spark.sparkContext.parallelize(range(partitions), partitions)
     rows.treeAggregate(0, max, max, depth)
-    assert left == [trees._left(partitions, depth)]
+    found = sizes(trees.levels([""] * partitions, depth, 8))
+    assert len(found) == len(stages)
+    assert left[0] <= ([partitions, *found])[-1] <= left[0] + 1
 
 
 @pytest.mark.parametrize("nbytes", [10**3, 10**7, 160 * 10**6, 10**9])
 @pytest.mark.parametrize("partitions", [2, 90, 2_000, 10_000])
-def test_the_driver_takes_no_more_than_it_can(partitions: int, nbytes: int) -> None:
-    depth = trees.levels(partitions, 2, nbytes)
-    last = trees._left(partitions, depth)
-    # a tree of pairs is the deepest, and leaves some totals too
-    assert last * nbytes <= trees.LAST_BYTES or last <= 4
-    if depth > 2:
-        assert trees._left(partitions, depth - 1) * nbytes > trees.LAST_BYTES
+@pytest.mark.parametrize("machines", [1, 5, 500])
+def test_the_driver_takes_no_more_than_it_can(partitions: int, nbytes: int, machines: int) -> None:
+    places = [str(number % machines) for number in range(partitions)]
+    left = partitions
+    for targets in trees.levels(places, 2, nbytes):
+        # each total goes somewhere, and none of a level stays without one
+        assert len(targets) == left
+        left = max(targets) + 1
+        assert sorted(set(targets)) == list(range(left))
+    assert left * nbytes <= trees.LAST_BYTES or left == 1
+
+
+def test_wide_totals_are_merged_where_they_are_before_they_travel() -> None:
+    places = [str(number % 100) for number in range(500)]
+    first, second = trees.levels(places, 2, 10 * 2**20)
+    for executor in range(100):
+        assert len({first[number] for number in range(500) if number % 100 == executor}) == 1
+    assert (max(first) + 1, max(second) + 1) == (100, 10)
+    # small ones are fewer after one level
+    assert sizes(trees.levels(places, 2, 2**10)) == [22]
+
+
+def test_an_executor_of_many_cores_merges_in_several_tasks() -> None:
+    assert sizes(trees.levels(["a"] * 64, 2, 10 * 2**20)) == [8]
+
+
+def test_a_tree_leaves_no_files_and_spills_nothing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PySpark's merger writes each total to the disk where a worker has mapped more than 460 MB."""
+    monkeypatch.setattr(trees, "SMALL_BYTES", 0)
+    sc = spark.sparkContext
+    full = tmp_path / "full"
+    full.touch()
+
+    def function(partition: int, rows: Any) -> Iterator[Total]:
+        from pyspark import shuffle
+
+        list(rows)
+        used, spill = shuffle.get_used_memory, shuffle.ExternalMerger._spill  # type: ignore[attr-defined]
+
+        def get_used_memory() -> int:
+            return 2**20 if full.exists() else used()
+
+        def told_spill(merger: Any) -> None:
+            full.with_name("spilled").touch()
+            spill(merger)
+
+        shuffle.get_used_memory = get_used_memory  # type: ignore[attr-defined]
+        shuffle.ExternalMerger._spill = told_spill  # type: ignore[attr-defined]
+        full.with_name("ran").touch()
+        yield Total(nbytes=1 << partition)
+
+    def shuffles() -> list[Path]:
+        return list(Path(sc._temp_dir).parent.rglob("shuffle_*.data"))
+
+    before = shuffles()
+    found = trees.aggregate(sc.parallelize(range(9), 9), function, 2, 8)
+    full.unlink()
+    assert found.nbytes == 2**9 - 1
+    assert [path.name for path in tmp_path.iterdir()] == ["ran"]
+    wait_for(lambda: shuffles() == before, "the files of the shuffle to be removed")
 
 
 def test_reports_of_wide_rows_travel_by_themselves(spark: SparkSession) -> None:

@@ -218,7 +218,7 @@ def test_a_tree_is_the_same_but_for_rounding(
 ) -> None:
     expected = fit(monkeypatch, frames["sparse"], "l-bfgs")
     trees = 0
-    tree = RDD.treeAggregate
+    tree = RDD.partitionBy
 
     def counted(self: Any, *arguments: Any) -> Any:
         nonlocal trees
@@ -226,7 +226,7 @@ def test_a_tree_is_the_same_but_for_rounding(
         return tree(self, *arguments)
 
     monkeypatch.setattr(trees_room, "SMALL_BYTES", 0)
-    monkeypatch.setattr(RDD, "treeAggregate", counted)
+    monkeypatch.setattr(RDD, "partitionBy", counted)
     found = fit(monkeypatch, frames["sparse"], "l-bfgs", aggregationDepth=2)
     assert trees > 2
     np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-9, atol=1e-12)

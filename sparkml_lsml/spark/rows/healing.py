@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from pathlib import PurePath
 from typing import Any
 
 from pyspark import RDD, StorageLevel
@@ -80,7 +81,9 @@ class CachedHandles:
         """
         for _ in range(REBUILDS):
             assert self._rdd is not None
-            total = attempt(self._rdd, function, self._depth, nbytes, self._name, small)
+            total = attempt(
+                self._rdd, function, self._depth, nbytes, self._name, small, self._places()
+            )
             if total.changed:
                 raise SourceChangedError(
                     f"partitions {sorted(total.changed)} were read again and hold other rows than "
@@ -97,6 +100,11 @@ class CachedHandles:
             f"{self._name}: blocks of training rows were lost {REBUILDS} times in one pass. "
             "Expected executors that keep their local folders (spark.local.dir) during a fit"
         )
+
+    def _places(self) -> list[str]:
+        """The folder of an executor that has the block of each partition, as far as known."""
+        folders = (self.known.get(number, ("", ""))[1] for number in range(self.partitions))
+        return [str(PurePath(folder).parent) if folder else "" for folder in folders]
 
     def release(self) -> None:
         """Drop the handles and remove the files; what is known of them stays."""
@@ -142,6 +150,7 @@ def attempt(
     nbytes: int,
     name: str,
     small: int | None = None,
+    places: Sequence[str] = (),
 ) -> Total:
     """Run a function on every partition, again on those that missed their block, and merge.
 
@@ -153,7 +162,7 @@ def attempt(
     rdd : RDD
     function : callable
         See `PartitionFunction`.
-    depth, nbytes, small
+    depth, nbytes, small, places
         See `totals`.
     name : str
         What is fitted, for the log.
@@ -164,7 +173,7 @@ def attempt(
         Its ``missing`` are partitions that missed their block twice.
     """
     run = rdd.mapPartitionsWithIndex(function)
-    found = totals(run, depth, nbytes, small)
+    found = totals(run, depth, nbytes, small, places)
     if missing := sum((total.missing for total in found), ()):
         # a task may just have run on another executor than the one that has the block
         log.warning("%s: blocks %s not found, trying again", name, missing)
@@ -173,6 +182,7 @@ def attempt(
             for partition, total in zip(missing, again, strict=True):
                 found[partition] = total
         else:
-            found[0].missing = ()
+            for total in found:
+                total.missing = ()
             found += again
     return reduce(Total.merge, found, Total())
