@@ -78,8 +78,12 @@ def change(folder: Path, entries: dict[str, Any]) -> None:
     (folder / "metadata" / "part-00000").write_text(json.dumps(content | entries))
 
 
+INSIDE = ("pyspark.ml.util.os", "org.apache.spark.ml.util.os", "sparkml_lsml.errors.DataError")
+"""What the packages import, and what is no stage."""
+
+
 @pytest.mark.parametrize(("name", "part"), PARTS)
-@pytest.mark.parametrize("foreign", ["trap", "os.system", "json.JSONDecoder", "Stage", ""])
+@pytest.mark.parametrize("foreign", ["trap", "os.system", "json.JSONDecoder", "Stage", "", *INSIDE])
 def test_case_62_a_part_of_a_foreign_class(
     spark: SparkSession,
     originals: Path,

@@ -318,6 +318,27 @@ def test_case_39_block_files_are_private_and_gone_after(
     assert left_behind(spark) == []
 
 
+def test_a_group_that_is_cancelled_for_good_leaves_nothing(
+    spark: SparkSession, frame: DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the button of a notebook does, after which no job of the group begins any more."""
+    sc = spark.sparkContext
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if number == 3:
+            sc._jsc.sc().cancelJobGroupAndFutureJobs("cell")
+
+    hook_passes(monkeypatch, hook, None)
+    sc.setJobGroup("cell", "a cell of a notebook")
+    try:
+        with pytest.raises(Exception, match="cancelled"):
+            estimator().fit(frame)
+    finally:
+        for key in ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel"):
+            sc.setLocalProperty(key, None)
+    assert left_behind(spark) == []
+
+
 def test_error_in_the_rows(spark: SparkSession, frame: DataFrame) -> None:
     bad = frame.withColumn("label", F.when(F.rand(1) < 0.01, 2.0).otherwise(F.col("label")))
     with pytest.raises(DataError, match="labels must be 0 or 1"):

@@ -7,6 +7,7 @@ import venv
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pytest
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
@@ -36,6 +37,38 @@ def test_workers_of_a_python_without_the_packages(
     assert "lacks numpy, pandas, pyarrow, scipy" in message
     assert f"workers run {python}, the driver {sys.executable}" in message
     assert "Set PYSPARK_PYTHON" in message
+
+
+def probed(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, **found: str) -> None:
+    """Check executors that have other versions of packages than they do."""
+    [there] = checks._probe(spark.sparkContext, ("numpy", "sparkml_lsml"))
+    monkeypatch.setattr(checks, "_checked", WeakKeyDictionary())
+    monkeypatch.setattr(checks, "_probe", lambda sc, names: [there | found])
+    checks.check_executors(spark.sparkContext)
+
+
+@pytest.mark.parametrize(
+    "found", [{"numpy": "1.26.4"}, {"python": "3.9"}, {"sparkml_lsml": "9.9.9"}], ids=str
+)
+def test_versions_that_cannot_work_together(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, found: dict[str, str]
+) -> None:
+    [(name, version)] = found.items()
+    with pytest.raises(BackendError, match=f"{name} is .* on the driver and {version} on the"):
+        probed(spark, monkeypatch, **found)
+
+
+def test_minor_versions_of_numpy_that_differ_are_a_warning(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = f"{np.__version__.partition('.')[0]}.999.1"
+    probed(spark, monkeypatch, numpy=other)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"numpy is {np.__version__} on the driver and {other} on the" in record.message
+    caplog.clear()
+    probed(spark, monkeypatch, numpy=np.__version__)
+    assert caplog.records == []
 
 
 def test_a_package_that_workers_do_not_find_is_shipped(

@@ -1,5 +1,6 @@
 """Whether executors have the packages of the driver; this one is shipped to them."""
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from sparkml_lsml.spark.cluster.sizing import slots
 ASKED = 64
 """Tasks, at most, that are asked which packages there are; executors are of one kind as a rule."""
 
+log = logging.getLogger("sparkml_lsml")
+
 _OURS = "sparkml_lsml"
 _NEEDED = ("numpy", "pandas", "pyarrow", "scipy", _OURS)
 _NO_WORKER = ("PYTHON_VERSION_MISMATCH", "Cannot run program")
@@ -36,7 +39,8 @@ def check_executors(sc: SparkContext) -> None:
     Raises
     ------
     BackendError
-        If NumPy, pandas or PyArrow are absent, or versions differ.
+        If NumPy, pandas or PyArrow are absent, or versions differ: of Python and of this package
+        in the first two numbers, of NumPy in the first; a second one that differs is a warning.
     """
     # workers of this very interpreter have what it has installed, but not what was put on sys.path
     names = (_OURS,) if is_local(sc) and shutil.which(sc.pythonExec) == sys.executable else _NEEDED
@@ -75,11 +79,17 @@ def _compare(found: dict[str, str], remedy: str) -> None:
         raise BackendError(f"the executors' Python lacks {', '.join(missing)}: {remedy}")
     for name in expected.keys() & found.keys():
         ours, theirs = expected[name].split(".")[:2], found[name].split(".")[:2]
-        if ours != theirs:
-            raise BackendError(
-                f"{name} is {expected[name]} on the driver and {found[name] or 'absent'} on the "
-                f"executors: {remedy}"
+        differ = (
+            f"{name} is {expected[name]} on the driver and {found[name] or 'absent'} on the "
+            f"executors: {remedy}"
+        )
+        # arrays are pickled in another way by NumPy 1 and 2, and alike by versions of one of them
+        if name == "numpy" and ours != theirs and ours[:1] == theirs[:1]:
+            log.warning(
+                "%s, or the last bits of models may depend on where they are fitted", differ
             )
+        elif ours != theirs:
+            raise BackendError(differ)
 
 
 def _probe(sc: SparkContext, names: tuple[str, ...]) -> list[dict[str, str]]:

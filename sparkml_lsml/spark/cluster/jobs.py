@@ -32,12 +32,21 @@ class JobGroup:
         What is fitted, for example ``LinearSVC``.
     outer : JobGroup, optional
         A group that this one is part of: it stops with it.
+    apart : bool
+        Whether what cancels the jobs of the caller, such as the button of a notebook, leaves these.
     """
 
-    def __init__(self, sc: SparkContext, name: str, outer: "JobGroup | None" = None) -> None:
+    def __init__(
+        self,
+        sc: SparkContext,
+        name: str,
+        outer: "JobGroup | None" = None,
+        *,
+        apart: bool = False,
+    ) -> None:
         self._sc = sc
         self.tag = f"sparkml_lsml-{name}-{uuid.uuid4().hex[:8]}"
-        self._outer = outer
+        self._outer, self._apart = outer, apart
         self._stopped = False
         self._broken = False
 
@@ -57,7 +66,10 @@ class JobGroup:
         jsc = self._sc._jsc.sc()
         before = jsc.getLocalProperties()
         # a copy: the threads of PySpark's CrossValidator share one object, and with it their tags
-        jsc.setLocalProperties(before.clone())
+        own = before.clone()
+        for key in ("spark.jobGroup.id", "spark.job.tags") if self._apart else ():
+            own.remove(key)
+        jsc.setLocalProperties(own)
         try:
             for group in (self, self._outer):
                 if group is not None:

@@ -37,7 +37,7 @@ def remove_files(sc: SparkContext, name: str, fit: str) -> None:
         Names the folder.
     """
     # a group of its own: what cancels the jobs of the fit must not cancel this one
-    jobs = JobGroup(sc, f"{name}-remove")
+    jobs = JobGroup(sc, f"{name}-remove", apart=True)
     seen: set[str] = set()
     # long enough that one executor does not take all tasks, and one of its workers neither: each
     # drops the mappings of what was deleted, which take disk space until then

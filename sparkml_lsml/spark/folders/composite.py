@@ -4,6 +4,8 @@ MLlib's readers import whatever class a folder names, and that runs code of whoe
 folder. So every metadata below a folder is read first.
 """
 
+import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -48,8 +50,8 @@ _PACKAGES = ("pyspark.ml.", "org.apache.spark.ml.", "sparkml_lsml.")
 def check_classes(spark: SparkSession, path: str, expected: tuple[str, ...]) -> dict[str, Any]:
     """Metadata of a folder in which no other classes are named than may be imported.
 
-    Those are classes of ``pyspark.ml``, of Spark itself and of this package, and subclasses of
-    `Params` whose module the caller has imported already.
+    Those are subclasses of `Params`, and of ``pyspark.ml`` or of this package, or of a module that
+    the caller has imported already; and stages of Spark itself.
 
     Parameters
     ----------
@@ -130,10 +132,14 @@ def _check(metadata: dict[str, Any]) -> None:
 
 
 def _known(name: str) -> bool:
+    # MLlib's readers look for a class of the JVM under this name
+    module, _, last = name.replace("org.apache.spark.", "pyspark.", 1).rpartition(".")
     if name.startswith(_PACKAGES):
-        return True
-    module, _, last = name.rpartition(".")
+        with contextlib.suppress(ImportError):  # of a stage that the JVM alone has
+            importlib.import_module(module)
     found = getattr(sys.modules.get(module), last, None)
+    if found is None:
+        return name.startswith("org.apache.spark.ml.")
     return isinstance(found, type) and issubclass(found, Params)
 
 
