@@ -109,11 +109,20 @@ def test_a_tree_leaves_no_files_and_spills_nothing(
         yield Total(nbytes=1 << partition)
 
     def shuffles() -> list[Path]:
-        return list(Path(sc._temp_dir).parent.rglob("shuffle_*.data"))
+        return sorted(Path(sc._conf.get("spark.local.dir", "")).rglob("shuffle_*.data"))
 
     before = shuffles()
+    written: list[Path] = []
+    remove = trees._remove_files
+
+    def look(shuffled: Any) -> None:
+        written.extend(shuffles())
+        remove(shuffled)
+
+    monkeypatch.setattr(trees, "_remove_files", look)
     found = trees.aggregate(sc.parallelize(range(9), 9), function, 2, 8)
     full.unlink()
+    assert len(written) > len(before)
     assert found.nbytes == 2**9 - 1
     assert [path.name for path in tmp_path.iterdir()] == ["ran"]
     wait_for(lambda: shuffles() == before, "the files of the shuffle to be removed")
