@@ -78,6 +78,8 @@ class Part:
         Of the arrays.
     weights
         None where there are no coefficients.
+    tables
+        Schema, rows and checksum of each table, which executors alone read, by its name.
     """
 
     place: str
@@ -85,17 +87,12 @@ class Part:
     arrays: dict[str, list[int]] = field(default_factory=dict)
     nbytes: int = 0
     weights: Weights | None = None
+    tables: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The class, with its module."""
         return str(self.metadata.get("class"))
-
-    @property
-    def tables(self) -> dict[str, Any]:
-        """Schema, rows and checksum of each table, which executors alone read."""
-        found = self.metadata.get("tables", {})
-        return found if self.name.startswith(OURS) and isinstance(found, dict) else {}
 
     @property
     def params(self) -> dict[str, Any]:
@@ -213,6 +210,7 @@ def _part(folder: Folder, place: str, path: str, top: int) -> Part:
         {key: [*values.shape] for key, values in arrays.items()},
         sum(values.nbytes for values in arrays.values()),
         weights_of(arrays, top),
+        metadata.get("tables", {}),
     )
 
 

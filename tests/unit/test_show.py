@@ -182,6 +182,16 @@ def test_tables_are_shown_as_they_are_declared(
     assert part["tables"] == tables
 
 
+def test_tables_that_nothing_has_checked_are_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A search has no format of ours, so that anything may stand there."""
+    name = "sparkml_lsml.tuning.cross_validator.CrossValidatorModel"
+    line = json.dumps({"class": name, "uid": "x", "tables": {"users": 3}})
+    write_metadata(tmp_path / "cv", line)
+    assert "users" not in shown(tmp_path / "cv", capsys)
+
+
 def test_a_foreign_class_is_shown_and_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
