@@ -17,7 +17,7 @@ class Total:
     Attributes
     ----------
     value : Sum or None
-        None until the first partition is in: the zero of an aggregation travels inside every task.
+        None until the first partition is in.
     missing : tuple of int
         Partitions whose block could not be opened.
     changed : tuple of int

@@ -24,7 +24,7 @@ WIDE = 100_000
 class LossSum:
     """Sums of losses and gradients of a batch of models; empty until the first add.
 
-    An empty sum holds no arrays, so that it costs nothing where it is the zero of an aggregation.
+    An empty sum holds no arrays: it takes over those of the first that it is given.
 
     Attributes
     ----------
