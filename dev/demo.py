@@ -39,6 +39,7 @@ from rich.table import Table
 from benchmarks.synthetic import FEATURES, synthetic
 from sparkml_lsml.jobs import data, pipeline
 from sparkml_lsml.jobs.config import InputConfig, LabelConfig, SplitConfig
+from sparkml_lsml.spark.rows.frames import quoted
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "demo"
@@ -169,7 +170,7 @@ def own_data(path: str, label: str, features: str | None, task: str | None) -> D
     vector = vectors[0] if vectors and (len(vectors) == 1 or not numbers) else None
     used = (vector,) if vector else numbers
     source["drop_nulls"] = [*used, label]
-    column = F.col(data.quoted(label))
+    column = quoted(label)
     some = frame.select(column).dropna().distinct().limit(101).collect()
     values = sorted(row[0] for row in some)
     discrete = isinstance(types[label], StringType | BooleanType) or (
@@ -370,8 +371,8 @@ def prepare(spark: SparkSession, dataset: DataSet, label: str) -> tuple[DataFram
             assembler = VectorAssembler(inputCols=[*dataset.features], outputCol="features")
             part = Pipeline(stages=[assembler]).fit(part).transform(part)
         else:
-            part = part.withColumn("features", F.col(data.quoted(dataset.vector)))
-        return part.select("features", F.col(data.quoted(label)).cast("double").alias("label"))
+            part = part.withColumn("features", quoted(dataset.vector))
+        return part.select("features", quoted(label).cast("double").alias("label"))
 
     return finish(parts.training), finish(parts.held_out)
 
