@@ -233,14 +233,15 @@ def cached_rdds(spark: SparkSession) -> set[int]:
     """Numbers of the cached RDDs that are no checkpoints, which the frames of tests are."""
     sc = spark.sparkContext
     kept = sc._jsc.sc().getPersistentRDDs()
+    application = sc.applicationId
     found = set()
     # many frames of other tests may be there still: one call for all, and one for each new RDD
     for number in map(int, filter(None, kept.keys().mkString(" ").split(" "))):
-        if (sc.applicationId, number) in _frames:
+        if (application, number) in _frames:
             continue
         rdd = kept.get(number)
         if rdd.isDefined() and rdd.get().isCheckpointed():
-            _frames.add((sc.applicationId, number))
+            _frames.add((application, number))
         else:
             found.add(number)
     return found
