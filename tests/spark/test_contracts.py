@@ -1,8 +1,9 @@
 """The contract of estimators and models: each class of the package, and MLlib's beside it.
 
 A class is checked by being listed in the ``__all__`` of its room; the checks are in
-``tests/checks``. MLlib's classes change only with PySpark: beyond their Params they are checked
-with the slow tests. So is a class of ours with labels of a second kind, where a check does not need
+``tests/checks``. MLlib's classes change only with PySpark: what they pass beyond their Params is
+marked ``mllib``, and run for each new version of it. Where they differ from ours is checked with
+the slow tests. So is a class of ours with labels of a second kind, where a check does not need
 them, and MLlib's is not.
 """
 
@@ -73,7 +74,7 @@ def marks(spec: Spec, check: Check) -> Iterator[pytest.MarkDecorator]:
         if spec.cls.__name__ in classes:
             yield pytest.mark.xfail(reason=f"{DOCS.name}: {row}", strict=True)
         if check not in PARAMS:
-            yield pytest.mark.slow
+            yield pytest.mark.slow if spec.cls.__name__ in classes else pytest.mark.mllib
     elif spec.second and not hasattr(check, "needs"):
         yield pytest.mark.slow
 
