@@ -186,31 +186,89 @@ ALLOCATED = {"spark.dynamicAllocation.enabled": "true", "spark.executor.cores": 
 MOST = "spark.dynamicAllocation.maxExecutors"
 
 
+INSTANCES = {"spark.executor.instances": "10", "spark.executor.cores": "8"}
+GPUS = {"spark.executor.resource.gpu.amount": "2", "spark.task.resource.gpu.amount": "0.5"}
+
+
 @pytest.mark.parametrize(
     ("settings", "cores", "tasks", "partitions"),
     [
         ({}, 2, 2, 2),
         ({MOST: "50"}, 2, 2, 2),
-        # spark.default.parallelism is 2, which is how shuffles are split
         ({}, 64, 64, 64),
         (ALLOCATED | {MOST: "50"}, 2, 200, 200),
         # nothing is known of the cores to come, and Spark's default says as little
         (ALLOCATED, 2, 2, 1000),
         (ALLOCATED | {MOST: str(2**31 - 1)}, 2, 2, 1000),
+        # executors of a fixed number, of which two cores are there so far
+        (INSTANCES, 2, 80, 80),
+        (INSTANCES | {"spark.task.cpus": "4"}, 2, 20, 20),
+        # four tasks share its two GPUs, whatever its cores
+        (INSTANCES | GPUS, 2, 40, 40),
+        ({"spark.cores.max": "32", "spark.executor.cores": "8"}, 2, 32, 32),
+        ({"spark.cores.max": "32", "spark.task.cpus": "2"}, 2, 16, 16),
     ],
 )
-def test_partitions_under_dynamic_allocation(
+def test_partitions_are_those_of_the_executors_to_come(
     settings: dict[str, str],
     cores: int,
     tasks: int,
     partitions: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two cores are there at first: joining all rows to two partitions would leave it at that."""
+    """Joining all rows to the partitions of the cores that are there would leave it at that."""
+    context = _context(settings)
     monkeypatch.setattr(sizing, "slots", lambda _: cores)
-    context: Any = SimpleNamespace(defaultParallelism=2, _conf=settings)
     assert parallelism(context) == tasks
     assert most_partitions(context) == partitions
+
+
+def _context(settings: dict[str, str]) -> Any:
+    # 800 is spark.default.parallelism, which is how shuffles are split
+    return SimpleNamespace(defaultParallelism=800, _conf=settings, master="yarn")
+
+
+class Context(SimpleNamespace):
+    """One that the table of contexts can refer to."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    ("settings", "looks"),
+    [(INSTANCES, 6), (INSTANCES | {"spark.dynamicAllocation.enabled": "true"}, 1), ({}, 1)],
+    ids=["fixed", "dynamic", "not said"],
+)
+def test_the_first_fit_waits_for_executors_that_were_asked_for(
+    settings: dict[str, str], looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = Context(**vars(_context(settings)))
+    there = [0, 0, 0, 8, 79, 80]
+    seen: list[int] = []
+
+    def slots(_: Any) -> int:
+        seen.append(there[min(len(seen), 5)])
+        return seen[-1]
+
+    monkeypatch.setattr(sizing, "slots", slots)
+    monkeypatch.setattr(sizing.time, "sleep", lambda seconds: None)
+    sizing.wait_for_executors(context)
+    assert len(seen) >= looks
+    assert (seen[-1] == 80) == (looks == 6)
+    before = len(seen)
+    sizing.wait_for_executors(context)
+    assert len(seen) == before
+
+
+def test_executors_that_never_come_are_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(np.arange(0.0, 100.0, 0.1))
+    monkeypatch.setattr(sizing, "slots", lambda _: 8)
+    monkeypatch.setattr(sizing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sizing.time, "monotonic", lambda: next(clock))
+    sizing.wait_for_executors(Context(**vars(_context(INSTANCES))))
+    assert 14.0 < next(clock) < 16.0
 
 
 def test_slots_are_those_of_the_cores(spark: SparkSession) -> None:

@@ -1,5 +1,10 @@
 """How much runs at the same time: tasks, executors, and the partitions that follow from them."""
 
+import logging
+import threading
+import time
+from weakref import WeakKeyDictionary
+
 from pyspark import SparkContext
 
 from sparkml_lsml.spark.cluster.session import flag, is_local, setting
@@ -8,16 +13,42 @@ UNLIMITED = 1_000
 """Partitions that rows are joined to where there may be any number of executors: each is a task of
 every pass, of which the driver starts some thousand a second."""
 
+REGISTERING_SECONDS = 15.0
+"""How long the first fit of an application waits for its executors: they take some seconds to
+start, and those that a busy cluster does not grant soon may not come at all."""
+
+log = logging.getLogger("sparkml_lsml")
+
+_waited: "WeakKeyDictionary[SparkContext, bool]" = WeakKeyDictionary()
+_lock = threading.Lock()
+
 
 def parallelism(sc: SparkContext) -> int:
-    """Tasks that run at the same time, once executors that may still be asked for are there."""
-    # where spark.default.parallelism is set it says how shuffles are split, and no number of cores
-    cores = max(sc.defaultParallelism, slots(sc))
-    if _allocates(sc):
-        each = int(setting(sc, "spark.executor.cores") or 1)
-        each //= int(setting(sc, "spark.task.cpus") or 1)
-        cores = max(cores, _most_executors(sc) * each)
-    return max(1, cores)
+    """Tasks that run at the same time, once executors that were asked for are there.
+
+    Not ``defaultParallelism``: it counts cores where a task takes several or a GPU, and where
+    ``spark.default.parallelism`` is set it says how shuffles are split.
+    """
+    return max(1, slots(sc), _asked(sc))
+
+
+def wait_for_executors(sc: SparkContext) -> None:
+    """Wait until the executors that were asked for have registered, a short time, once a context.
+
+    Blocks stay where they are packed: those of a fit that begins with the application would
+    otherwise all be on the first executor. Under dynamic allocation executors come for tasks that
+    wait, and there is nothing to wait for.
+    """
+    with _lock:
+        if sc in _waited:
+            return
+        _waited[sc] = True
+    asked = 0 if _allocates(sc) else _asked(sc)
+    until = time.monotonic() + REGISTERING_SECONDS
+    if slots(sc) < asked:
+        log.info("waiting for executors: %d of %d tasks could run by now", slots(sc), asked)
+    while slots(sc) < asked and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def most_partitions(sc: SparkContext) -> int:
@@ -35,6 +66,26 @@ def slots(sc: SparkContext) -> int:
     jsc = sc._jsc.sc()
     profile = jsc.resourceProfileManager().defaultResourceProfile()
     return max(1, int(jsc.maxNumConcurrentTasks(profile)))
+
+
+def _asked(sc: SparkContext) -> int:
+    """Tasks that could run on all executors that the settings ask for; 0 where they do not say."""
+    if is_local(sc):
+        return 0
+    each = _slots_of(sc, int(setting(sc, "spark.executor.cores") or 1))
+    if _allocates(sc):
+        return _most_executors(sc) * each
+    if instances := int(setting(sc, "spark.executor.instances") or 0):
+        return instances * each
+    return int(setting(sc, "spark.cores.max") or 0) // int(setting(sc, "spark.task.cpus") or 1)
+
+
+def _slots_of(sc: SparkContext, cores: int) -> int:
+    """Tasks that run at the same time on an executor with so many cores, and its GPUs."""
+    most = cores // int(setting(sc, "spark.task.cpus") or 1)
+    if share := float(setting(sc, "spark.task.resource.gpu.amount") or 0):
+        most = min(most, int(int(setting(sc, "spark.executor.resource.gpu.amount") or 0) / share))
+    return most
 
 
 def _allocates(sc: SparkContext) -> bool:
