@@ -58,7 +58,10 @@ def open_block(handle: Handle) -> Block | None:
 
 
 def _may_open(folder: str) -> bool:
-    if os.environ.get(OWN_BLOCKS_ONLY) != "1":
-        return True
+    return os.environ.get(OWN_BLOCKS_ONLY) != "1" or is_own(folder)
+
+
+def is_own(folder: str) -> bool:
+    """Whether a folder is one of this executor's own, whose names no other executor has."""
     own = [path for path in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if path]
     return any(Path(folder).is_relative_to(path) for path in own)

@@ -19,7 +19,9 @@ class Total:
     value : Sum or None
         None until the first partition is in.
     missing : tuple of int
-        Partitions whose block could not be opened.
+        Partitions whose block is gone.
+    displaced : tuple of int
+        Partitions that were asked of another executor than the one that wrote their block.
     changed : tuple of int
         Partitions whose block holds other rows than when it was first packed.
     rebuilt : tuple of (int, str)
@@ -31,6 +33,7 @@ class Total:
 
     value: "Sum | None" = None
     missing: tuple[int, ...] = ()
+    displaced: tuple[int, ...] = ()
     changed: tuple[int, ...] = ()
     rebuilt: tuple[tuple[int, str], ...] = ()
     nbytes: int = 0
@@ -42,6 +45,7 @@ class Total:
         elif other.value is not None:
             self.value = self.value.merge(other.value)
         self.missing += other.missing
+        self.displaced += other.displaced
         self.changed += other.changed
         self.rebuilt += other.rebuilt
         self.nbytes += other.nbytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,25 @@ def running_tasks(spark: SparkSession) -> int:
     return sum(info.numRunningTasks() for info in infos)
 
 
+def release_once_copied(spark: SparkSession, folder: Path) -> threading.Thread:
+    """Let the task that stays go on as soon as it has a copy."""
+    tracker = spark.sparkContext.statusTracker()
+    store = spark.sparkContext._jsc.sc().statusStore()
+
+    def copied() -> bool:
+        listed = [store.taskList(stage, 0, 1000) for stage in tracker.getActiveStageIds()]
+        return any(tasks.apply(n).speculative() for tasks in listed for n in range(tasks.size()))
+
+    def work() -> None:
+        wait_for((folder / "pid").exists, "a task that stays")
+        wait_for(copied, "a copy of it")
+        (folder / "go").touch()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
 def result(spark: SparkSession, folder: Path, fit: Callable[[], Any]) -> dict[str, Any]:
     """What a fit came to, and what is left of it once it is over, and once its tasks are."""
     before = jobs(spark)
@@ -123,6 +143,7 @@ def result(spark: SparkSession, folder: Path, fit: Callable[[], Any]) -> dict[st
         "rows": model.summary.rows,
         "objective": model.summary.objective,
         "reason": model.summary.reason.name,
+        "notes": model.summary.notes,
         "copies": copies(spark, jobs(spark) - before),
         "left": left + left_behind(spark),
     }
@@ -160,7 +181,9 @@ def main(shared: Path) -> dict[str, Any]:
             lambda blocks, number: copy_slow_tasks(spark, yes=number == 3),
             stay_once(in_pass, after=2, partition=SLOW),
         )
+        thread = release_once_copied(spark, in_pass)
         found["pass"] = result(spark, in_pass, lambda: estimator().fit(frame))
+        thread.join()
 
     in_round = shared / "round"
     in_round.mkdir()
@@ -171,7 +194,9 @@ def main(shared: Path) -> dict[str, Any]:
             stay_once(in_round, after=3, partition=SLOW),
         )
         rounds = estimator(solver="cocoa", tol=1e-4, maxIter=500)
+        thread = release_once_copied(spark, in_round)
         found["round"] = result(spark, in_round, lambda: rounds.fit(frame))
+        thread.join()
 
     spark.stop()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import threading
@@ -16,13 +17,16 @@ import pyarrow as pa
 import pytest
 from pyspark.ml.linalg import SparseVector
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.errors import SourceChangedError
+from sparkml_lsml.spark.rows import healing, resident
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
     block_folders,
+    coefficients,
     estimator,
     executor_processes,
     fail_once,
@@ -138,6 +142,38 @@ def test_case_43_executor_killed(
     replace_executor(spark)
 
 
+def owns(executor: int, folder: Path) -> bool:
+    """Whether a folder is in one of an executor's local folders."""
+    variables = Path(f"/proc/{executor}/environ").read_text().split("\0")
+    [own] = [text.split("=", 1)[1] for text in variables if text.startswith("SPARK_EXECUTOR_DIRS=")]
+    return any(folder.is_relative_to(path) for path in own.split(","))
+
+
+@pytest.mark.slow
+def test_case_43_executors_killed_one_after_another(
+    spark: SparkSession, frame: DataFrame, expected: Any, monkeypatch: Patch
+) -> None:
+    """Five times in one fit; each block that is lost with them is packed anew once."""
+    lost: list[int] = []
+
+    def hook(blocks: ResidentBlocks, number: int) -> None:
+        if 2 <= number <= 6:
+            [folder, *_] = block_folders(spark)
+            lost.append(len(list(folder.iterdir())))
+            [victim] = [pid for pid in executor_processes(spark) if owns(pid, folder)]
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda: victim not in executor_processes(spark), "an executor to be gone")
+            shutil.rmtree(folder)
+            wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
+
+    hook_passes(monkeypatch, hook)
+    model = estimator().fit(frame)
+    assert coefficients(model).tobytes() == coefficients(expected).tobytes()
+    assert len(lost) == 5
+    [note] = [note for note in model.summary.notes if "lost" in note]
+    assert note.startswith(f"{sum(lost)} blocks were lost")
+
+
 # ---------------------------------------------------- blocks that are lost
 
 
@@ -173,18 +209,27 @@ def test_case_37_random_source(spark: SparkSession, frame: DataFrame, monkeypatc
         estimator().fit(source)
 
 
+@pytest.mark.parametrize("where", ["pass", "ingest"])
 def test_case_44_task_placed_on_the_other_executor(
     spark: SparkSession,
-    frame: DataFrame,
-    expected: Any,
     tmp_path: Path,
     monkeypatch: Patch,
     caplog: Logs,
+    where: str,
 ) -> None:
-    """With no wait for locality, and one executor busy, its blocks are asked of the other one."""
+    """With no wait for locality, and one executor busy, its block is asked of the other one.
+
+    It is waited for, and each partition is read from the source once.
+    """
     sc = spark.sparkContext
     conf = sc._jsc.sc().conf()
     before = conf.get("spark.locality.wait", "3s")
+    reads = sc.accumulator(0)
+
+    def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            reads.add(batch.num_rows)
+            yield batch
 
     def stay(_: Any) -> Any:
         import time
@@ -196,28 +241,58 @@ def test_case_44_task_placed_on_the_other_executor(
         yield 0
 
     job = threading.Thread(target=lambda: sc.parallelize([0], 1).mapPartitions(stay).collect())
+    asked: list[Any] = []
+    enter = healing.entered
 
-    def hook(blocks: ResidentBlocks, number: int) -> None:
-        if number == 2:
-            job.start()
-            wait_for((tmp_path / "busy").exists, "a busy executor")
-        if number == 5:
+    def entered(found: Any, tasks: Any, partitions: Any) -> None:
+        asked.append(partitions)
+        enter(found, tasks, partitions)
+        if len(asked) == 4:
             (tmp_path / "free").touch()
             job.join()
 
-    hook_passes(monkeypatch, hook)
-    conf.set("spark.locality.wait", "0s")
+    def begin() -> None:
+        conf.set("spark.locality.wait", "0s")
+        job.start()
+        wait_for((tmp_path / "busy").exists, "a busy executor")
+
+    # wide enough that the report lies beside the rows, which is read in a job of its own
+    wide = F.transform(
+        F.sequence(F.lit(0), F.lit(9_999)), lambda i: (i == F.col("id") % 9).cast("double")
+    )
+    source = spark.range(40, numPartitions=2).select(
+        (F.col("id") % 2).cast("double").alias("label"), wide.alias("features")
+    )
+    source = source.mapInArrow(counted, source.schema)
+    collecting: list[bool] = []
+
+    def collect(*, wide: bool) -> Any:
+        collecting.append(wide)
+        if wide and where == "ingest":
+            begin()
+        return read(wide=wide)
+
+    read = resident.collect
+    expected = estimator().fit(source)
+    assert reads.value == 40
+    monkeypatch.setattr(healing, "entered", entered)
+    monkeypatch.setattr(resident, "collect", collect)
+    if where == "pass":
+        hook_passes(monkeypatch, lambda blocks, number: begin() if number == 2 else None)
     try:
         with caplog.at_level(logging.WARNING, "sparkml_lsml"):
-            model = estimator().fit(frame)
+            model = estimator().fit(source)
     finally:
         (tmp_path / "free").touch()
         conf.set("spark.locality.wait", before)
+    assert collecting == [False, True]
+    assert len(asked) >= 4
+    assert len({tuple(partitions) for partitions in asked}) == 1
     assert_same(model, expected)
-    assert "were lost, packing them anew" in caplog.text
-    # from pass 5 on all blocks are on one executor, which runs the tasks one after another
-    again = caplog.text.count("not found, trying again")
-    assert again > caplog.text.count("were lost, packing them anew")
+    assert "were lost" not in caplog.text
+    [note] = [note for note in model.summary.notes if note not in expected.summary.notes]
+    assert re.fullmatch(r"waited .+ for executors with other work", note)
+    assert reads.value == 80
 
 
 def test_case_44_rounds_of_sgd_survive_deleted_files(

@@ -20,13 +20,14 @@ from pyspark.sql.types import DoubleType, StructField, StructType
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.engine.blocks.pack import PackSettings
 from sparkml_lsml.engine.passes import RowsSum
+from sparkml_lsml.errors import BackendError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.cluster import trees as trees_room
 from sparkml_lsml.spark.rows import resident
-from sparkml_lsml.spark.rows.healing import attempt
+from sparkml_lsml.spark.rows.healing import CachedHandles
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.worker.packing import packer
-from sparkml_lsml.worker.totals import Total
+from sparkml_lsml.worker.totals import PartitionFunction, Total
 from tests.faults import block_folders, hook_passes
 from tests.spark.helpers import KINDS, cells, numbers
 
@@ -169,48 +170,47 @@ def numbered(spark: SparkSession) -> RDD[Any]:
     return spark.sparkContext.parallelize(range(7), 7)
 
 
-def test_partitions_that_are_asked_twice_keep_their_place(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    folder = str(tmp_path)
+def absent(folder: str, times: int) -> PartitionFunction:
+    """A function that names its partition, but misses the first ``times`` blocks of some."""
 
     def function(partition: int, rows: Any) -> Iterator[Total]:
         list(rows)
         asked = Path(folder, str(partition))
-        if partition in (0, 3, 4) and not asked.exists():
-            asked.touch()
+        if partition in (0, 3, 4) and len(list(asked.parent.glob(f"{partition}-*"))) < times:
+            Path(folder, f"{partition}-{time.monotonic_ns()}").touch()
             yield Total(missing=(partition,))
         else:
             yield Total(RowsSum([(partition, None)]))  # type: ignore[list-item]
 
-    total = attempt(numbered(spark), function, 1, 8, "test")
+    return function
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_partitions_that_are_asked_twice_are_in_once(
+    spark: SparkSession, tmp_path: Path, monkeypatch: Patch, depth: int
+) -> None:
+    monkeypatch.setattr(trees_room, "SMALL_BYTES", 0)
+    handles = CachedHandles(numbered(spark), "fit", depth, "test", lambda: None)
+    try:
+        total = handles.run(absent(str(tmp_path), 1), 8)
+    finally:
+        handles.release()
     assert total.value is not None
-    assert [partition for partition, _ in total.value.parts] == list(range(7))  # type: ignore[attr-defined]
+    found = [partition for partition, _ in total.value.parts]  # type: ignore[attr-defined]
+    # in their order, unless a tree adds up what arrives first
+    assert (found if depth == 1 else sorted(found)) == list(range(7))
     assert total.missing == ()
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_a_tree_loses_and_repeats_no_partition(
-    spark: SparkSession, tmp_path: Path, monkeypatch: Patch, persistent: bool
-) -> None:
-    monkeypatch.setattr(trees_room, "SMALL_BYTES", 0)
-    folder = str(tmp_path)
-
-    def function(partition: int, rows: Any) -> Iterator[Total]:
-        list(rows)
-        asked = Path(folder, str(partition))
-        if partition in (0, 3, 4) and (persistent or not asked.exists()):
-            asked.touch()
-            yield Total(missing=(partition,))
-        else:
-            yield Total(RowsSum([(partition, None)]))  # type: ignore[list-item]
-
-    total = attempt(numbered(spark), function, 2, 8, "test")
-    assert total.value is not None
-    found = sorted(partition for partition, _ in total.value.parts)  # type: ignore[attr-defined]
-    assert found == ([1, 2, 5, 6] if persistent else list(range(7)))
-    assert sorted(total.missing) == ([0, 3, 4] if persistent else [])
+def test_a_block_that_is_lost_again_and_again(spark: SparkSession, tmp_path: Path) -> None:
+    handles = CachedHandles(numbered(spark), "fit", 1, "test", lambda: None)
+    try:
+        with pytest.raises(BackendError, match=r"blocks \[0, 3, 4\] .* were lost 4 times"):
+            handles.run(absent(str(tmp_path), 9), 8)
+    finally:
+        handles.release()
+    assert len(list(tmp_path.iterdir())) == 3 * 4
 
 
 def test_a_tree_is_the_same_but_for_rounding(

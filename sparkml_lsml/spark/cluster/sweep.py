@@ -9,6 +9,7 @@ from pyspark import RDD, SparkContext
 
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.spark.cluster.jobs import JobGroup
+from sparkml_lsml.spark.cluster.placement import master
 from sparkml_lsml.spark.cluster.sizing import executors, slots
 from sparkml_lsml.worker.cleaning import remover
 
@@ -16,8 +17,9 @@ ROUNDS = 5
 MOST_TASKS = 128
 """Half of the tasks that go to all slots; of more slots, two go to each executor."""
 
-FORGET_SECONDS = 10.0
-MANAGER = "org.apache.spark.storage.BlockManager"
+FORGET_SECONDS = 300.0
+"""How long executors may take to drop a block: a long collection of garbage is no reason to read
+all rows again, and one that is silent for 2 minutes (spark.network.timeout) is dead for Spark."""
 
 
 def remove_files(sc: SparkContext, name: str, fit: str) -> None:
@@ -60,35 +62,24 @@ def forget_blocks(rdd: "RDD[Any]", partitions: Iterable[int]) -> None:
     Raises
     ------
     BackendError
-        If executors have not dropped them after some seconds.
+        If executors have not dropped them after some minutes.
+    Py4JError
+        If Spark does not let Python ask for it.
     """
     sc: Any = rdd.context
-    env = sc._jsc.sc().env()
-    manager = _get(sc, env, "org.apache.spark.SparkEnv", "blockManager", MANAGER)
-    master = _get(sc, manager, MANAGER, "master", f"{MANAGER}Master")
+    blocks = master(sc)
     number = sc._jvm.org.apache.spark.storage.RDDBlockId
-    blocks = [number(rdd.id(), partition) for partition in partitions]
-    for block in blocks:
-        master.removeBlock(block)
+    waiting = [number(rdd.id(), partition) for partition in partitions]
+    for block in waiting:
+        blocks.removeBlock(block)
     # an executor that still had one would hand it out once more
-    until = time.monotonic() + FORGET_SECONDS
-    while any(not master.getLocations(block).isEmpty() for block in blocks):
+    until, pause = time.monotonic() + FORGET_SECONDS, 0.02
+    while waiting := [one for one in waiting if not blocks.getLocations(one).isEmpty()]:
         if time.monotonic() > until:
-            raise BackendError(f"blocks {partitions} are still cached: expected them to be gone")
-        time.sleep(0.02)
-
-
-def _get(sc: Any, target: Any, owner: str, name: str, result: str) -> Any:
-    """What a method without arguments returns.
-
-    Py4J looks at all methods of a class to find one. Those of these classes name types that a
-    Spark without Connect does not have, and to look at them fails.
-    """
-    java = sc._jvm.java
-    of, invoke = java.lang.Class.forName, java.lang.invoke
-    method = invoke.MethodHandles.publicLookup().findVirtual(
-        of(owner), name, invoke.MethodType.methodType(of(result))
-    )
-    arguments = java.util.ArrayList()
-    arguments.add(target)
-    return method.invokeWithArguments(arguments)
+            raise BackendError(
+                f"executors have not dropped {len(waiting)} cached blocks in {FORGET_SECONDS:g} s: "
+                "expected Spark to take executors that do not answer so long for dead "
+                "(spark.network.timeout)"
+            )
+        time.sleep(pause)
+        pause = min(2.0 * pause, 1.0)

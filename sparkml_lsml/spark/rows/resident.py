@@ -21,8 +21,14 @@ from sparkml_lsml.spark.cluster.broadcasts import broadcast, broadcast_bytes
 from sparkml_lsml.spark.cluster.causes import raise_for_disk, raise_for_loss, raise_for_source
 from sparkml_lsml.spark.cluster.checks import check_executors
 from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
+from sparkml_lsml.spark.cluster.placement import copies_wait
 from sparkml_lsml.spark.cluster.session import context, flag
-from sparkml_lsml.spark.cluster.sizing import executors, most_partitions, parallelism
+from sparkml_lsml.spark.cluster.sizing import (
+    executors,
+    most_partitions,
+    parallelism,
+    wait_for_executors,
+)
 from sparkml_lsml.spark.cluster.trees import LAST_BYTES
 from sparkml_lsml.spark.rows.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.rows.healing import CachedHandles
@@ -109,8 +115,6 @@ class ResidentBlocks:
         Passes that were run over the blocks.
     sent : int
         Bytes that passes have sent between the driver and executors so far.
-    notes : tuple of str
-        What a summary is to say of the packing.
     """
 
     def __init__(self, sc: SparkContext, plan: IngestPlan) -> None:
@@ -118,7 +122,7 @@ class ResidentBlocks:
         self.seconds = 0.0
         self.passes = 0
         self.sent = 0
-        self.notes: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
         self._sc, self._plan = sc, plan
         self._jobs = JobGroup(sc, plan.name, surrounding_jobs())
         self._executors = executors(sc)
@@ -144,6 +148,7 @@ class ResidentBlocks:
         started = time.perf_counter()
         blocks = cls(context(dataset), plan)
         try:
+            wait_for_executors(blocks._sc)
             check_executors(blocks._sc)
             blocks._ingest(dataset)
             blocks._check()
@@ -170,6 +175,11 @@ class ResidentBlocks:
     def partitions(self) -> int:
         """Number of blocks that have rows."""
         return 1 if self.local else len(self._known)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What summaries are to say of the rows, and of what befell their blocks so far."""
+        return self._notes + (() if self._handles is None else self._handles.notes)
 
     @property
     def _known(self) -> dict[int, tuple[Identity, str]]:
@@ -208,9 +218,10 @@ class ResidentBlocks:
             self._jobs.check()
             return self._local.run(task, description)
         assert self._handles is not None
-        with broadcast(self._sc, (task, self._known)) as sent, self._jobs.job(description):
+        table, elsewhere = self._handles.table, copies_wait(self._sc)
+        with broadcast(self._sc, (task, table)) as sent, self._jobs.job(description):
             try:
-                total = self._handles.run(run_pass(sent), task.nbytes, small)
+                total = self._handles.run(run_pass(sent, elsewhere), task.nbytes, small)
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
                 return total.value
             except Exception as error:
@@ -264,7 +275,7 @@ class ResidentBlocks:
                 plan.factors,
             )
             packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA).rdd
-            self._handles = CachedHandles(packed, fit, plan.depth, plan.name)
+            self._handles = CachedHandles(packed, fit, plan.depth, plan.name, self._jobs.check)
             self.report = report = self._reports(self._handles)
         self._handles.note(report.handles)
         self._nbytes = sum(handle.nbytes for _, handle in report.handles)
@@ -328,7 +339,7 @@ class ResidentBlocks:
         assert trained.moments is not None
         columns = close_columns(trained.moments, plan.dtype)
         if not plan.centre:
-            self.notes = lost_notes(trained.moments, columns)
+            self._notes = lost_notes(trained.moments, columns)
             return
         origin = None
         if len(columns):
@@ -337,7 +348,7 @@ class ResidentBlocks:
             if differ.any():
                 origin = Origin(columns[differ], ranges.low[differ].astype(np.float64))
         if origin is None:
-            self.notes = rounded_notes(trained.moments)
+            self._notes = rounded_notes(trained.moments)
             return
         features = report.longest
         self._drop()
@@ -354,7 +365,7 @@ class ResidentBlocks:
             one.origin = origin
         trained = report.folds[TRAINED] if plan.validation is not None else report
         assert trained.moments is not None
-        self.notes = rounded_notes(trained.moments)
+        self._notes = rounded_notes(trained.moments)
 
     def _bring_home(self) -> None:
         """Move small data to the driver."""

@@ -20,6 +20,7 @@ from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
 from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.class_weight import BALANCED
 from sparkml_lsml.spark.params.solvers import AVERAGING_SOLVERS
 from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
 from sparkml_lsml.spark.rows.class_weights import check_class_weight, class_factors
@@ -102,6 +103,8 @@ class Training:
         )
         factors = class_factors(params, dataset, self._plan.name)
         self._plan = replace(self._plan, factors=factors)
+        if factors is not None and params.value("classWeight") == BALANCED:
+            self._notes += ("the classes were counted first, which took a read of the rows",)
         self._progress = progress_of(dataset.sparkSession, self._plan.name)
         try:
             self.blocks = ResidentBlocks.pack(dataset, self._plan)
