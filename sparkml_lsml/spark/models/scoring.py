@@ -141,7 +141,7 @@ def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any
 
     def score_pandas(column: pd.Series) -> pd.DataFrame:
         scores = scorer.score_arrow(from_pandas(column), kinds)
-        frame: pd.DataFrame = pa.Table.from_struct_array(scores).to_pandas()
+        frame: pd.DataFrame = pa.RecordBatch.from_struct_array(scores).to_pandas()
         return frame
 
     return pandas_udf(score_pandas, types)  # type: ignore[call-overload]
