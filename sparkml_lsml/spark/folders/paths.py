@@ -132,14 +132,18 @@ def first_bytes(spark: SparkSession, path: str, most: int, *, unpacked: bool = F
     ``unpacked`` where its name ends as that of a compressed file, as Spark's readers have it.
     """
     files, hadoop = file_system(spark, path)
+    jvm: Any = classic(spark)._jvm
     stream = files.open(hadoop)
     if unpacked:
-        sc: Any = classic(spark)
-        codecs = sc._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory
+        codecs = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory
         codec = codecs(_configuration(spark)).getCodec(hadoop)
         stream = stream if codec is None else codec.createInputStream(stream)
     try:
-        return bytes(stream.readNBytes(most))
+        # readNBytes is of Java 11, and Spark 3.5 runs on Java 8
+        found = jvm.java.io.ByteArrayOutputStream()
+        bounded = jvm.org.apache.hadoop.util.LimitInputStream(stream, most)
+        jvm.org.apache.hadoop.io.IOUtils.copyBytes(bounded, found, 4096, False)
+        return bytes(found.toByteArray())
     finally:
         stream.close()
 
