@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,30 @@ def test_machine_code_is_kept_where_neither_package_nor_home_can_be_written(
     assert [hits for _, hits in lines] == ["0", "1"]
     [folder] = tmp_path.glob("sparkml_lsml-kernels-*")
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+FORGETFUL = """
+import numba.core.caching
+for prefix in ("", "_"):
+    locator = getattr(numba.core.caching, prefix + "ZipCacheLocator", None)
+    if locator is not None:
+        locator.from_function = classmethod(lambda *arguments: None)
+"""
+
+
+def test_a_numba_that_keeps_nothing_of_a_package_in_a_zip(numba: Any, tmp_path: Path) -> None:
+    """As that of Databricks 15.4 does, where the driver has shipped the package."""
+    source = Path(compiled.__file__).parents[3]
+    archive = tmp_path / "package.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((source / "sparkml_lsml").rglob("*.py")):
+            file.write(path, path.relative_to(source))
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETFUL + SCRIPT],
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(archive)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["None", "0"]

@@ -312,17 +312,20 @@ def narrow_epoch(
 ) -> None:
     """One epoch of mini-batches; a step costs what its rows store and once the features.
 
+    No tuple has more than four arrays: Numba up to 0.60 tells longer ones apart by memory that it
+    has not written, and then runs the code for rows of another precision.
+
     Parameters
     ----------
-    rows : data, indices, indptr, y, weight, mean
-        Compressed rows. Dense ones are their flat values, with no ``indices``. The weights of
-        shape (rows,), or of shape (0,) where every row weighs 1, are divided by their mean.
+    rows : data, indices, indptr
+        Compressed rows. Dense ones are their flat values, with no ``indices``.
     plan : order, size, rates, averages
         Row numbers, rows a step, and for each step its length and whether it is averaged.
     units : scale, shift, label_scale
     strengths : l1, l2
         Arrays of shape (size,): one a feature, and the last of the intercept if there is one.
-    loss : code, parameter
+    loss : code, parameter, y, weight, mean
+        The weights of shape (rows,), or (0,) where every row weighs 1, are divided by their mean.
     anchor : start, drift
         Where the round started, of shape (0,) without variance reduction, and the gradient there.
     momenta : momentum, lead
@@ -330,11 +333,11 @@ def narrow_epoch(
     state : w, velocity, average
         Arrays of shape (size,), changed in place.
     """
-    data, indices, indptr, y, weight, mean = rows
+    data, indices, indptr = rows
     order, size, rates, averages = plan
     scale, shift, label_scale = units
     l1, l2 = strengths
-    code, parameter = loss
+    code, parameter, y, weight, mean = loss
     start, drift = anchor
     momentum, lead = momenta
     w, velocity, average = state
@@ -382,7 +385,7 @@ def _paid(value: float, due: float, elapsed: float, l1: float, extra: float, dri
 
 @compile_loop
 def wide_epoch(
-    rows: Any, plan: Any, units: Any, loss: Any, anchor: Any, lazy: Any, state: Any, average: Any
+    rows: Any, plan: Any, units: Any, loss: Any, anchor: Any, lazy: Any, strengths: Any, state: Any
 ) -> Any:
     """One epoch over sparse rows, scaled but not centred; a step costs its non-zeros.
 
@@ -392,24 +395,25 @@ def wide_epoch(
     units : scale, label_scale, fit_intercept
     anchor : start, start_rest, drift_rest
         As in `narrow_epoch`; "rest" are the intercepts.
-    lazy : v, paid, clock, l1, extra, drift, common, smallest
-        Of `LazyWeights`: arrays of shape (features,), or (0,) for ``paid`` and ``clock`` where
-        nothing is owed. The first three are changed in place.
+    lazy : v, paid, clock, average
+        The first three of `LazyWeights`: arrays of shape (features,), or (0,) for ``paid`` and
+        ``clock`` where nothing is owed. All are changed in place.
+    strengths : l1, extra, drift, common, smallest
+        Of `LazyWeights`; the first three are arrays of shape (features,).
     state : owed, time, factor, rest, average_rest
-    average : array of shape (features,)
-        Added to in place.
 
     Returns
     -------
     tuple
         The new ``state``.
     """
-    data, indices, indptr, y, weight, mean = rows
+    data, indices, indptr = rows
     order, size, rates, averages = plan
     scale, label_scale, fit_intercept = units
-    code, parameter = loss
+    code, parameter, y, weight, mean = loss
     start, start_rest, drift_rest = anchor
-    v, paid, clock, l1, extra, drift, common, smallest = lazy
+    v, paid, clock, average = lazy
+    l1, extra, drift, common, smallest = strengths
     owed, time, factor, rest, average_rest = state
     slopes = np.empty(size)
     for t in range(len(rates)):

@@ -18,7 +18,7 @@ IN_ORDER = REORDER - {"reassoc"}
 
 
 def compile_loop(function: Callable[..., Any], flags: set[str] = REORDER) -> Any:
-    """Compile at the first call, and keep the machine code on disk."""
+    """Compile at the first call, and keep the machine code on disk where Numba can."""
     compiler = numba.njit(cache=True, nogil=True, fastmath=flags)
     try:
         return compiler(function)
@@ -28,6 +28,8 @@ def compile_loop(function: Callable[..., Any], flags: set[str] = REORDER) -> Any
         config.CACHE_DIR = str(_private_folder())
         try:
             return compiler(function)
+        except RuntimeError:  # older versions keep nothing of a package in a zip
+            return numba.njit(nogil=True, fastmath=flags)(function)
         finally:
             config.CACHE_DIR = before
 

@@ -151,11 +151,12 @@ def _compiled_epochs(
     w, velocity, average, averaged = coef.copy(), np.zeros_like(coef), np.zeros_like(coef), 0
     strengths = (np.broadcast_to(one, coef.shape) for one in (penalty.l1(), penalty.l2()))
     momentum = float(settings.momentum)
-    rows = (*flat_rows(block), mean_weight(block))
+    data, indices, indptr, y, weight = flat_rows(block)
+    rows = (data, indices, indptr)
     given = (
         fixed(units.scale, units.shift, float(units.label_scale)),
         fixed(*strengths),
-        (fast.code, float(fast.parameter[0])),
+        (fast.code, float(fast.parameter[0]), y, weight, mean_weight(block)),
         fixed(coef[:0], np.zeros_like(coef)) if anchor is None else fixed(coef, anchor),
         (momentum, momentum if settings.nesterov else 0.0),
     )

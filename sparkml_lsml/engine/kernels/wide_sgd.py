@@ -210,19 +210,21 @@ def _compiled_steps(given: _Round, lazy: LazyWeights, fast: Compiled) -> tuple[A
     units = model.units
     average, averaged = np.zeros_like(start), 0
     rest, average_rest = float(given.start_rest[0]), 0.0
-    rows = (*flat_rows(given.block), mean_weight(given.block))
+    data, indices, indptr, y, weight = flat_rows(given.block)
+    rows = (data, indices, indptr)
     scaling = fixed(units.scale, float(units.label_scale), model.predictor.layout.fit_intercept)
-    loss = (fast.code, float(fast.parameter[0]))
+    loss = (fast.code, float(fast.parameter[0]), y, weight, mean_weight(given.block))
     reduced = start if settings.variance_reduction else start[:0]
     anchor = fixed(reduced, rest, float(given.drift_rest[0]))
     strengths = fixed(lazy.l1[0], lazy.extra[0], lazy.drift[0], lazy.common, SMALLEST_FACTOR)
-    owing = (lazy.v[0], lazy.paid.ravel(), lazy.clock.ravel(), *strengths)
+    owing = (lazy.v[0], lazy.paid.ravel(), lazy.clock.ravel(), average)
     for order, size, rates, averages in epoch_plans(
         given.block, model.predictor, settings, given.seed, given.every
     ):
+        plan = fixed(order, size, rates, averages)
         state = (lazy.owed, lazy.time, lazy.factor, rest, average_rest)
         lazy.owed, lazy.time, lazy.factor, rest, average_rest = fast.loops.wide_epoch(
-            rows, fixed(order, size, rates, averages), scaling, loss, anchor, owing, state, average
+            rows, plan, scaling, loss, anchor, owing, strengths, state
         )
         averaged += int(averages.sum())
     if averaged:
