@@ -1,7 +1,8 @@
-"""Tests with other versions of PySpark, with and without Numba; `nox --list` names them all.
+"""Tests with other versions of PySpark and of what it comes with; `nox --list` names them all.
 
 Each session has a virtual environment of its own, made of the versions of dev/constraints.txt but
-for PySpark and Py4J. What follows ``--`` goes to pytest in place of the short list:
+for PySpark and Py4J, or, for a runtime, for what `RUNTIMES` lists. What follows ``--`` goes to
+pytest in place of the short list:
 
     nox -s "tests(3.5, numba)" -- tests/spark/test_tuning.py
 """
@@ -9,7 +10,9 @@ for PySpark and Py4J. What follows ``--`` goes to pytest in place of the short l
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import nox
 
@@ -53,28 +56,72 @@ WITHOUT_SPARK = (
     "--ignore=tests/unit/test_validate.py",
 )
 
+RUNTIMES = {
+    "databricks-15.4": {
+        "pyspark": "3.5.0",
+        "numpy": "1.23.5",
+        "pandas": "1.5.3",
+        "pyarrow": "14.0.1",
+        "scipy": "1.11.1",
+        "scikit-learn": "1.3.0",
+        "numba": "0.57.1",
+        "llvmlite": "0.40.0",
+        "matplotlib": "3.7.2",
+        "contourpy": "1.0.5",
+        "pyparsing": "3.0.9",
+        "threadpoolctl": "2.2.0",
+        "ml_dtypes": "0.5.4",
+    },
+    "databricks-16.4": {
+        "pyspark": "3.5.2",
+        "numpy": "1.26.4",
+        "pandas": "1.5.3",
+        "pyarrow": "15.0.2",
+        "scipy": "1.13.1",
+        "scikit-learn": "1.4.2",
+        "numba": "0.59.1",
+        "llvmlite": "0.42.0",
+        "matplotlib": "3.8.4",
+        "contourpy": "1.2.0",
+        "pyparsing": "3.0.9",
+        "threadpoolctl": "2.2.0",
+        "ml_dtypes": "0.5.4",
+    },
+}
+"""Versions of the packages that we import, or that these hold down, in runtimes that people have.
+
+They are of the release notes of Databricks Runtime 15.4 LTS and 16.4 LTS, for machine learning
+where only that has the package. The second has Python 3.12, for which nobody publishes its pandas:
+both are tested with Python 3.11.
+"""
+
 OLD_PYSPARK = (
     # from PySpark itself, not from this package
     "ignore:distutils Version classes are deprecated:DeprecationWarning",
     "ignore:unclosed:ResourceWarning",
     "ignore:is_categorical_dtype is deprecated:DeprecationWarning",
+    # from threadpoolctl 2, which does not know how the OpenBLAS in NumPy tells its version
+    "ignore:Exception ignored on calling ctypes:pytest.PytestUnraisableExceptionWarning",
 )
 
 
-def constraints(session: nox.Session) -> str:
-    """Give the pinned versions without those that belong to a version of PySpark."""
+def constraints(session: nox.Session, others: Mapping[str, str]) -> str:
+    """Give the pinned versions, with others in place of those that belong to a PySpark."""
     pins = Path("dev/constraints.txt").read_text().splitlines(keepends=True)
-    own = re.compile(r"(pyspark|py4j)==")
+    own = re.compile(f"({'|'.join(['pyspark', 'py4j', *others])})==")
+    kept = [pin for pin in pins if not own.match(pin)]
     path = Path(session.create_tmp(), "constraints.txt")
-    path.write_text("".join(pin for pin in pins if not own.match(pin)))
+    path.write_text("".join([*kept, *(f"{name}=={pin}\n" for name, pin in others.items())]))
     return str(path.resolve())
 
 
-def install(session: nox.Session, *packages: str) -> None:
-    """Install packages, with this one among them, at the pinned versions."""
+def install(
+    session: nox.Session, *packages: str, others: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Install packages, with this one among them, at the pinned versions or at others."""
     # Python compiles what is imported, which is a small part of the files
     quiet = ("-q", "--disable-pip-version-check", "--no-compile")
-    pins = ("-c", constraints(session))
+    pins = ("-c", constraints(session, others))
     session.install(*quiet, *pins, *TOOLS)
     session.install(*quiet, *pins, "--no-build-isolation", *packages)
 
@@ -86,12 +133,25 @@ def tests(session: nox.Session, pyspark: str, numba: bool) -> None:
     """Run tests of Spark, a short list unless they are named, with this version of it."""
     extras = "export,jobs,mlflow,plot,progress" + (",fast" if numba else "")
     install(session, "-e", f".[{extras}]", f"pyspark[connect]=={pyspark}.*")
+    test(session, session.posargs or SHORT, old=pyspark != NEWEST)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("runtime", [*RUNTIMES], ids=[*RUNTIMES])
+def runtimes(session: nox.Session, runtime: str) -> None:
+    """Run the tests without Spark and the short list with the versions of a runtime."""
+    extras = "spark,export,jobs,mlflow,plot,progress,fast"
+    install(session, "-e", f".[{extras}]", "pyspark[connect]", others=RUNTIMES[runtime])
+    for tests in [session.posargs] if session.posargs else [("tests/unit", "tests/checks"), SHORT]:
+        test(session, tests, old=True)
+
+
+def test(session: nox.Session, tests: Sequence[str], *, old: bool) -> None:
+    """Run pytest with the PySpark of a session, an old one or not, and with no other."""
     python = str(Path(session.bin, "python"))
     settings = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "SPARK_HOME": None}
-    ignored = [part for rule in OLD_PYSPARK for part in ("-W", rule)]
-    old = ignored if pyspark != NEWEST else []
-    tests = session.posargs or SHORT
-    session.run("python", "-m", "pytest", "-q", *old, *tests, env=settings)
+    ignored = [part for rule in OLD_PYSPARK for part in ("-W", rule)] if old else []
+    session.run("python", "-m", "pytest", "-q", *ignored, *tests, env=settings)
 
 
 @nox.session

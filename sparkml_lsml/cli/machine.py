@@ -19,8 +19,8 @@ from sparkml_lsml.cli.findings import Finding, Status, release
 
 LEAST_PYTHON = (3, 11)
 REQUIRED: dict[str, tuple[str, str | None]] = {
-    "numpy": ("1.26", None),
-    "pandas": ("2", "3"),
+    "numpy": ("1.23.5", None),
+    "pandas": ("1.5.3", "3"),
     "pyarrow": ("14.0.1", None),
     "scipy": ("1.11", None),
     "pyspark": ("3.5", "5"),

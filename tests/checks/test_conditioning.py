@@ -294,7 +294,7 @@ def centred_least_squares(X: Array, y: Array) -> float:
     Z = X - X.mean(axis=0)
     Z = Z / np.sqrt(np.square(Z).mean(axis=0))
     target = y - y.mean()
-    return 0.5 * float(np.mean(np.square(target - Z @ np.linalg.lstsq(Z, target)[0])))
+    return 0.5 * float(np.mean(np.square(target - Z @ np.linalg.lstsq(Z, target, rcond=None)[0])))
 
 
 def by_normal_equations(X: Array, y: Array) -> tuple[Problem, Solution]:

@@ -248,7 +248,7 @@ def test_a_smoothed_form_that_lies_below() -> None:
     )
     solver = SmoothedLBFGS(tol=1e-7)
     [found] = minimize(objective, L2(0.0), solver, np.zeros((1, 4)), max_iter=500)
-    least = QuantileRegressor(quantile=0.5, alpha=0.0).fit(X, y)
+    least = QuantileRegressor(quantile=0.5, alpha=0.0, solver="highs").fit(X, y)
     least_value = np.abs(y - least.predict(X)).mean()
     value = np.abs(y - X @ found.coef[:3] - found.coef[3]).mean()
     assert value == pytest.approx(least_value, rel=1e-5)

@@ -203,7 +203,7 @@ def test_units_of_labels_change_nothing_but_the_unit(cls: type, unit: float) -> 
     objective = blocks_of(X, y, Squared())
     found = solve(objective, cls(tol=1e-9), 0.0)
     Z = np.column_stack([X, np.ones(len(X))])
-    wanted = np.linalg.lstsq(Z, MARGINS)[0]
+    wanted = np.linalg.lstsq(Z, MARGINS, rcond=None)[0]
     [stored] = objective.standardization.to_stored(found.coef[None, :])
     np.testing.assert_allclose(stored / unit, wanted, rtol=0, atol=1e-4)
     assert objective.passes <= 11

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import sklearn.metrics as reference
 from scipy import stats
+from scipy.integrate import trapezoid
 
 from sparkml_lsml.engine.metrics.class_counts import ClassCounts
 from sparkml_lsml.engine.metrics.log_loss import log_loss
@@ -109,7 +110,7 @@ def test_areas_do_not_depend_on_where_scores_lie(kind: str) -> None:
     curve = whole.curve()
     assert abs(curve.area_under_roc - reference.roc_auc_score(y, score)) < 1.0 / MOST
     precision, recall, _ = reference.precision_recall_curve(y, score)
-    expected = -np.trapezoid(precision[:-1], recall[:-1])
+    expected = -trapezoid(precision[:-1], recall[:-1])
     # the curve of scikit-learn ends at (0, 1), that of MLlib at the first precision; between the
     # first rows of a rare class a bin of the other is wide
     near = 2e-2 if kind == "rare" else 2e-3
