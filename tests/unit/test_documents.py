@@ -46,6 +46,11 @@ def test_commands_are_well_formed_and_name_files_that_exist(block: Block) -> Non
     assert missing == []
 
 
+@pytest.mark.parametrize("block", of("json"), ids=name)
+def test_json_is_well_formed(block: Block) -> None:
+    json.loads(block.text)
+
+
 @pytest.mark.parametrize("block", of("yaml"), ids=name)
 def test_yaml_is_what_it_is_for(block: Block, tmp_path: Path) -> None:
     content = yaml.safe_load(block.text)
@@ -80,7 +85,7 @@ def test_relative_links_lead_to_files(page: Path) -> None:
 
 def test_every_language_is_known() -> None:
     """A block whose language nobody checks would be one that nobody runs."""
-    known = {"python", "text", "yaml", "docker", "mermaid", "properties", "", *COMMANDS}
+    known = {"python", "text", "yaml", "json", "docker", "mermaid", "properties", "", *COMMANDS}
     assert {block.language for block in BLOCKS} <= known
     assert len(of("python")) > 10
     assert len(of(*COMMANDS)) > 5
