@@ -3,19 +3,40 @@
 import re
 from typing import Any
 
-_USER_INFO = re.compile(r"(?<=://)[^/?#\s\"']*@")
-"""Everything between :// and the last @ before the path: user, or user:password."""
+PASSWORD_IN_URI = re.compile(
+    r"""(?ix) (?<=://) (?:
+        [^/?\#\s"']* : [^/?\#\s"']*
+        | [^/?\#\s"'@:\[{]+ : (?! \d{1,5} (?: [/?\#,;\s"'] | $ ) ) [^\s"'@]*
+        | (?: (?<=s3://) | (?<=s3a://) | (?<=s3n://) ) [^/?\#\s"'@:\[{]+ : [^\s"'@]*
+    ) @"""
+)
+"""What is before the host of a URI, with a password: up to the last @ before the path, or up to the
+first one if there is a slash in the password. A port looks like one, but S3 has none."""
+
+_USER = re.compile(
+    r"""(?i)(?<=://)(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^/?#\s"']*@"""
+)
+"""A user alone; in Azure's storage it is a container, which is no secret."""
+
+_SIGNATURE = re.compile(
+    r"""(?i)([?&](?:sig|signature|x-(?:amz|goog)-(?:signature|credential|security-token))=)"""
+    r"""[^&#\s"',;)\]>]+"""
+)
+"""What lets whoever has the URI read what is there."""
 
 
 def without_secrets(text: str) -> str:
-    """A path, or a message that names one, without the user and the password of its URIs.
+    """A path, or a message that names one, without users, passwords and signatures of its URIs.
 
     Examples
     --------
     >>> without_secrets("nothing at s3a://key:secret@bucket/model")
     'nothing at s3a://***@bucket/model'
+    >>> without_secrets("https://account.blob.core.windows.net/box/model?sv=1&sig=secret")
+    'https://account.blob.core.windows.net/box/model?sv=1&sig=***'
     """
-    return _USER_INFO.sub("***@", text)
+    text = _USER.sub("***@", PASSWORD_IN_URI.sub("***@", text))
+    return _SIGNATURE.sub(r"\1***", text)
 
 
 def shown(value: Any) -> str:

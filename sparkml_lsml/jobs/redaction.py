@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from sparkml_lsml.errors import without_secrets
+from sparkml_lsml.errors import PASSWORD_IN_URI, without_secrets
 
 MASK = "***"
 
 _REFERENCE = re.compile(r"\$\{env:([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PASSWORD_IN_URI = re.compile(r"://[^/?#]*:[^/?#]*@")
 _ASSIGNMENT = re.compile(
     r"(?i)([\w.\-]*(?:passw(?:or)?d|pwd|secret|token|credentials?|\bsig|signature|(?:access|account|api|secret)"
     r"[._-]?key)\s*=\s*)([^\s;&,'\")]+)"
@@ -46,7 +45,7 @@ def has_password(text: str) -> bool:
     >>> has_password("s3://key:secret@bucket/x"), has_password("abfss://box@account/x")
     (True, False)
     """
-    return bool(_PASSWORD_IN_URI.search(text))
+    return bool(PASSWORD_IN_URI.search(text))
 
 
 def is_secret_key(key: str) -> bool:

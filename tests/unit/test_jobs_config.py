@@ -360,6 +360,9 @@ def test_case_67_pydantic_itself_shows_no_input() -> None:
         f"cannot open {SECRET!r}",
         "https://host/?p=pa%27ss%22w%5Crd%21",
         "ftp://me:else@host/",
+        "s3a://me:else/other@bucket/x",
+        "https://host/x?X-Amz-Signature=other&X-Amz-Date=1",
+        "https://host/x?sig=other",
         "url=jdbc:x;password=other&x=1",
         "secretKey = other",
     ],
@@ -403,6 +406,9 @@ def test_case_67_user_info_without_password_is_no_password() -> None:
     assert not has_password("abfss://container@account.dfs.core.windows.net/rows")
     assert not has_password("hdfs://namenode:8020/rows@noon")
     assert has_password("s3://key:secret@bucket/rows")
+    assert has_password("s3a://key:sec/ret@bucket/rows")
+    container = "abfss://container@account/rows"
+    assert Redactor()(container) == public(container) == container
 
 
 # --- errors and help
