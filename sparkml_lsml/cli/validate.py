@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -40,7 +41,29 @@ def job_of(tree: Mapping[Any, Any]) -> str | None:
     return None
 
 
-def problems_of(source: str, job: str | None = None) -> tuple[str | None, list[Problem]]:
+@dataclass(frozen=True)
+class Checked:
+    """What was found in a file.
+
+    Attributes
+    ----------
+    source
+        Path of the file.
+    job
+        What it is for; None if that cannot be told.
+    problems
+        All of them, in the order of the file.
+    not_imported
+        Modules that it names and that were left alone, so that names of losses are not checked.
+    """
+
+    source: str
+    job: str | None
+    problems: tuple[Problem, ...] = ()
+    not_imported: tuple[str, ...] = ()
+
+
+def examine(source: str, job: str | None = None, *, imports: bool = False) -> Checked:
     """Check a file.
 
     Parameters
@@ -49,11 +72,8 @@ def problems_of(source: str, job: str | None = None) -> tuple[str | None, list[P
         Path of a local YAML file.
     job
         ``train``, ``tune``, ``score`` or ``evaluate``; by default what its keys say.
-
-    Returns
-    -------
-    tuple
-        The job, None if it cannot be told, and every problem found, in the order of the file.
+    imports
+        Whether to import the modules that it names, which runs their code.
     """
     try:
         document = yamlfile.read(source)
@@ -61,37 +81,42 @@ def problems_of(source: str, job: str | None = None) -> tuple[str | None, list[P
         if job is None:
             keys = ", ".join(f"{key} ({name})" for key, name in _TELLING.items())
             message = f"cannot tell which job this is for: expected one of the keys {keys}"
-            return None, [Problem((), f"{message}; or say --job")]
-        check_all(KINDS[job], document)
+            return Checked(source, None, (Problem((), f"{message}; or say --job"),))
+        config = check_all(KINDS[job], document, imports=imports)
     except ConfigError as error:
-        return job, [*error.problems]
-    return job, []
+        return Checked(source, job, tuple(error.problems))
+    return Checked(source, job, (), () if imports else getattr(config, "imports", ()))
 
 
-def to_dict(found: Sequence[tuple[str, str | None, list[Problem]]]) -> dict[str, Any]:
+def to_dict(found: Sequence[Checked]) -> dict[str, Any]:
     """The result as plain values, for ``--json``."""
     return {
-        "valid": not any(problems for _, _, problems in found),
+        "valid": not any(each.problems for each in found),
         "files": [
             {
-                "file": source,
-                "job": job,
+                "file": each.source,
+                "job": each.job,
                 "problems": [
-                    {"line": p.line, "key": dotted(p.path), "message": p.message} for p in problems
+                    {"line": p.line, "key": dotted(p.path), "message": p.message}
+                    for p in each.problems
                 ],
+                "not_imported": [*each.not_imported],
             }
-            for source, job, problems in found
+            for each in found
         ],
     }
 
 
-def render(found: Sequence[tuple[str, str | None, list[Problem]]], console: Console) -> None:
+def render(found: Sequence[Checked], console: Console) -> None:
     """Print each file, and below it each problem with its place."""
-    for source, job, problems in found:
-        kind = f" ({job})" if job else ""
+    for each in found:
+        source, problems = each.source, each.problems
+        kind = f" ({each.job})" if each.job else ""
         if not problems:
+            names = ", ".join(each.not_imported)
+            but = f", {names} not imported (--imports)" if names else ""
             console.print(
-                Text.assemble((source, "bold"), kind, ": ", ("ok", "green")), soft_wrap=True
+                Text.assemble((source, "bold"), kind, ": ", ("ok", "green"), but), soft_wrap=True
             )
             continue
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")

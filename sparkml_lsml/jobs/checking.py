@@ -16,10 +16,20 @@ from sparkml_lsml.jobs.redaction import Redactor
 C = TypeVar("C", bound=Section)
 
 
-def check_all(kind: type[C], document: yamlfile.Document) -> C:
+def check_all(kind: type[C], document: yamlfile.Document, *, imports: bool = True) -> C:
     """Check keys and values as `loading.check`, and also classes, Params and what is searched.
 
-    Imports PySpark and the modules that the configuration names, and starts no JVM.
+    Imports PySpark, and starts no JVM.
+
+    Parameters
+    ----------
+    kind
+        What the document should be.
+    document
+        A file that was read.
+    imports
+        Whether to import the modules that the configuration names, which runs their code. Without
+        them any text may be the name of a loss, where there are some.
 
     Raises
     ------
@@ -34,17 +44,30 @@ def check_all(kind: type[C], document: yamlfile.Document) -> C:
     except ConfigError as error:
         problems += error.problems
         part = _right_sections(kind, document.tree)
-    if config is not None:
+    imported = imports and config is not None
+    if imported:
         problems += import_problems(config)
     if isinstance(part, TrainConfig):
         redact = Redactor(document.tree)
         found = pipeline.check_pipeline(part)
         if isinstance(part, TuneConfig) and hasattr(part, "search"):
             found += search.check_search(part)
+        if not imported and document.tree.get("imports"):
+            found = [each for each in found if not _may_be_registered(each, part, document.tree)]
         problems += [Problem(each.path, redact(each.message), each.line) for each in found]
     if problems or config is None:
         raise document.error(problems)
     return config
+
+
+def _may_be_registered(problem: Problem, config: TrainConfig, tree: Any) -> bool:
+    """Whether a problem is the name of a loss, which a module that is not imported may register."""
+    kind = pipeline.estimators().get(config.pipeline.estimator.class_name)
+    if "loss" not in problem.path or not hasattr(kind, "loss"):
+        return False
+    for key in problem.path:
+        tree = tree[key]
+    return isinstance(tree, str)
 
 
 def _right_sections(kind: type[Section], tree: Any) -> Section | None:

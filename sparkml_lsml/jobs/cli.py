@@ -88,11 +88,24 @@ def main(job: str, arguments: Sequence[str] | None = None) -> int:
         check: Annotated[
             bool, typer.Option("--check", help="Only check the file; start no Spark job.")
         ] = False,
+        no_imports: Annotated[
+            bool,
+            typer.Option(
+                "--no-imports",
+                help="With --check: do not run the code of the modules that imports names.",
+            ),
+        ] = False,
         show_traceback: Annotated[
             bool, typer.Option("--traceback", help="On failure print the Python traceback too.")
         ] = False,
     ) -> int:
-        return _run(kind, work, conf_file, check=check, show_traceback=show_traceback)
+        if no_imports and not check:
+            raise typer.BadParameter(
+                "--no-imports goes with --check: a job imports what its file names"
+            )
+        return _run(
+            kind, work, conf_file, check=check, imports=not no_imports, traced=show_traceback
+        )
 
     try:
         status = app(
@@ -115,14 +128,15 @@ def _run(
     conf_file: str,
     *,
     check: bool,
-    show_traceback: bool,
+    imports: bool,
+    traced: bool,
 ) -> int:
     redact = Redactor()
     spark: SparkSession | None = None
     message, status = "", OK
     try:
         document = yamlfile.read(conf_file)
-        config = check_all(kind, document)
+        config = check_all(kind, document, imports=imports)
         redact = Redactor(config.model_dump(by_alias=True))
         if check:
             print(f"{conf_file}: ok")
@@ -135,10 +149,10 @@ def _run(
         _print_report(report, redact)
     except ConfigError as error:
         message, status = _explain(error, redact), BAD_CONFIGURATION
-        _maybe_trace(error, redact, show_traceback)
+        _maybe_trace(error, redact, traced)
     except (Exception, KeyboardInterrupt) as error:
         message, status = redact(one_line(error)), FAILED
-        _maybe_trace(error, redact, show_traceback)
+        _maybe_trace(error, redact, traced)
     finally:
         if spark is not None:
             _stop(spark)
