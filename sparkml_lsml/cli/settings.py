@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparkml_lsml.cli.findings import Finding, Status
 
@@ -130,8 +130,42 @@ _IDLE = Setting(
     "executors with training data leave in a pause between two passes, and their rows are read "
     "anew",
 )
+_KILLS = {
+    Setting(
+        f"{where}.killOnIdleTimeout",
+        "false",
+        _false,
+        f"a Python worker that sends nothing for as long as {where}.idleTimeoutSeconds is ended, "
+        "also while it reads or computes, and after some repetitions the fit fails",
+        "false",
+        since=(4, 1),
+    ): f"{where}.idleTimeoutSeconds"
+    for where in ("spark.python.worker", "spark.sql.execution.pyspark.udf")
+}
+"""Each with the time without which nothing is ended."""
+
+_TIMEOUT = "spark.python.worker.idleTimeoutSeconds"
+_POOL = Setting(
+    "spark.python.factory.idleWorkerMaxPoolSize",
+    "",
+    _unset,
+    "of the idle Python workers of an executor all but so many are ended, and each pass starts "
+    "others, which import NumPy and map the training data anew",
+    "no less than spark.executor.cores, or do not set it",
+    since=(4, 1),
+)
 _PROGRESS = "spark.ui.showConsoleProgress"
-READ = (*(each.key for each in SETTINGS), _IDLE.key, _PROGRESS, "spark.dynamicAllocation.enabled")
+_PIPELINED = "spark.python.udf.pipelined.enabled"
+_CORES = "spark.executor.cores"
+READ = (
+    *(each.key for each in SETTINGS),
+    *(each.key for each in (_IDLE, _POOL, *_KILLS)),
+    *_KILLS.values(),
+    _PROGRESS,
+    _PIPELINED,
+    _CORES,
+    "spark.dynamicAllocation.enabled",
+)
 """The keys that `check_settings` looks at."""
 
 
@@ -156,6 +190,17 @@ def check_settings(conf: Mapping[str, str], version: tuple[int, ...]) -> Iterato
             yield _judge(setting, conf)
     if _true(conf.get("spark.dynamicAllocation.enabled", "false")):
         yield _judge(_IDLE, conf)
+    for kills, timeout in _KILLS.items():
+        limit = conf.get(timeout) or conf.get(_TIMEOUT) or "0"
+        if version >= kills.since and kills.key in conf and _waits(limit):
+            yield _judge(kills, conf)
+    if version >= _POOL.since and _POOL.key in conf:
+        cores = int(conf.get(_CORES) or 0)
+        enough = replace(_POOL, good=lambda value: 0 < cores <= int(value))
+        yield _judge(enough, conf)
+    if _true(conf.get(_PIPELINED, "false")):
+        found = "true; fits and transform take as long as without it"
+        yield Finding("Settings", _PIPELINED, Status.OK, found)
     if _true(conf.get(_PROGRESS, "false")):
         # Right in a terminal: no more than a hint.
         found = "true; in a log file its bars overwrite what is logged"

@@ -197,6 +197,9 @@ def test_environment_that_leads_to_another_spark(tmp_path: Path) -> None:
         ("spark.io.encryption.enabled", "true"),
         ("spark.executor.pyspark.memory", "2g"),
         ("spark.dynamicAllocation.cachedExecutorIdleTimeout", "60s"),
+        ("spark.python.worker.killOnIdleTimeout", "true"),
+        ("spark.sql.execution.pyspark.udf.killOnIdleTimeout", "true"),
+        ("spark.python.factory.idleWorkerMaxPoolSize", "7"),
     ],
 )
 def test_settings_that_cost_time(key: str, value: str) -> None:
@@ -204,6 +207,9 @@ def test_settings_that_cost_time(key: str, value: str) -> None:
         "spark.python.unix.domain.socket.enabled": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.dynamicAllocation.enabled": "true",
+        "spark.executor.cores": "8",
+        "spark.python.factory.idleWorkerMaxPoolSize": "8",
+        "spark.python.worker.idleTimeoutSeconds": "300",
     }
     assert bad([*check_settings(good, (4, 3))]) == {}
     found = bad([*check_settings(good | {key: value}, (4, 3))])
@@ -211,6 +217,36 @@ def test_settings_that_cost_time(key: str, value: str) -> None:
     assert found[key].status is Status.WARNING
     assert found[key].found == value
     assert key in READ
+
+
+def test_workers_are_ended_only_after_some_time() -> None:
+    rdd, sql = "spark.python.worker", "spark.sql.execution.pyspark.udf"
+    both = {f"{rdd}.killOnIdleTimeout": "true", f"{sql}.killOnIdleTimeout": "true"}
+    names = {*both}
+    # without a time nothing is ended
+    assert not names & bad([*check_settings(both, (4, 3))]).keys()
+    for value in ("0", "0s"):
+        found = bad([*check_settings({**both, f"{rdd}.idleTimeoutSeconds": value}, (4, 3))])
+        assert not names & found.keys()
+    found = bad([*check_settings({**both, f"{rdd}.idleTimeoutSeconds": "60"}, (4, 3))])
+    assert names <= found.keys()
+    found = bad([*check_settings({**both, f"{sql}.idleTimeoutSeconds": "60"}, (4, 3))])
+    assert names & found.keys() == {f"{sql}.killOnIdleTimeout"}
+    found = bad([*check_settings({**both, f"{rdd}.idleTimeoutSeconds": "60"}, (4, 0))])
+    assert not names & found.keys()
+
+
+def test_pipelined_workers_are_known_and_cost_nothing() -> None:
+    key = "spark.python.udf.pipelined.enabled"
+    [found] = [each for each in check_settings({key: "true"}, (4, 3)) if each.name == key]
+    assert found.status is Status.OK
+    assert key in READ
+
+
+def test_a_pool_of_workers_beside_unknown_cores() -> None:
+    key = "spark.python.factory.idleWorkerMaxPoolSize"
+    assert key in bad([*check_settings({key: "8"}, (4, 3))])
+    assert key not in bad([*check_settings({key: "8"}, (4, 0))])
 
 
 def test_settings_that_a_release_does_not_know() -> None:
