@@ -4,7 +4,9 @@ A saved folder holds ``metadata/`` with one line of JSON, in the form that Spark
 and for a model ``data/`` with its arrays as Parquet rows (name, chunk, values). The driver writes
 both, for Spark's writers heed the session's settings. What is too large for the driver lies in
 ``tables/``, which executors write. The metadata is written last, the folder is read back, and
-renamed into place as a whole. What may be in them, and how it is checked, is in the modules
+renamed into place as a whole. That is one step on HDFS and local disks; object stores such as S3A
+copy file by file, so that others may meanwhile find a part of it, which `load` refuses. What may be
+in them, and how it is checked, is in the modules
 `metadata`, `arrays` and `tables` of `sparkml_lsml.spark.folders`.
 """
 
@@ -66,6 +68,7 @@ PART = 128 * 2**20
 class _Whole(MLWriter):
     """Writer whose folder appears whole or not at all, and only if it can be loaded.
 
+    Whole is what a rename of the file system makes it: on an object store it may be seen in part.
     MLlib's writers remove what they overwrite before they write, and metadata before the rest.
 
     Parameters
