@@ -8,8 +8,10 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,11 +20,13 @@ from pyspark.sql import DataFrame, SparkSession
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
 from sparkml_lsml.engine.solvers import Iteration
 from sparkml_lsml.errors import DataError, ParamError
+from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.watching import progress as room
 from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit
 from sparkml_lsml.spark.watching.displays import LogLines, NotebookBar, TerminalLine
 from sparkml_lsml.spark.watching.logs import JsonFormatter
-from sparkml_lsml.spark.watching.progress import SETTING, Progress, time_left
+from sparkml_lsml.spark.watching.progress import SETTING, Progress, tasks_of, time_left
+from tests.faults import wait_for
 from tests.spark.helpers import binary_rows, frame
 from tests.terminal import Screen
 
@@ -235,6 +239,61 @@ def test_a_notebook_gets_a_bar_of_tqdm(capsys: pytest.CaptureFixture[str]) -> No
     screen.write(capsys.readouterr().out)
     [text] = screen.text()
     assert "LinearSVC: iteration 3/8, 4 passes, objective 10" in text
+
+
+# ---------------------------------------------------- tasks
+
+
+def waiting(spark: SparkSession, partitions: int, until: Path) -> None:
+    """A job whose tasks end when there is a file."""
+
+    def wait(rows: Iterator[int]) -> Iterator[int]:
+        while not until.exists():
+            time.sleep(0.01)
+        return rows
+
+    spark.sparkContext.parallelize(range(partitions), partitions).mapPartitions(wait).count()
+
+
+def test_tasks_of_other_jobs_are_not_counted(spark: SparkSession, tmp_path: Path) -> None:
+    sc = spark.sparkContext
+    tracker, end = sc.statusTracker(), tmp_path / "end"
+    outer = JobGroup(sc, "outer")
+
+    def ours() -> None:
+        with outer.around(), JobGroup(sc, "inner", surrounding_jobs()).job("ours"):
+            waiting(spark, 3, end)
+
+    threads = [Thread(target=ours), Thread(target=waiting, args=(spark, 5, end))]
+    try:
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(tracker.getActiveStageIds()) == 2, "both jobs")
+        assert tasks_of(sc, outer.tag) == (0, 3)
+        assert tasks_of(sc, JobGroup(sc, "another").tag) == (0, 0)
+    finally:
+        end.touch()
+        for thread in threads:
+            thread.join()
+    wait_for(lambda: not tracker.getActiveStageIds(), "the end of both")
+    assert tasks_of(sc, outer.tag) == (0, 0)
+
+
+def test_all_jobs_of_a_fit_have_the_tag_that_is_counted(
+    spark: SparkSession, rows: DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags: list[str] = []
+
+    def note(session: SparkSession, name: str, tag: str) -> Progress:
+        tags.append(tag)
+        return Progress(name, None)
+
+    monkeypatch.setattr("sparkml_lsml.spark.training.training.progress_of", note)
+    model = LogisticRegression(maxIter=3, tol=0.0, execution="distributed").fit(rows)
+    [tag] = tags
+    jobs = spark.sparkContext._jsc.sc().statusTracker().getJobIdsForTag(tag)
+    # and one or more that read the rows
+    assert len(list(jobs)) > model.summary.passes
 
 
 # ---------------------------------------------------- the setting

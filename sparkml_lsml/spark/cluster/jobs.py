@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pyspark import SparkContext
 
 from sparkml_lsml.errors import SparkMLError
+from sparkml_lsml.spark.cluster.session import allowed
 
 LAST_TASKS_SECONDS = 15.0
 """How long to wait for the tasks of a job that was cancelled: Spark ends a Python worker that does
@@ -61,31 +62,45 @@ class JobGroup:
 
     @contextlib.contextmanager
     def job(self, description: str) -> Iterator[None]:
-        """Tag and describe the jobs that run inside."""
+        """Tag and describe the jobs that run inside, where the session lets one do so."""
         self.check()
+        with contextlib.ExitStack() as stack:
+            try:
+                allowed(lambda: self._name(stack, description), lambda: None)
+                yield
+            except BaseException:
+                self._broken = True
+                raise
+
+    def _name(self, stack: contextlib.ExitStack, description: str) -> None:
+        """Tag and describe the jobs of this thread until the stack is left."""
         jsc = self._sc._jsc.sc()
         before = jsc.getLocalProperties()
         # a copy: the threads of PySpark's CrossValidator share one object, and with it their tags
         own = before.clone()
         for key in ("spark.jobGroup.id", "spark.job.tags") if self._apart else ():
             own.remove(key)
-        jsc.setLocalProperties(own)
-        try:
-            for group in (self, self._outer):
-                if group is not None:
-                    self._sc.addJobTag(group.tag)
-            self._sc.setLocalProperty("spark.job.description", description)
-            yield
-        except BaseException:
-            self._broken = True
-            raise
-        finally:
+
+        def put_back() -> None:
             with contextlib.suppress(Exception):
                 jsc.setLocalProperties(before)
 
+        stack.callback(put_back)  # an interrupt may come while the others are set
+        jsc.setLocalProperties(own)
+        for group in self._chain():
+            self._sc.addJobTag(group.tag)
+        self._sc.setLocalProperty("spark.job.description", description)
+
+    def _chain(self) -> "Iterator[JobGroup]":
+        """The group, and those around it."""
+        group: JobGroup | None = self
+        while group is not None:
+            yield group
+            group = group._outer
+
     def check(self) -> None:
-        """Raise `SparkMLError` if the group, or the one around it, was stopped."""
-        if self._stopped or (self._outer is not None and self._outer._stopped):
+        """Raise `SparkMLError` if the group, or one around it, was stopped."""
+        if any(group._stopped for group in self._chain()):
             raise SparkMLError("this fit was stopped, because another fit of the same grid failed")
 
     def stop(self) -> None:

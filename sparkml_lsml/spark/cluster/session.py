@@ -1,9 +1,15 @@
-"""The Spark session: its context, and its settings."""
+"""The Spark session: its context, its settings, and what it lets one ask the JVM."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.errors import BackendError
+
+T = TypeVar("T")
 
 
 def context(dataset: DataFrame) -> SparkContext:
@@ -44,6 +50,18 @@ def setting(sc: SparkContext, name: str) -> str | None:
 def flag(sc: SparkContext, name: str) -> bool:
     """Whether a setting of Spark is true."""
     return (setting(sc, name) or "false").lower() == "true"
+
+
+def allowed(ask: Callable[[], T], otherwise: Callable[[], T]) -> T:
+    """What the JVM answers, and something else where it may not be asked.
+
+    On shared clusters of Databricks, and those with credential passthrough, Py4J calls only methods
+    on a list.
+    """
+    try:
+        return ask()
+    except Py4JError:
+        return otherwise()
 
 
 def is_local(sc: SparkContext) -> bool:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from pyspark import SparkContext
 
-from sparkml_lsml.spark.cluster.session import flag, is_local, setting
+from sparkml_lsml.spark.cluster.session import allowed, flag, is_local, setting
 
 UNLIMITED = 1_000
 """Partitions that rows are joined to where there may be any number of executors: each is a task of
@@ -63,9 +63,13 @@ def most_partitions(sc: SparkContext) -> int:
 
 def slots(sc: SparkContext) -> int:
     """Tasks that run at the same time on the executors that are alive."""
-    jsc = sc._jsc.sc()
-    profile = jsc.resourceProfileManager().defaultResourceProfile()
-    return max(1, int(jsc.maxNumConcurrentTasks(profile)))
+
+    def ask() -> int:
+        jsc = sc._jsc.sc()
+        profile = jsc.resourceProfileManager().defaultResourceProfile()
+        return int(jsc.maxNumConcurrentTasks(profile))
+
+    return max(1, allowed(ask, lambda: sc.defaultParallelism))
 
 
 def _asked(sc: SparkContext) -> int:
@@ -99,6 +103,13 @@ def _most_executors(sc: SparkContext) -> int:
 
 
 def executors(sc: SparkContext) -> int:
-    """Number of executors that are alive."""
-    known: int = sc._jsc.sc().getExecutorMemoryStatus().size()
-    return 1 if is_local(sc) else known - 1  # the driver counts as one
+    """Number of executors that are alive, or rather more where Spark does not tell."""
+    if is_local(sc):
+        return 1
+
+    def ask() -> int:
+        known: int = sc._jsc.sc().getExecutorMemoryStatus().size()
+        return known - 1  # the driver counts as one
+
+    each = int(setting(sc, "spark.executor.cores") or 1)
+    return allowed(ask, lambda: max(1, sc.defaultParallelism // each))

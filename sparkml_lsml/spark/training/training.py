@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
+from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import parallelism
 from sparkml_lsml.spark.folders.checkpoint import Checkpoint, Checkpoints
@@ -105,9 +106,11 @@ class Training:
         self._plan = replace(self._plan, factors=factors)
         if factors is not None and params.value("classWeight") == BALANCED:
             self._notes += ("the classes were counted first, which took a read of the rows",)
-        self._progress = progress_of(dataset.sparkSession, self._plan.name)
+        # around those of the blocks, which are packed anew where they are shuffled
+        self._jobs = JobGroup(context(dataset), self._plan.name, surrounding_jobs())
+        self._progress = progress_of(dataset.sparkSession, self._plan.name, self._jobs.tag)
         try:
-            self.blocks = ResidentBlocks.pack(dataset, self._plan)
+            self.blocks = self._pack(dataset)
             try:
                 check_class_weight(params, self.report, classes)
             except BaseException:
@@ -116,6 +119,10 @@ class Training:
         except BaseException as error:
             self._progress.close(error)
             raise
+
+    def _pack(self, dataset: DataFrame) -> ResidentBlocks:
+        with self._jobs.around():
+            return ResidentBlocks.pack(dataset, self._plan)
 
     @property
     def factors(self) -> Factors | None:
@@ -152,7 +159,7 @@ class Training:
             return False
         self.blocks.release()
         partitions = parallelism(context(self._dataset))
-        self.blocks = ResidentBlocks.pack(self._dataset.repartition(partitions), self._plan)
+        self.blocks = self._pack(self._dataset.repartition(partitions))
         self._notes += (f"rows were sorted by label: shuffled once into {partitions} partitions",)
         log.warning("%s: %s", self._plan.name, self._notes[-1])
         return True

@@ -1,6 +1,7 @@
 """Progress of a fit: one line on the terminal or in a notebook, or lines of the log."""
 
 import contextlib
+import json
 import math
 import sys
 import threading
@@ -223,8 +224,16 @@ def _pace(lines: Sequence[Iteration]) -> float:
     return (last.seconds - first.seconds) / max(1, last.iteration - first.iteration)
 
 
-def progress_of(session: SparkSession, name: str) -> Progress:
+def progress_of(session: SparkSession, name: str, tag: str) -> Progress:
     """The progress of a fit, shown as the setting `SETTING` says.
+
+    Parameters
+    ----------
+    session : SparkSession
+    name : str
+        Of what is fitted.
+    tag : str
+        Of the jobs whose tasks are counted.
 
     Raises
     ------
@@ -254,7 +263,7 @@ def progress_of(session: SparkSession, name: str) -> Progress:
         _showing.release()
 
     progress = Progress(name, display, close)
-    ticker = threading.Thread(target=_look, args=(sc, progress, ended), daemon=True)
+    ticker = threading.Thread(target=_look, args=(sc, tag, progress, ended), daemon=True)
     ticker.start()
     return progress
 
@@ -269,18 +278,40 @@ def _display(shown: bool) -> Display | None:
     return None
 
 
-def _look(sc: SparkContext, progress: Progress, ended: threading.Event) -> None:
-    """Count tasks, and keep Spark's own bar, which writes over the same line, from appearing."""
+def _look(sc: SparkContext, tag: str, progress: Progress, ended: threading.Event) -> None:
+    """Count tasks, and keep Spark's own bar, which writes over the same line, from appearing.
+
+    There is one bar for all threads of the session: it is hidden from each of them.
+    """
     with contextlib.suppress(Exception):  # the context may be stopped at any time
-        bar = sc._jsc.sc().progressBar()
-        tracker: Any = sc.statusTracker()
+        found = sc._jsc.sc().progressBar()
+        bar = found.get() if found.isDefined() else None
         while not ended.wait(TICK):
-            if bar.isDefined():
-                bar.get().finishAll()
-            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-            done = sum(stage.numCompletedTasks for stage in stages if stage)
-            tasks = sum(stage.numTasks for stage in stages if stage)
+            if bar is not None:
+                bar.finishAll()
+            done, tasks = tasks_of(sc, tag)
             progress.tasks = f"{done:,}/{tasks:,} tasks" if tasks else ""
+
+
+def tasks_of(sc: SparkContext, tag: str) -> tuple[int, int]:
+    """Tasks of the stages that run now for jobs with a tag: those that are done, and all."""
+    tracker: Any = sc._jsc.sc().statusTracker()
+    arrays: Any = sc._jvm.java.util.Arrays  # type: ignore[union-attr]
+
+    def numbers(array: Any) -> set[int]:
+        # each number of an array is a call of its own
+        return set(json.loads(arrays.toString(array)))
+
+    running = numbers(tracker.getActiveStageIds())
+    jobs = numbers(tracker.getActiveJobIds()) if running else set()
+    stages: set[int] = set()
+    for job in jobs & numbers(tracker.getJobIdsForTag(tag)) if jobs else ():
+        info = tracker.getJobInfo(job)
+        if info.isDefined():
+            stages |= numbers(info.get().stageIds())
+    infos = [tracker.getStageInfo(stage) for stage in running & stages]
+    known = [info.get() for info in infos if info.isDefined()]
+    return sum(info.numCompletedTasks() for info in known), sum(info.numTasks() for info in known)
 
 
 def _duration(seconds: float) -> str:
