@@ -149,7 +149,7 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
             HighestFinish(),
         )
         outputs = {"raw": self.getRawPredictionCol(), "prediction": self.getPredictionCol()}
-        return add_scores(dataset, self.getFeaturesCol(), scorer, outputs, len(models))
+        return add_scores(dataset, self.getFeaturesCol(), scorer, outputs, len(models), self)
 
     def _form(self) -> Form:
         models: Any = self.models

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyspark
 import pytest
 from pyspark.errors import PythonException
 from pyspark.ml import Pipeline, PipelineModel
@@ -15,6 +17,7 @@ from pyspark.ml import regression as mllib_regression
 from pyspark.ml.classification import OneVsRest
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.feature import StringIndexer, VectorAssembler
+from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseVector, Vectors, VectorUDT
 from pyspark.ml.tuning import ParamGridBuilder, TrainValidationSplit
 from pyspark.sql import DataFrame, SparkSession
@@ -333,6 +336,85 @@ def test_features_straight_from_a_file(
         expected = theirs.transform(frame(spark, values, Y)).toPandas()["prediction"]
         # a file may give its rows in another order
         np.testing.assert_allclose(np.sort(found), np.sort(expected), rtol=1e-6)
+
+
+def test_a_wide_model_is_sent_once(spark: SparkSession) -> None:
+    """The file of a broadcast stays until the session ends."""
+    folder = Path(spark.sparkContext._temp_dir)
+    size = 150_000
+    features = [Vectors.sparse(size, [at], [value]) for at, value in ((0, 1.0), (size - 1, 3.0))]
+    rows = frame_of(spark, {"features": (VectorUDT(), features)}, 1)
+    model = LinearSVCModel(np.ones((1, size)), np.array([0.0]))
+
+    def files() -> set[Path]:
+        return {path for path in folder.iterdir() if path.stat().st_size > 8 * size}
+
+    def predictions() -> list[float]:
+        return [row.prediction for row in model.transform(rows).select("prediction").collect()]
+
+    before = files()
+    assert predictions() == [1.0, 1.0]
+    [first] = files() - before
+    assert predictions() == [1.0, 1.0]
+    assert files() - before == {first}
+    # another function
+    model.setThreshold(2.0)
+    assert predictions() == [0.0, 1.0]
+    assert len(files() - before) == 2
+
+
+@pytest.fixture
+def arrow_cache(spark: SparkSession) -> Iterator[None]:
+    """Frames that are cached from here on are kept as Arrow, as a session can be started with."""
+    columnar: Any = spark._jvm.org.apache.spark.sql.execution.columnar
+    relation = getattr(getattr(columnar, "InMemoryRelation$"), "MODULE$")
+    name = "org.apache.spark.sql.execution.columnar.ArrowCachedBatchSerializer"
+    conf, key = spark._jsparkSession.sessionState().conf(), "spark.sql.cache.serializer"
+    sizes = ("inMemoryColumnarStorage.batchSize", "execution.arrow.maxRecordsPerBatch")
+    for size in sizes:
+        spark.conf.set(f"spark.sql.{size}", "100")
+    conf.setConfString(key, name)
+    relation.clearSerializer()
+    try:
+        yield
+    finally:
+        conf.unsetConf(key)
+        for size in sizes:
+            spark.conf.unset(f"spark.sql.{size}")
+        relation.clearSerializer()
+
+
+@pytest.mark.skipif(
+    tuple(map(int, pyspark.__version__.split(".")[:2])) < (4, 3), reason="has no cache in Arrow"
+)
+@pytest.mark.usefixtures("arrow_cache")
+@pytest.mark.parametrize("kind", ["array", "vector"])
+def test_rows_of_several_batches_of_arrow(spark: SparkSession, kind: str) -> None:
+    """Columns that only pass by are read late, when Spark 4.3 has freed their batch."""
+    x = (F.col("id") % 101).cast("double")
+    column = F.array(x, -x)
+    rows = spark.range(1000, numPartitions=2).select(
+        "id",
+        F.concat(F.lit("n"), F.col("id")).alias("name"),
+        (array_to_vector(column) if kind == "vector" else column).alias("features"),
+    )
+    # margin 2 x - 100: positive from 51 on
+    model = LinearSVCModel(np.array([[1.0, -1.0]]), np.array([-100.0]))
+    cached = rows.cache()
+    try:
+        plan: Any = cached._jdf.queryExecution().withCachedData()
+        kept = plan.collectLeaves().head().cacheBuilder().serializer()
+        assert kept.getClass().getSimpleName() == "ArrowCachedBatchSerializer"
+        scored = model.transform(cached).select("id", "name", "features", "prediction")
+        for how in (scored, scored.sort("name"), scored.repartition(3, "name")):
+            found = sorted(how.collect())
+            assert [row.id for row in found] == list(range(1000))
+            for row in found:
+                assert row.name == f"n{row.id}"
+                assert list(row.features) == [row.id % 101, -(row.id % 101)]
+                assert row.prediction == float(row.id % 101 > 50)
+    finally:
+        cached.unpersist()
 
 
 @pytest.mark.parametrize(("name", "kind"), KIND_OF_EACH)

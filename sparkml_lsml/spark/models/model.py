@@ -89,6 +89,7 @@ class BlockModel(Params, SafeReadWrite):
             self._scorer(),
             self._outputs(),
             int(getattr(self, "numClasses", 0)),
+            owner=self,
         )
 
     def _score_one(self, value: Vector, kind: str) -> Array:

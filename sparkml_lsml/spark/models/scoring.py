@@ -1,22 +1,22 @@
 """Scoring: an Arrow function over NumPy that adds columns and never collects."""
 
+import hashlib
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 import pyarrow as pa
 import pyspark.sql.functions as F
-from pyspark import SparkContext
+from pyspark import SparkContext, cloudpickle
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import (
     ArrayType,
-    DataType,
     DoubleType,
     StructField,
     StructType,
-    UserDefinedType,
 )
 
 from sparkml_lsml.errors import ColumnError
@@ -28,9 +28,20 @@ from sparkml_lsml.worker.scoring import Scorer, from_pandas
 
 KINDS = ("raw", "probability", "prediction")
 
+LARGE = 2**19
+"""Bytes of coefficients; functions of more than twice as many are sent as a broadcast."""
+
+_functions: "WeakKeyDictionary[Any, tuple[bytes, SparkContext, Any]]" = WeakKeyDictionary()
+"""The function of each model with many coefficients, and what it is a function of."""
+
 
 def add_scores(
-    dataset: DataFrame, features: str, scorer: Scorer, outputs: dict[str, str], classes: int = 0
+    dataset: DataFrame,
+    features: str,
+    scorer: Scorer,
+    outputs: dict[str, str],
+    classes: int = 0,
+    owner: object = None,
 ) -> DataFrame:
     """The frame with columns of scores.
 
@@ -44,6 +55,8 @@ def add_scores(
         Name of the new column for each of ``raw``, ``probability`` and ``prediction``; '' for none.
     classes : int
         Number of classes, which the columns then tell in their metadata as MLlib's do; 0 for none.
+    owner : object, optional
+        What keeps the function for the next time: the model.
 
     Raises
     ------
@@ -74,7 +87,7 @@ def add_scores(
         StructField(kind, DoubleType() if kind == "prediction" else ArrayType(DoubleType()))
         for kind in kinds
     ]
-    function = _score_udf(scorer, kinds, StructType(types))
+    function = _function(owner, sc, scorer, kinds, StructType(types))
     name = "__sparkml_lsml_scores"
     scored = _as_rows(dataset, features).withColumn(name, function(column))
     columns: dict[str, Column] = {}
@@ -104,9 +117,11 @@ COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
 def _as_rows(dataset: DataFrame, features: str) -> DataFrame:
     """The same frame, which Spark then hands over row by row.
 
-    With this setting, which Spark 4.3 has on, a function right above the scan of a file takes its
-    columns as they are, and fails where any of them is a vector. A condition that always holds,
-    and that Spark cannot prove, comes between.
+    With this setting, which Spark 4.3 has on, a function right above a scan takes its columns as
+    they are. That fails where any of them is a vector, and where they come from Arrow (its cache,
+    sources of the second kind) of all but the last batch: it is freed when the next one is read,
+    before columns that only pass by are. A condition that always holds, and that Spark cannot
+    prove, comes between; it takes no time that could be measured.
     """
     try:
         # a default given here would win over Spark's own
@@ -115,18 +130,27 @@ def _as_rows(dataset: DataFrame, features: str) -> DataFrame:
         columnar = False
     if not columnar:
         return dataset
-    if not _holds_vectors(dataset.schema):
-        return dataset
     column = column_of(dataset, features)
     if isinstance(check_features(dataset, features), VectorUDT):
         column = F.unwrap_udt(column)["values"]
     return dataset.where(F.coalesce(F.size(column), F.lit(0)) > -2)
 
 
-def _holds_vectors(kind: DataType) -> bool:
-    if isinstance(kind, StructType):
-        return any(_holds_vectors(field.dataType) for field in kind.fields)
-    return isinstance(kind, UserDefinedType)
+def _function(
+    owner: object, sc: Any, scorer: Scorer, kinds: tuple[str, ...], types: StructType
+) -> Any:
+    """The user-defined function, the same one as long as the model predicts the same.
+
+    The file of its broadcast stays on the driver until the session ends: a model that scores batch
+    after batch would fill the disk with its coefficients.
+    """
+    if owner is None or not isinstance(sc, SparkContext) or scorer.coef.nbytes < LARGE:
+        return _score_udf(scorer, kinds, types)
+    mark = hashlib.sha256(cloudpickle.dumps((scorer, kinds))).digest()
+    found = _functions.get(owner)
+    if found is None or found[:2] != (mark, sc):
+        found = _functions[owner] = (mark, sc, _score_udf(scorer, kinds, types))
+    return found[2]
 
 
 def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any:
