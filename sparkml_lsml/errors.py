@@ -78,7 +78,7 @@ class DivergedError(SparkMLError, ArithmeticError):
 
 
 class DiskError(SparkMLError, OSError):
-    """A block of training rows cannot be written: disk, address space or encryption forbid it."""
+    """A block of training rows cannot be kept: disk, address space or encryption forbid it."""
 
 
 class SourceChangedError(SparkMLError):

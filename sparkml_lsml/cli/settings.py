@@ -109,7 +109,8 @@ SETTINGS = (
         "spark.io.encryption.enabled",
         "false",
         _false,
-        "no rows are written to local disks, so that a fit of more than some 32 MB is refused",
+        "training data of more than some 32 MB are encrypted on local disks, which takes the "
+        "package cryptography on all executors, and stay decrypted in memory outside the heap",
         "false, and encrypt the disks",
     ),
     Setting(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sparkml_lsml.engine.blocks.files import fit_folder
+from sparkml_lsml.engine.blocks.disks import fit_folder
 from sparkml_lsml.worker.keeping import forget_deleted
 
 

@@ -3,14 +3,14 @@
 import errno
 import os
 import pickle  # nosec B403
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, no_room
+from sparkml_lsml.engine.blocks.disks import no_room, room, write_new
+from sparkml_lsml.engine.blocks.files import BlockFiles
 from sparkml_lsml.engine.blocks.folds import fold_reports
 from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.pack import PackSettings, pack
@@ -22,6 +22,10 @@ HANDLE_SCHEMA = "handle binary, report binary"
 
 SMALL_REPORT = 64 * 1024
 """Bytes of a report that may stay in the cached row of its block."""
+
+
+REPORT = "report"
+"""Name of its file."""
 
 
 def packer(
@@ -43,7 +47,7 @@ def packer(
         saved = pickle.dumps(report)
         if handle.files is not None and len(saved) > SMALL_REPORT:
             # this row is cached and read in every pass: moments of wide rows stay out of it
-            write_report(handle.files, saved)
+            write_report(handle.files, saved, settings.reserve)
             handle, saved = replace(handle, report_bytes=len(saved)), b""
         columns = [pa.array([value], pa.binary()) for value in (pickle.dumps(handle), saved)]
         yield pa.RecordBatch.from_arrays(columns, names=["handle", "report"])
@@ -51,8 +55,15 @@ def packer(
     return run
 
 
-def write_report(files: BlockFiles, saved: bytes) -> None:
-    """Leave the report of a block beside its rows.
+def write_report(files: BlockFiles, saved: bytes, reserve: float = 0.0) -> None:
+    """Leave the report of a block beside its rows, encrypted where they are.
+
+    Parameters
+    ----------
+    files : BlockFiles
+    saved : bytes
+    reserve : float
+        The part of the disk that has to stay free, see `room`.
 
     Raises
     ------
@@ -61,15 +72,15 @@ def write_report(files: BlockFiles, saved: bytes) -> None:
     """
     folder = Path(files.folder)
     try:
-        if shutil.disk_usage(folder).free < len(saved) + FREE_SPACE_KEPT:
+        free, kept = room(folder, reserve)
+        if free < len(saved) + kept:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flags = os.O_WRONLY | os.O_CREAT
-        with os.fdopen(os.open(folder / "report", flags, 0o600), "wb") as file:
-            file.write(saved)
+        sealed = saved if files.seal is None else files.seal.sealed(REPORT, saved)
+        write_new(folder / REPORT, sealed)
     except OSError as error:
-        otherwise = "use fewer partitions, or fewer folds where there are any"
-        free = shutil.disk_usage(folder).free
-        full = no_room("the moments of the columns", folder, len(saved), free, otherwise)
+        advice = "use fewer partitions, or fewer folds where there are any"
+        found = room(folder, reserve)
+        full = no_room("the moments of the columns", folder, len(saved), found, advice)
         files.delete()
         raise full from error
 
@@ -77,7 +88,11 @@ def write_report(files: BlockFiles, saved: bytes) -> None:
 def read_report(handle: Handle, saved: bytes) -> Report:
     """The report of a block; `FileNotFoundError` if its files are gone."""
     if not saved and handle.files is not None:
-        saved = (Path(handle.files.folder) / "report").read_bytes()
+        path, seal = Path(handle.files.folder) / REPORT, handle.files.seal
+        if seal is None:
+            saved = path.read_bytes()
+        else:
+            saved = b"".join(seal.opened(path, REPORT, handle.report_bytes))
     # written by a task of this very fit
     report: Report = pickle.loads(saved)  # nosec B301
     return report

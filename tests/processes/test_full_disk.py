@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from sparkml_lsml.engine.blocks.block import Block
-from sparkml_lsml.engine.blocks.files import FREE_SPACE_KEPT, BlockFiles, BlockWriter
+from sparkml_lsml.engine.blocks.disks import FREE_SPACE_KEPT
+from sparkml_lsml.engine.blocks.files import BlockFiles, BlockWriter
 from sparkml_lsml.errors import DiskError
 from sparkml_lsml.worker.packing import write_report
 from tests.processes.filling import BATCH, DENSE, DISK, WIDTH
@@ -133,10 +134,10 @@ def test_case_45_a_report_leaves_room_for_spark(
 ) -> None:
     free = FREE_SPACE_KEPT + 1000
     files, report = report_beside(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free, total=free))
     write_report(files, report)
     assert (Path(files.folder) / "report").read_bytes() == report
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1, total=free))
     with pytest.raises(DiskError) as caught:
         write_report(files, report)
     for part in (files.folder, "1,000 more bytes", f"{free - 1:,} are free", "spark.local.dir"):
@@ -149,7 +150,7 @@ def test_case_45_a_report_that_fills_the_disk_all_the_same(
 ) -> None:
     files, report = report_beside(tmp_path)
 
-    def full(*_: Any) -> Any:
+    def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fdopen", full)
@@ -163,7 +164,7 @@ WRITE = """
 import sys
 from pathlib import Path
 import numpy as np
-from sparkml_lsml.engine.blocks import Block, files
+from sparkml_lsml.engine.blocks import Block, disks, files
 from sparkml_lsml.engine.blocks.duals import write_duals
 from sparkml_lsml.errors import DiskError
 
@@ -184,7 +185,7 @@ writer.abort()
 assert list(Path(sys.argv[1]).iterdir()) == []
 
 writer = files.BlockWriter(folder, "float64", False)
-files.FREE_SPACE_KEPT = 0
+disks.FREE_SPACE_KEPT = 0
 writer.append(rows)
 block = writer.finish().open()
 with (folder / "others").open("wb", buffering=0) as file:

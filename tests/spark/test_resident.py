@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from sparkml_lsml.engine.blocks.disks import RESERVE
 from sparkml_lsml.engine.passes import SamplePass
-from sparkml_lsml.errors import DataError
+from sparkml_lsml.errors import DataError, DiskError, ParamError
+from sparkml_lsml.spark.cluster import reserve
+from sparkml_lsml.spark.cluster.reserve import disk_reserve
 from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
 from tests.spark.helpers import binary_rows, frame, nothing_left
 
@@ -42,6 +46,40 @@ def test_a_plan_without_moments(spark: SparkSession, rows: DataFrame) -> None:
             assert blocks.report.moments is None
             assert blocks.report.label_moments is not None
             assert sum(count for count, _ in blocks.report.labels.values()) == 60
+
+
+@pytest.fixture
+def reserves(spark: SparkSession) -> Iterator[SparkSession]:
+    """Give a session whose setting of the reserve is taken back."""
+    yield spark
+    spark.conf.unset(RESERVE)
+
+
+def test_a_tenth_of_the_disks_of_a_cluster_stays_free(
+    reserves: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert disk_reserve(reserves) == 0.0  # a laptop's disk may be nearly full
+    monkeypatch.setattr(reserve, "is_local", lambda _: False)
+    assert disk_reserve(reserves) == 0.1
+    for value in (0.0, 0.25):
+        reserves.conf.set(RESERVE, str(value))
+        assert disk_reserve(reserves) == value
+
+
+@pytest.mark.parametrize("value", ["1", "-0.1", "10%", "nan"])
+def test_a_reserve_is_a_part(reserves: SparkSession, rows: DataFrame, value: str) -> None:
+    reserves.conf.set(RESERVE, value)
+    with pytest.raises(ParamError, match=f"{RESERVE} is '{value}': expected the part"):
+        ResidentBlocks.pack(rows, PLAN)
+
+
+def test_a_reserve_larger_than_the_free_room_refuses_the_rows(
+    reserves: SparkSession, rows: DataFrame
+) -> None:
+    reserves.conf.set(RESERVE, "0.999999")
+    plan = replace(PLAN, execution="distributed")
+    with nothing_left(reserves), pytest.raises(DiskError, match=f"are kept for .*{RESERVE}"):
+        ResidentBlocks.pack(rows, plan)
 
 
 def test_an_error_releases_what_was_packed(spark: SparkSession, rows: DataFrame) -> None:

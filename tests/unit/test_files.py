@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from sparkml_lsml.engine.blocks import Block, CsrRows
 from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.blocks.disks import FREE_SPACE_KEPT
 from sparkml_lsml.engine.blocks.files import (
-    FREE_SPACE_KEPT,
     BlockFiles,
     BlockWriter,
     check_address_space,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from collections import namedtuple
@@ -20,7 +19,7 @@ from hypothesis import strategies as st
 import sparkml_lsml.engine.blocks.files as files_room
 import sparkml_lsml.engine.blocks.report as room
 from sparkml_lsml.engine.blocks import Block, CsrRows, Moments
-from sparkml_lsml.engine.blocks.files import fit_folder, local_folder
+from sparkml_lsml.engine.blocks.disks import fit_folder
 from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.pack import PackSettings, pack
 from sparkml_lsml.engine.blocks.report import PROBLEMS, Report
@@ -505,16 +504,8 @@ def test_files_lie_in_the_folder_of_the_fit(local: Path) -> None:
     assert fit_folder(local, "cafe") == local / "sparkml_lsml-cafe"
 
 
-def test_where_disks_have_to_be_encrypted_nothing_is_written(local: Path) -> None:
-    batches = cut(np.ones((30, 4)), np.zeros(30), None, [10])
-    with pytest.raises(DiskError, match=r"spark\.io\.encryption\.enabled.*100 bytes"):
-        pack(batches, plan(inline=100, on_disk=False))
-    assert left(local) == []
-    assert pack(batches, plan(on_disk=False))[0].rows == 30
-
-
 def test_a_full_disk_leaves_nothing_behind(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frees = iter([10**12, 10**12])
+    frees = iter([10**12, 10**12, 10**12])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, next(frees, 1000)))
     with pytest.raises(DiskError, match="1,000 are free"):
         pack(cut(rows(9), np.zeros(30), None, [10, 20]), plan(inline=0))
@@ -545,17 +536,6 @@ def test_a_block_that_cannot_be_mapped_leaves_nothing_behind(
     with pytest.raises(DiskError, match="cannot be mapped"):
         pack(cut(rows(11), np.zeros(30), None, [10]), plan(inline=0))
     assert left(local) == []
-
-
-def test_the_local_folder_is_the_one_with_the_most_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders = [tmp_path / name for name in "abc"]
-    monkeypatch.setenv("SPARK_LOCAL_DIRS", ",".join(map(str, folders)))
-    free = dict(zip(folders, (5, 9, 7), strict=True))
-    stats = namedtuple("stats", ["f_bavail", "f_frsize"])
-    monkeypatch.setattr(os, "statvfs", lambda folder: stats(free[folder], 4096))
-    assert local_folder() == folders[1]
 
 
 @pytest.mark.parametrize("value", [None, "", ","])

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from sparkml_lsml.engine.blocks.sealing import Seal
+
 Array = npt.NDArray[np.float64]
 Dense = npt.NDArray[Any]
 
@@ -116,6 +118,8 @@ class Block:
         Number of the fold that each row is held out in.
     folder : str
         Where its files lie; '' for rows in memory.
+    seal : Seal or None
+        What its files are encrypted with.
 
     Examples
     --------
@@ -130,6 +134,7 @@ class Block:
     weight: Array | None = None
     fold: npt.NDArray[np.int32] | None = None
     folder: str = ""
+    seal: Seal | None = None
 
     @property
     def rows(self) -> int:

@@ -6,7 +6,6 @@ or by speculation, so changes nothing twice.
 """
 
 import contextlib
-import os
 import uuid
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block
+from sparkml_lsml.engine.blocks.disks import write_new
 from sparkml_lsml.errors import DiskError
 
 Array = npt.NDArray[np.float64]
@@ -27,8 +27,13 @@ def read_duals(block: Block, where: DualFile | None) -> Array | None:
         return np.zeros(block.rows)
     if not isinstance(where, str):
         return where
+    path = Path(block.folder) / where
     try:
-        duals = np.fromfile(Path(block.folder) / where)
+        if block.seal is None:
+            duals = np.fromfile(path)
+        else:
+            opened = block.seal.opened(path, where, 8 * block.rows)
+            duals = np.frombuffer(bytearray().join(opened))  # which may be written to
     except FileNotFoundError:
         return None
     return duals if len(duals) == block.rows else None
@@ -47,8 +52,8 @@ def write_duals(block: Block, duals: Array, model: int, version: int) -> DualFil
     name = f"duals-{model}-{version}-{uuid.uuid4().hex}"
     path = Path(block.folder) / name
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(np.ascontiguousarray(duals).tobytes())
+        content = np.ascontiguousarray(duals).tobytes()
+        write_new(path, content if block.seal is None else block.seal.sealed(name, content))
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -1,9 +1,9 @@
-"""Blocks in files: written whole or not at all, private, and mapped read-only."""
+"""Blocks in files: written whole or not at all, private or encrypted, and mapped read-only."""
 
 import contextlib
-import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,10 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.blocks.block import Block, CsrRows, Dense, as_csr
+from sparkml_lsml.engine.blocks.disks import new_file, no_room, room
+from sparkml_lsml.engine.blocks.sealing import Seal, SealedFile
+from sparkml_lsml.engine.blocks.sharing import shared
 from sparkml_lsml.errors import DiskError
 
-FREE_SPACE_KEPT = 64 * 2**20
-"""Bytes that a block leaves free on the disk: Spark needs them for its own shuffle files."""
+DENSE_BYTES = 16_000_000
+"""Dense rows that are turned into sparse ones at a time."""
+
+ALIGNED = 64
+"""Arrays in shared memory begin at multiples of this, as the widest registers like it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class BlockFiles:
     rows, features, nonzeros : int
         ``nonzeros`` is -1 for dense rows.
     weighted, folded : bool
+    seal : Seal or None
+        What the files are encrypted with.
     """
 
     folder: str
@@ -41,6 +49,7 @@ class BlockFiles:
     nonzeros: int
     weighted: bool
     folded: bool = False
+    seal: Seal | None = None
 
     def arrays(self) -> dict[str, tuple[str, int]]:
         """Type and length of each array."""
@@ -60,27 +69,31 @@ class BlockFiles:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all arrays."""
         return sum(np.dtype(t).itemsize * length for t, length in self.arrays().values())
 
     def open(self) -> Block:
-        """Map the block.
+        """Map the block; an encrypted one is decrypted first, into memory that workers share.
 
         Raises
         ------
         FileNotFoundError
-            If a file is missing or shorter than it was when it was written.
+            If a file is missing, shorter than it was when it was written, or cannot be decrypted.
         DiskError
             If the address space of the process is too small for the mapping.
         """
         check_address_space(self.nbytes)
-        arrays = {name: self._map(name, t, n) for name, (t, n) in self.arrays().items()}
+        if self.seal is None:
+            arrays = {name: self._map(name, t, n) for name, (t, n) in self.arrays().items()}
+        else:
+            arrays = self._decrypted(self.seal)
         X: Dense | CsrRows
         if self.nonzeros >= 0:
             X = CsrRows(arrays["data"], arrays["indices"], arrays["indptr"], self.features)
         else:
             X = arrays["data"].reshape(self.rows, self.features)
-        return Block(X, arrays["labels"], arrays.get("weights"), arrays.get("folds"), self.folder)
+        weights, folds = arrays.get("weights"), arrays.get("folds")
+        return Block(X, arrays["labels"], weights, folds, self.folder, self.seal)
 
     def _map(self, name: str, dtype: str, length: int) -> npt.NDArray[Any]:
         path = Path(self.folder) / name
@@ -92,6 +105,28 @@ class BlockFiles:
             return np.zeros(0, dtype=dtype)
         mapped = np.memmap(path, dtype=dtype, mode="r", shape=(length,))
         return mapped.view(np.ndarray)
+
+    def _decrypted(self, seal: Seal) -> dict[str, npt.NDArray[Any]]:
+        starts: dict[str, int] = {}
+        size = 0
+        for name, (dtype, length) in self.arrays().items():
+            starts[name] = size
+            size += -(-np.dtype(dtype).itemsize * length // ALIGNED) * ALIGNED
+
+        def pieces() -> Iterator[bytes]:
+            for name, (dtype, length) in self.arrays().items():
+                nbytes = np.dtype(dtype).itemsize * length
+                yield from seal.opened(Path(self.folder) / name, name, nbytes)
+                yield bytes(-nbytes % ALIGNED)
+
+        memory = shared(Path(self.folder), size, pieces())
+        found = {
+            name: np.frombuffer(memory, dtype, length, starts[name])
+            for name, (dtype, length) in self.arrays().items()
+        }
+        for array in found.values():
+            array.flags.writeable = False
+        return found
 
     def delete(self) -> None:
         """Remove the files, and the folder of the fit when this was its last block."""
@@ -111,10 +146,20 @@ class BlockWriter:
         Folder of the fit; it is made with mode 0700.
     dtype : float64 or float32
     weighted, folded : bool
+    seal : Seal or None
+        What to encrypt the files with.
+    reserve : float
+        The part of the disk that has to stay free, see `room`.
     """
 
     def __init__(
-        self, folder: Path, dtype: npt.DTypeLike, weighted: bool, folded: bool = False
+        self,
+        folder: Path,
+        dtype: npt.DTypeLike,
+        weighted: bool,
+        folded: bool = False,
+        seal: Seal | None = None,
+        reserve: float = 0.0,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._parent = folder
@@ -123,7 +168,9 @@ class BlockWriter:
         self._dtype = np.dtype(dtype)
         self._weighted = weighted
         self._folded = folded
-        self._files: dict[str, IO[bytes]] = {}
+        self._seal = seal
+        self._reserve = reserve
+        self._files: dict[str, IO[bytes] | SealedFile] = {}
         self._sparse = False
         self._rows = 0
         self._features = 0
@@ -163,7 +210,7 @@ class BlockWriter:
         try:
             self._close()
         except OSError as error:  # where some file systems, networked ones, report a full disk
-            raise self._disk_error(0, self._free()) from error
+            raise self._disk_error(0, self._room()) from error
         final = self._folder.with_suffix("")
         self._folder.rename(final)
         return BlockFiles(
@@ -174,6 +221,7 @@ class BlockWriter:
             self._nonzeros if self._sparse else -1,
             self._weighted,
             self._folded,
+            self._seal,
         )
 
     def abort(self) -> None:
@@ -195,56 +243,65 @@ class BlockWriter:
         self._sparse = True
         if self._rows == 0:
             return
-        file = self._files.pop("data")
-        file.close()
+        self._files.pop("data").close()
         dense_path = (self._folder / "data").rename(self._folder / "dense")
-        shape = (self._rows, self._features)
-        dense = np.memmap(dense_path, dtype=self._dtype, mode="r", shape=shape)
-        step = max(1, 16_000_000 // max(1, self._features * self._dtype.itemsize))
-        for start in range(0, self._rows, step):
-            piece = as_csr(np.asarray(dense[start : start + step]))
+        for rows in self._dense_rows(dense_path):
+            piece = as_csr(rows)
             self._check_room(piece.nbytes)
             self._append_sparse(piece)
-        del dense
         dense_path.unlink()
+
+    def _dense_rows(self, path: Path) -> Iterator[npt.NDArray[Any]]:
+        """The rows written so far, some at a time."""
+        row = self._features * self._dtype.itemsize
+        if not row:
+            yield np.zeros((self._rows, 0), dtype=self._dtype)
+            return
+        step = max(1, DENSE_BYTES // row)
+        if self._seal is None:
+            shape = (self._rows, self._features)
+            dense = np.memmap(path, dtype=self._dtype, mode="r", shape=shape)
+            for start in range(0, self._rows, step):
+                yield np.asarray(dense[start : start + step])
+            return
+        waiting = bytearray()
+        for chunk in self._seal.opened(path, "data", self._rows * row):
+            waiting += chunk
+            if len(waiting) >= step * row:
+                whole = len(waiting) // row * row
+                yield np.frombuffer(waiting[:whole], self._dtype).reshape(-1, self._features)
+                del waiting[:whole]
+        if waiting:
+            yield np.frombuffer(waiting, self._dtype).reshape(-1, self._features)
 
     def _write(self, name: str, values: npt.NDArray[Any]) -> None:
         if name not in self._files:
-            handle = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._files[name] = os.fdopen(handle, "wb", buffering=0)
+            file = new_file(self._folder / name)
+            self._files[name] = file if self._seal is None else SealedFile(file, self._seal, name)
         view = memoryview(np.ascontiguousarray(values).reshape(-1).data).cast("B")
         try:
             while len(view):  # an unbuffered write may take less than it was given
                 view = view[self._files[name].write(view) :]
         except OSError as error:
-            raise self._disk_error(len(view), self._free()) from error
+            raise self._disk_error(len(view), self._room()) from error
 
     def _check_room(self, wanted: int) -> None:
-        free = self._free()
-        if free < wanted + FREE_SPACE_KEPT:
+        free, kept = found = self._room()
+        if free < wanted + kept:
             # not what is free by now: other tasks come and go, and the two would not fit together
-            raise self._disk_error(wanted, free)
+            raise self._disk_error(wanted, found)
 
-    def _free(self) -> int:
-        return shutil.disk_usage(self._folder).free
+    def _room(self) -> tuple[int, int]:
+        return room(self._folder, self._reserve)
 
-    def _disk_error(self, wanted: int, free: int) -> DiskError:
-        return no_room("training rows", self._parent, wanted, free, "use dtype='float32'")
+    def _disk_error(self, wanted: int, found: tuple[int, int]) -> DiskError:
+        return no_room("training rows", self._parent, wanted, found, "use dtype='float32'")
 
     def _close(self) -> None:
         with contextlib.ExitStack() as files:  # closes all of them, also when one fails
             for file in self._files.values():
                 files.callback(file.close)
             self._files.clear()
-
-
-def no_room(what: str, folder: Path, wanted: int, free: int, otherwise: str) -> DiskError:
-    """The error about a disk that cannot take so many bytes more, and what may be done."""
-    return DiskError(
-        f"no room for {what} in {folder}: {wanted:,} more bytes are needed, {free:,} are free and "
-        f"{FREE_SPACE_KEPT:,} of them are kept for Spark. Free disk space, name a larger folder in "
-        f"spark.local.dir, or {otherwise}"
-    )
 
 
 def check_address_space(wanted: int) -> None:
@@ -272,27 +329,3 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return
-
-
-def fit_folder(root: Path, fit: str) -> Path:
-    """The folder that holds the blocks of a fit."""
-    return root / f"sparkml_lsml-{fit}"
-
-
-def local_folder() -> Path:
-    """The executor's own local folder with the most free space.
-
-    Spark deletes these folders when the executor ends, so nothing stays behind a crash.
-    """
-    folders = [Path(name) for name in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if name]
-    if not folders:
-        raise DiskError(
-            "SPARK_LOCAL_DIRS is not set in the Python worker: expected Spark to name the "
-            "executor's local folders there"
-        )
-
-    def free(folder: Path) -> int:
-        stats = os.statvfs(folder)
-        return stats.f_bavail * stats.f_frsize
-
-    return max(folders, key=free)

@@ -10,12 +10,13 @@ import pyarrow as pa
 from sparkml_lsml.engine.blocks.arrow import Features, to_features
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.blocks.checksum import checksum
-from sparkml_lsml.engine.blocks.files import BlockFiles, BlockWriter, fit_folder, local_folder
+from sparkml_lsml.engine.blocks.disks import chosen_folder
+from sparkml_lsml.engine.blocks.files import BlockFiles, BlockWriter
 from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.moments import Moments
 from sparkml_lsml.engine.blocks.origin import Origin
 from sparkml_lsml.engine.blocks.report import Report, Task, merged, note_labels
-from sparkml_lsml.errors import DiskError
+from sparkml_lsml.engine.blocks.sealing import Seal
 
 Array = npt.NDArray[np.float64]
 
@@ -35,8 +36,10 @@ class PackSettings:
         A block of no more than this many bytes stays in memory and travels to the driver.
     fit : str
         Names the folder of this fit.
-    on_disk : bool
-        False where rows may not be written to a local disk.
+    encrypted : bool
+        Whether what is written to a local disk has to be encrypted.
+    reserve : float
+        The part of a local disk that has to stay free, see `room`.
     folds : int
         Number of folds of a cross-validation, whose numbers are the last column; 0 for none.
     ordered : bool
@@ -52,7 +55,8 @@ class PackSettings:
     weighted: bool
     inline_bytes: int
     fit: str
-    on_disk: bool = True
+    encrypted: bool = False
+    reserve: float = 0.0
     folds: int = 0
     ordered: bool = False
     origin: Origin | None = None
@@ -79,7 +83,7 @@ def pack(batches: Iterable[pa.RecordBatch], settings: PackSettings) -> tuple[Han
     Raises
     ------
     DiskError
-        If the rows do not fit the local disk.
+        If the rows do not fit the local disk, or cannot be encrypted.
     """
     packer = _Packer(settings)
     try:
@@ -204,18 +208,17 @@ class _Packer:
             self._inline_bytes += block.nbytes
             return
         if self._writer is None:
-            if not self._settings.on_disk:
-                raise DiskError(
-                    "spark.io.encryption.enabled is set, so training rows may not be written to "
-                    f"local disks, and these are more than {self._settings.inline_bytes:,} bytes "
-                    "a partition, which is what is kept in memory: train with fewer rows, or "
-                    "switch the encryption off and encrypt the disks instead"
-                )
             settings = self._settings
-            folder = fit_folder(local_folder(), settings.fit)
-            self._writer = BlockWriter(
-                folder, settings.dtype, settings.weighted, settings.folds > 0
-            )
+            seal = Seal.new() if settings.encrypted else None
+            with chosen_folder(settings.fit, settings.reserve) as folder:
+                self._writer = BlockWriter(
+                    folder,
+                    settings.dtype,
+                    settings.weighted,
+                    settings.folds > 0,
+                    seal,
+                    settings.reserve,
+                )
             for each in self._inline:
                 self._writer.append(each)
             self._inline.clear()

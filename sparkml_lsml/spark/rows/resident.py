@@ -22,6 +22,7 @@ from sparkml_lsml.spark.cluster.causes import raise_for_disk, raise_for_loss, ra
 from sparkml_lsml.spark.cluster.checks import check_executors
 from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.placement import copies_wait
+from sparkml_lsml.spark.cluster.reserve import disk_reserve
 from sparkml_lsml.spark.cluster.session import context, flag
 from sparkml_lsml.spark.cluster.sizing import (
     executors,
@@ -41,7 +42,7 @@ log = logging.getLogger("sparkml_lsml")
 
 LOCAL_BYTES = 32 * 2**20
 """Data that packs to this or less is solved on the driver: a Spark job costs more than a pass. With
-encrypted disks it is what stays in memory."""
+encrypted disks it stays in memory wherever it is solved, which takes no package that encrypts."""
 
 
 Execution = Literal["auto", "local", "distributed"]
@@ -249,7 +250,7 @@ class ResidentBlocks:
         encrypted = flag(self._sc, "spark.io.encryption.enabled")
         # with an execution of "distributed" nothing may stay inline, or little would be tested
         inline = 0 if plan.execution == "distributed" else plan.local_bytes
-        if encrypted:  # the rows may be nowhere else
+        if encrypted:
             inline = LOCAL_BYTES
         settings = PackSettings(
             plan.task,
@@ -257,7 +258,8 @@ class ResidentBlocks:
             plan.weight is not None or plan.factors is not None,
             inline if plan.execution == "local" else inline // partitions,
             fit,
-            on_disk=not encrypted,
+            encrypted=encrypted,
+            reserve=disk_reserve(dataset.sparkSession),
             folds=plan.folds,
             ordered=plan.ordered,
             origin=origin,
