@@ -160,7 +160,9 @@ class CachedHandles:
         return total
 
     def _places(self) -> list[str]:
-        """The folder of an executor that has the block of each partition, as far as known."""
+        """The executor that has the block of each partition, as far as known."""
+        if self._writers:
+            return [self._writers.get(number, "") for number in range(self.partitions)]
         folders = (self.known.get(number, ("", ""))[1] for number in range(self.partitions))
         return [str(PurePath(folder).parent) if folder else "" for folder in folders]
 
