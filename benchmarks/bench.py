@@ -20,6 +20,7 @@ from rich.table import Table
 
 from benchmarks import (
     checkpoints,
+    driver,
     fits,
     grids,
     growth,
@@ -58,6 +59,7 @@ class Mode:
     wide: tuple[int, ...] = ()
     checkpoints: int = 0
     scoring: int = 0
+    driver: tuple[int, ...] = ()
 
 
 def small() -> tuple[Case, ...]:
@@ -96,6 +98,7 @@ def modes() -> dict[str, Mode]:
             jobs=(200_000,),
             checkpoints=million,
             scoring=200_000,
+            driver=(100, 1_000, 10_000),
         ),
         "full": Mode(
             "full",
@@ -107,6 +110,7 @@ def modes() -> dict[str, Mode]:
             wide=(million, 10 * million, 20 * million),
             checkpoints=million,
             scoring=200_000,
+            driver=(100, 1_000, 10_000),
         ),
     }
 
@@ -183,8 +187,8 @@ def main(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="fits, tuning, passes, scaling, wide, checkpoints, scoring or jobs; may be given "
-            "several times."
+            help="fits, tuning, passes, scaling, wide, checkpoints, driver, scoring or jobs; may "
+            "be given several times."
         ),
     ] = None,
 ) -> None:
@@ -205,6 +209,7 @@ def main(
             mode.checkpoints,
             lambda: checkpoints.measure(start(), mode.checkpoints, say),
         ),
+        "driver": (mode.driver, lambda: driver.measure([*mode.driver], say)),
         "scoring": (mode.scoring, lambda: scoring.measure(start(), mode.scoring, say)),
         "jobs": (mode.jobs, lambda: jobs.measure([*mode.jobs], say)),
     }

@@ -211,6 +211,27 @@ def checkpoints(results: Results) -> Table:
     return Table("checkpoints", ("Fit", "Checkpoints", "Seconds", "of which checkpoints"), rows)
 
 
+def driver(results: Results) -> Table:
+    columns = (
+        *("Features", "Partitions", "Executors", "Ingest s", "A pass s"),
+        *("Sent per pass MB", "Received MB", "Python MB"),
+    )
+    rows = [
+        (
+            f"{each['features']:,}",
+            f"{each['partitions']:,}",
+            f"{each['executors']:,}",
+            f"{each['ingest']:.1f}",
+            f"{each['pass']:.2f}",
+            f"{each['sent'] / 2**20:.2f}",
+            f"{each['received'] / 2**20:,.0f}",
+            f"{each['memory'] / 2**20:,.0f}",
+        )
+        for each in results.get("driver", [])
+    ]
+    return Table("driver", columns, rows)
+
+
 def scoring(results: Results) -> Table:
     rows = []
     for case in results.get("scoring", []):
@@ -257,6 +278,7 @@ def every(results: Results) -> Iterator[tuple[str, Table]]:
     yield "Many features, in a local cluster", wide(results)
     yield "Fits with a checkpoint every 10 iterations", checkpoints(results)
     yield "Scoring cached rows", scoring(results)
+    yield "A driver that meets many executors, simulated", driver(results)
     yield "Whole jobs, cold, and their memory", jobs(results)
     yield "The cost model beside the measurements", check(results)
     yield "What the cost model predicts", cluster(results)

@@ -31,6 +31,22 @@ def raise_for_loss(error: Exception) -> None:
         raise kind(found[2].strip()) from error
 
 
+def raise_for_idle(error: Exception) -> None:
+    """Raise `BackendError` if Spark ended a Python worker that sent nothing for too long.
+
+    A pass sends its sum at its end. Nothing happens if the job failed for another reason.
+    """
+    found = re.search(
+        r"Python worker process terminated due to idle timeout \(timeout: ([^)]+)\)", str(error)
+    )
+    if found:
+        raise BackendError(
+            f"Spark ended a Python worker that sent nothing for {found[1]}, which is less than a "
+            "pass over one block takes: set spark.python.worker.killOnIdleTimeout to false, raise "
+            "spark.python.worker.idleTimeoutSeconds, or use more partitions"
+        ) from error
+
+
 LOST_BLOCKS = (
     "blocks of training rows were lost, and cannot be packed anew",
     "The source must stay as it is during the fit",

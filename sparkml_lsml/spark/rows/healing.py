@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import PurePath
 from typing import Any
@@ -105,10 +105,7 @@ class CachedHandles:
     def table(self) -> Array:
         """What passes are told of the blocks, see `run_pass`."""
         if self._table is None:
-            table = np.zeros((self.partitions, 3), dtype=np.uint64)
-            for number, ((rows, checksum), folder) in self.known.items():
-                table[number] = rows, checksum, stamp(folder)
-            self._table = table
+            self._table = table_of(self.known, self.partitions)
         return self._table
 
     def run(self, function: PartitionFunction, nbytes: int, small: int | None = None) -> Total:
@@ -242,6 +239,14 @@ class CachedHandles:
         )
         # whoever unpersisted it would have it packed anew in every pass from now on
         self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
+
+
+def table_of(known: Mapping[int, tuple[Identity, str]], partitions: int) -> Array:
+    """What is known of blocks, in the form that passes take, see `run_pass`."""
+    table = np.zeros((partitions, 3), dtype=np.uint64)
+    for number, ((rows, checksum), folder) in known.items():
+        table[number] = rows, checksum, stamp(folder)
+    return table
 
 
 class Patience:

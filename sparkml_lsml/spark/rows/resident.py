@@ -18,7 +18,12 @@ from sparkml_lsml.engine.objective import LocalBlocks
 from sparkml_lsml.engine.passes import Pass, RangePass, RangeSum, SamplePass
 from sparkml_lsml.errors import DataError, NoRowsError, SourceChangedError
 from sparkml_lsml.spark.cluster.broadcasts import broadcast, broadcast_bytes
-from sparkml_lsml.spark.cluster.causes import raise_for_disk, raise_for_loss, raise_for_source
+from sparkml_lsml.spark.cluster.causes import (
+    raise_for_disk,
+    raise_for_idle,
+    raise_for_loss,
+    raise_for_source,
+)
 from sparkml_lsml.spark.cluster.checks import check_executors
 from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.placement import copies_wait
@@ -229,6 +234,7 @@ class ResidentBlocks:
                 raise_for_disk(error)
                 raise_for_loss(error)
                 raise_for_source(error)
+                raise_for_idle(error)
                 raise
 
     def release(self) -> None:
