@@ -130,3 +130,27 @@ def test_whoever_waits_can_be_stopped(
             handles.run(displaced(str(tmp_path), 99), 8)
     finally:
         handles.release()
+
+
+def test_a_block_that_is_displaced_in_every_pass_moves(
+    spark: SparkSession, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(healing, "placement", lambda rdd: Placement(frozenset("ab"), WRITERS))
+    handles = Watched(spark)
+
+    def run(times: int) -> None:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        assert numbers_of(handles.run(displaced(str(folder), times), 8)) == [0, 1, 2]
+
+    try:
+        for _ in range(healing.MOVED_AFTER - 1):
+            run(2)
+        run(0)  # found where it is: begin to count anew
+        for _ in range(healing.MOVED_AFTER):
+            run(2)
+        assert handles.forgotten == []
+        run(1)
+        assert handles.forgotten == [{1}]
+    finally:
+        handles.release()

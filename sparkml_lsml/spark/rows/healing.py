@@ -31,6 +31,10 @@ PAUSES = (0.1, 2.0)
 """Seconds to wait for a busy executor, at first and at most, before it is asked again. Spark itself
 waits for it as long as ``spark.locality.wait`` says, before it places a task elsewhere."""
 
+MOVED_AFTER = 5
+"""Passes one after the other in which a block was displaced, behind which the next one moves it:
+its executor has others, or other work, while there are executors with nothing to do."""
+
 DISPLACED_SECONDS = 600.0
 """How long to wait for a busy executor before its blocks are read again elsewhere."""
 
@@ -73,6 +77,7 @@ class CachedHandles:
         self._fit, self._depth, self._name, self._check = fit, depth, name, check
         self._rdd: RDD[Any] | None = rdd.persist(StorageLevel.MEMORY_AND_DISK)
         self._table: Array | None = None
+        self._displaced: Counter[int] = Counter()
         # by partition, the executor that wrote its block, as far as Spark tells
         self._writers: dict[int, str] = {}
 
@@ -137,6 +142,7 @@ class CachedHandles:
         found = totals(tasks, self._depth, nbytes, small, self._places())
         lost: Counter[int] = Counter()
         patience = Patience()
+        elsewhere = {number for total in found for number in total.displaced}
         while absent := {number for total in found for number in total.missing + total.displaced}:
             self._raise_for_changes(found)
             self._check()
@@ -152,6 +158,7 @@ class CachedHandles:
             entered(found, tasks, sorted(absent))
         self._raise_for_changes(found)
         self.waited += patience.seconds
+        self._displaced = Counter({number: self._displaced[number] + 1 for number in elsewhere})
         total = reduce(Total.merge, found, Total())
         self._note_rebuilt(total.rebuilt)
         return total
@@ -164,7 +171,7 @@ class CachedHandles:
         return [str(PurePath(folder).parent) if folder else "" for folder in folders]
 
     def _unreachable(self, displaced: Collection[int], patience: "Patience") -> set[int]:
-        """Which displaced blocks no wait will bring back."""
+        """Which displaced blocks no wait will bring back, or are better off elsewhere."""
         if not displaced:
             return set()
         if patience.over():
@@ -175,7 +182,16 @@ class CachedHandles:
             return set(displaced) if patience.pauses else set()
         # who holds the handle says less: those of a decommissioned executor move, files do not
         writers = {**now.holders, **self._writers}
-        return {number for number in displaced if writers.get(number) not in now.executors}
+        gone = {number for number in displaced if writers.get(number) not in now.executors}
+        moved = {n for n in set(displaced) - gone if self._displaced[n] >= MOVED_AFTER}
+        if moved:
+            log.warning(
+                "%s: blocks %s were asked of other executors in %d passes: moving them",
+                self._name,
+                sorted(moved),
+                MOVED_AFTER,
+            )
+        return gone | moved
 
     def _note_writers(self, partitions: Iterable[int]) -> None:
         if self._rdd is not None and self.written and (now := placement(self._rdd)) is not None:
