@@ -1,0 +1,52 @@
+"""A Ctrl-C that comes at the wrong moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import weakref
+
+import pytest
+
+from sparkml_lsml.spark.cluster.interrupts import heeded, held_back
+
+
+class Finalized:
+    """Something that a weak reference can be of."""
+
+
+def interrupt_a_finalizer() -> None:
+    """Have a Ctrl-C raised where Python only prints it."""
+    one = Finalized()
+    reference = weakref.ref(one, lambda _: os.kill(os.getpid(), signal.SIGINT) or sum(range(99)))
+    del one
+    assert reference() is None
+
+
+def test_an_interrupt_that_python_ignores_is_raised_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda info: ignored.append(info.exc_type))
+    interrupt_a_finalizer()  # without, it is lost
+    assert ignored == [KeyboardInterrupt]
+    usual = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), heeded():
+        interrupt_a_finalizer()
+    assert len(ignored) == 2
+    assert signal.getsignal(signal.SIGINT) is usual
+    with heeded(), held_back():
+        pass
+
+
+def test_an_interrupt_is_held_back() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(sum(range(99)))
+
+    with pytest.raises(KeyboardInterrupt), heeded(), held_back():
+        work()
+    assert done == [sum(range(99))]
