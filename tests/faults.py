@@ -251,10 +251,18 @@ def left_behind(spark: SparkSession) -> list[str]:
     """What a fit should have released: files, cached RDDs, broadcasts, jobs, tags."""
     sc = spark.sparkContext
     cached = [f"RDD {number}" for number in sorted(cached_rdds(spark))]
-    jobs = [f"job {number}" for number in sc.statusTracker().getActiveJobsIds()]
+    jobs = [f"job {number}" for number in _jobs_that_run(sc)]
     broadcasts = [str(path) for path in walk(Path(sc._temp_dir)) if path.name.startswith("tmp")]
     folders = [str(path) for path in block_folders(spark)]
     return folders + cached + jobs + broadcasts + sorted(sc.getJobTags())
+
+
+def _jobs_that_run(sc: Any) -> list[int]:
+    """Numbers of jobs that do not end within a few seconds: Spark is told of ends a little late."""
+    until = time.monotonic() + 5.0
+    while (found := list(sc.statusTracker().getActiveJobsIds())) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
 
 
 # ---------------------------------------------------- processes

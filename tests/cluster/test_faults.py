@@ -120,8 +120,8 @@ def kill_executor(spark: SparkSession) -> None:
 def replace_executor(spark: SparkSession) -> None:
     """Wait for another executor in place of the one that was killed."""
     # nobody is left to remove the files of the executor that is gone, until the application ends
-    [folder] = block_folders(spark)
-    shutil.rmtree(folder)
+    for folder in block_folders(spark):
+        shutil.rmtree(folder)
     wait_for(lambda: len(executor_processes(spark)) == 2, "an executor to be replaced")
 
 

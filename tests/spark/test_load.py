@@ -251,7 +251,7 @@ def test_the_first_fit_waits_for_executors_that_were_asked_for(
         return seen[-1]
 
     monkeypatch.setattr(sizing, "slots", slots)
-    monkeypatch.setattr(sizing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sizing, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=str))
     sizing.wait_for_executors(context)
     assert len(seen) >= looks
     assert (seen[-1] == 80) == (looks == 6)
@@ -265,8 +265,7 @@ def test_executors_that_never_come_are_not_waited_for_long(
 ) -> None:
     clock = iter(np.arange(0.0, 100.0, 0.1))
     monkeypatch.setattr(sizing, "slots", lambda _: 8)
-    monkeypatch.setattr(sizing.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(sizing.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sizing, "time", SimpleNamespace(monotonic=clock.__next__, sleep=str))
     sizing.wait_for_executors(Context(**vars(_context(INSTANCES))))
     assert 14.0 < next(clock) < 16.0
 

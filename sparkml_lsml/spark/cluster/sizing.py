@@ -29,7 +29,8 @@ def parallelism(sc: SparkContext) -> int:
     Not ``defaultParallelism``: it counts cores where a task takes several or a GPU, and where
     ``spark.default.parallelism`` is set it says how shuffles are split.
     """
-    return max(1, slots(sc), _asked(sc))
+    # as few as Spark's own least, which is 2 where executors may have yet to register
+    return max(1 if is_local(sc) else 2, slots(sc), _asked(sc))
 
 
 def wait_for_executors(sc: SparkContext) -> None:
@@ -76,7 +77,7 @@ def _asked(sc: SparkContext) -> int:
     """Tasks that could run on all executors that the settings ask for; 0 where they do not say."""
     if is_local(sc):
         return 0
-    each = _slots_of(sc, int(setting(sc, "spark.executor.cores") or 1))
+    each = executor_slots(sc)
     if _allocates(sc):
         return _most_executors(sc) * each
     if instances := int(setting(sc, "spark.executor.instances") or 0):
@@ -84,8 +85,9 @@ def _asked(sc: SparkContext) -> int:
     return int(setting(sc, "spark.cores.max") or 0) // int(setting(sc, "spark.task.cpus") or 1)
 
 
-def _slots_of(sc: SparkContext, cores: int) -> int:
-    """Tasks that run at the same time on an executor with so many cores, and its GPUs."""
+def executor_slots(sc: SparkContext) -> int:
+    """Tasks that run at the same time on an executor, by the settings of its cores and GPUs."""
+    cores = int(setting(sc, "spark.executor.cores") or 1)
     most = cores // int(setting(sc, "spark.task.cpus") or 1)
     if share := float(setting(sc, "spark.task.resource.gpu.amount") or 0):
         most = min(most, int(int(setting(sc, "spark.executor.resource.gpu.amount") or 0) / share))
