@@ -11,8 +11,9 @@ from sparkml_lsml.errors import DataError
 
 Array = npt.NDArray[np.float64]
 
-MAX_COEFFICIENTS = 2**28
-"""Coefficients of a multinomial model, at most (2 GB a vector); beyond it labels are no classes."""
+MAX_COEFFICIENTS = 2**27
+"""Coefficients of a multinomial model, at most: 1 GB a vector, of the 2 that a Python worker can
+send Spark. Beyond it labels are no classes."""
 
 
 def certain_class(label: int, shape: tuple[int, ...]) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sparkml_lsml.cli.findings import Finding, Status, gigabytes, release
 from sparkml_lsml.cli.machine import REQUIRED
+from sparkml_lsml.display import text
 
 Report = Mapping[str, Any]
 """As `sparkml_lsml.cli.probe.look` returns it."""
@@ -19,7 +20,6 @@ SLOW_DISK = 100e6
 _NETWORK = re.compile(r"nfs|cifs|smb|fuse|ceph|gluster|lustre|afs|9p|beegfs")
 _MEMORY = ("tmpfs", "ramfs")
 _HEAP_SHARE = 0.75
-_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SHIP = "or ship an environment with spark.archives (venv-pack, conda-pack)"
 
 
@@ -134,25 +134,13 @@ def _memory(
     if not sizes:
         return
     key = "spark.driver.memory" if local else "spark.executor.memory"
-    heap, memory = size_of(conf.get(key, "1g")), min(sizes)
+    heap, memory = text.size_of(conf.get(key, "1g")), min(sizes)
     found = f"{gigabytes(memory)}, Java may take {gigabytes(heap)} ({key})"
     if heap > _HEAP_SHARE * memory:
         advice = f"training data live outside of Java: leave them room with a smaller {key}"
         yield Finding("Workers", "memory", Status.WARNING, found, advice)
     else:
         yield Finding("Workers", "memory", Status.OK, found)
-
-
-def size_of(text: str) -> int:
-    """Bytes of a size as Spark's memory settings have it, in which a bare number is MiB.
-
-    Examples
-    --------
-    >>> size_of("2g"), size_of("512"), size_of("1.5 GiB")
-    (2147483648, 536870912, 1610612736)
-    """
-    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt])?(?:i?b)?\s*", text.lower())
-    return int(float(found[1]) * _UNITS[found[2] or "m"]) if found else 0
 
 
 def _folders(reports: Sequence[Report]) -> Iterator[Finding]:

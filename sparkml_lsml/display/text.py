@@ -1,6 +1,7 @@
 """Numbers and tables as text."""
 
 import math
+import re
 from collections.abc import Sequence
 
 Cell = str | int | float | None
@@ -26,6 +27,21 @@ def number(value: Cell, digits: int = 6) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(size)))
     shown = f"{value:,.{decimals}f}"
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def size_of(text: str) -> int:
+    """Bytes of a size as Spark's memory settings have it, in which a bare number is MiB.
+
+    Examples
+    --------
+    >>> size_of("2g"), size_of("512"), size_of("1.5 GiB")
+    (2147483648, 536870912, 1610612736)
+    """
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt])?(?:i?b)?\s*", text.lower())
+    return int(float(found[1]) * _UNITS[found[2] or "m"]) if found else 0
 
 
 def seconds(value: float) -> str:

@@ -56,6 +56,11 @@ class InputConfig(Section):
         description="Columns in which a row must have a value: rows with null or NaN there are "
         "left out.",
     )
+    cache: Literal["memory_and_disk", "disk_only"] | None = Field(
+        default=None,
+        description="Where Spark keeps the rows while the job runs. Without it every step reads "
+        "the source once more, of a training some six times.",
+    )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> InputConfig:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -67,6 +70,22 @@ def read(spark: SparkSession, config: InputConfig) -> DataFrame:
         for name in config.drop_nulls:
             frame = frame.where(_has_value(frame, name))
     return frame
+
+
+@contextlib.contextmanager
+def opened(spark: SparkSession, config: InputConfig) -> Iterator[DataFrame]:
+    """As `read`, and kept by Spark until the context is left where the configuration says so."""
+    frame = read(spark, config)
+    # rows that somebody else of the session has cached stay with them
+    if config.cache is None or frame.storageLevel.useDisk or frame.storageLevel.useMemory:
+        yield frame
+        return
+    disk_only = config.cache == "disk_only"
+    frame.persist(StorageLevel.DISK_ONLY if disk_only else StorageLevel.MEMORY_AND_DISK)
+    try:
+        yield frame
+    finally:
+        frame.unpersist()
 
 
 def _has_value(frame: DataFrame, name: str) -> Column:

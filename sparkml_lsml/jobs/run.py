@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pyspark.ml import Pipeline, PipelineModel
@@ -175,10 +176,10 @@ def _trained(
         outputs["output.predictions.path"] = predictions.path
     outputs["output.report"] = config.output.report
     inputs = [*_paths(config.input), *_paths(config.evaluation_input)]
-    with _outputs(spark, outputs, config.output.overwrite, inputs) as places:
+    with _outputs(spark, outputs, config.output.overwrite, inputs) as places, ExitStack() as kept:
         whole = pipeline.build(config)
         with report.timed("read"):
-            training, held_out = _training_rows(spark, config, report)
+            training, held_out = _training_rows(spark, config, report, kept)
         if held_out is not None:
             pipeline.check_columns(whole, config, training, held_out)
         say(f"training on {report.rows['training']:,} rows")
@@ -233,9 +234,12 @@ def score(
     if config.output.report is not None:
         outputs["output.report"] = config.output.report
     inputs = [*_paths(config.input), resolve(config.model)]
-    with _outputs(spark, outputs, config.output.overwrite, inputs) as places:
+    with (
+        _outputs(spark, outputs, config.output.overwrite, inputs) as places,
+        data.opened(spark, config.input) as source,
+    ):
         model = pipeline.load_model(spark, resolve(config.model))
-        frame = _selected(data.read(spark, config.input), config)
+        frame = _selected(source, config)
         scored = model.transform(frame)
         data.select_output(scored, config.output.predictions)
         say("scoring")
@@ -280,8 +284,11 @@ def evaluate(
     inputs = [*_paths(config.input)]
     if config.model is not None:
         inputs.append(resolve(config.model))
-    with _outputs(spark, outputs, config.output.overwrite, inputs) as places:
-        source = _selected(data.read(spark, config.input), config)
+    with (
+        _outputs(spark, outputs, config.output.overwrite, inputs) as places,
+        data.opened(spark, config.input) as rows,
+    ):
+        source = _selected(rows, config)
         column = config.label.column
         frame = data.map_labels(source, column, config.label)
         data.check_labels(source, column, config.label)
@@ -324,11 +331,11 @@ def _selected(frame: DataFrame, config: ScoreConfig | EvaluateConfig) -> DataFra
 
 
 def _training_rows(
-    spark: SparkSession, config: TrainConfig, report: Report
+    spark: SparkSession, config: TrainConfig, report: Report, kept: ExitStack
 ) -> tuple[DataFrame, DataFrame | None]:
     """Read the rows, map their labels, divide and count them."""
     column = pipeline.label_column(config)
-    source = data.read(spark, config.input)
+    source = kept.enter_context(data.opened(spark, config.input))
     data.require_columns(source, (column,), "label.column")
     weight = pipeline.weight_column(config)
     if weight is not None:
@@ -345,7 +352,7 @@ def _training_rows(
         report.rows["training"] = training.count()
     data.check_labels(source, column, config.label)
     if config.evaluation_input is not None:
-        held_out = data.read(spark, config.evaluation_input)
+        held_out = kept.enter_context(data.opened(spark, config.evaluation_input))
         report.rows["held_out"] = held_out.count()
         data.check_labels(held_out, column, config.label)
     if held_out is not None:

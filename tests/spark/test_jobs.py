@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 from pyspark.errors import SparkRuntimeException
@@ -713,6 +715,31 @@ def test_neighbours_do_not_overlap(spark: SparkSession, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------- train, score, evaluate
+
+
+@pytest.mark.parametrize("cache", [None, "disk_only", "memory_and_disk"])
+def test_rows_that_are_kept_are_read_once(
+    spark: SparkSession, place: Path, cache: str | None
+) -> None:
+    reads = spark.sparkContext.accumulator(0)
+
+    def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            reads.add(batch.num_rows)
+            yield batch
+
+    rows = spark.read.parquet(str(place / "rows.parquet"))
+    rows.mapInArrow(counted, rows.schema).createOrReplaceTempView("counted_rows")
+    tree = train_tree(place)
+    tree["input"] = {"format": "table", "table": "counted_rows"}
+    if cache:
+        tree["input"]["cache"] = cache
+    try:
+        with nothing_left(spark):
+            train(config_of(tree), spark)
+    finally:
+        spark.catalog.dropTempView("counted_rows")
+    assert reads.value == 569 if cache else reads.value >= 4 * 569
 
 
 def test_train_score_evaluate(spark: SparkSession, place: Path) -> None:

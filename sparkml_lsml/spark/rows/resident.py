@@ -25,6 +25,7 @@ from sparkml_lsml.spark.cluster.causes import (
     raise_for_source,
 )
 from sparkml_lsml.spark.cluster.checks import check_executors
+from sparkml_lsml.spark.cluster.interrupts import heeded
 from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.placement import copies_wait
 from sparkml_lsml.spark.cluster.reserve import disk_reserve
@@ -225,7 +226,11 @@ class ResidentBlocks:
             return self._local.run(task, description)
         assert self._handles is not None
         table, elsewhere = self._handles.table, copies_wait(self._sc)
-        with broadcast(self._sc, (task, table)) as sent, self._jobs.job(description):
+        with (
+            heeded(),
+            broadcast(self._sc, (task, table)) as sent,
+            self._jobs.job(description),
+        ):
             try:
                 total = self._handles.run(run_pass(sent, elsewhere), task.nbytes, small)
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes

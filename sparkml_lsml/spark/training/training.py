@@ -33,6 +33,7 @@ from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
 from sparkml_lsml.spark.training.fingerprints import fingerprint_of
 from sparkml_lsml.spark.training.member import Member
+from sparkml_lsml.spark.training.memory import check_memory
 from sparkml_lsml.spark.training.plan import ingest_plan, local_bytes, rows_are_sorted
 from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.watching.callbacks import Fit, ModelOfFit, Watch
@@ -229,6 +230,9 @@ class Training:
             number = len(batch.members)
             shared = (f"one of {number} models that shared their passes",) * (number > 1)
             before = blocks.sent
+            if not blocks.local:
+                size = batch.predictor.layout.size
+                check_memory(context(self._dataset), name, size, number)
             found = minimise(
                 batch,
                 blocks,
