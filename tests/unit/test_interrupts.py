@@ -6,10 +6,19 @@ import os
 import signal
 import sys
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
 from sparkml_lsml.spark.cluster.interrupts import heeded, held_back
+
+
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    """Raise as Python does; a process in the background of a shell ignores a Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Finalized:
