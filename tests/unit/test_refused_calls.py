@@ -12,6 +12,7 @@ pytest.importorskip("pyspark")
 from py4j.protocol import Py4JError
 
 from sparkml_lsml.spark.cluster.jobs import JobGroup
+from sparkml_lsml.spark.cluster.session import allowed
 from sparkml_lsml.spark.cluster.sizing import executors, parallelism, slots
 
 
@@ -72,3 +73,16 @@ def test_what_was_set_before_a_refusal_is_put_back() -> None:
     with JobGroup(sc, "fit").job("pass 1"):
         assert held == ["own"]
     assert held == ["own", before]
+
+
+def test_a_connection_that_an_interrupt_has_cut_is_no_refusal() -> None:
+    """Py4J then raises its own error in place of the interrupt."""
+
+    def ask() -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise Py4JError("Error while sending or receiving")  # noqa: B904
+
+    with pytest.raises(Py4JError, match="sending"):
+        allowed(ask, lambda: 1)

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from py4j.protocol import Py4JError
 from pyspark import RDD, SparkContext, TaskContext
 
-from sparkml_lsml.spark.cluster.session import flag, is_local
+from sparkml_lsml.spark.cluster.session import allowed, flag, is_local
 
 MANAGER = "org.apache.spark.storage.BlockManager"
 
@@ -41,18 +40,19 @@ def placement(rdd: "RDD[Any]") -> Placement | None:
     sc = rdd.context
     if is_local(sc):
         return None
-    holders: dict[int, str] = {}
-    alive = []
-    try:
+
+    def ask() -> Placement | None:
+        holders: dict[int, str] = {}
+        alive = []
         own = f"rdd_{rdd.id()}_"
         for status in master(sc).getStorageStatus():
             name = str(status.blockManagerId().executorId())
             alive.append(name)
             blocks = status.rddBlocks().keys().mkString(" ").split()
             holders.update((int(b[len(own) :]), name) for b in blocks if b.startswith(own))
-    except Py4JError:
-        return None
-    return Placement(frozenset(alive), holders)
+        return Placement(frozenset(alive), holders)
+
+    return allowed(ask, lambda: None)
 
 
 def copies_wait(sc: SparkContext) -> Callable[[], None] | None:

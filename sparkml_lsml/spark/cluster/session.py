@@ -60,7 +60,10 @@ def allowed(ask: Callable[[], T], otherwise: Callable[[], T]) -> T:
     """
     try:
         return ask()
-    except Py4JError:
+    except Py4JError as error:
+        # Py4J may lose its connection as a Ctrl-C is handled, and raises that instead
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
         return otherwise()
 
 
