@@ -1,8 +1,8 @@
 """Tests with other versions of PySpark and of what it comes with; `nox --list` names them all.
 
 Each session has a virtual environment of its own, made of the versions of dev/constraints.txt but
-for PySpark and Py4J, or, for a runtime, for what `RUNTIMES` lists. What follows ``--`` goes to
-pytest in place of the short list:
+for PySpark and Py4J, or, for a runtime, for what `RUNTIMES` lists. One with Numba shares with the
+environment of nox what both have. What follows ``--`` goes to pytest in place of the short list:
 
     nox -s "tests(3.5, numba)" -- tests/spark/test_tuning.py
 """
@@ -10,6 +10,7 @@ pytest in place of the short list:
 from __future__ import annotations
 
 import re
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 
 NEWEST = "4.3"
-VERSIONS = ("3.5", "4.0", NEWEST)
+VERSIONS = {"3.5": "3.5.1", "4.0": "4.0.*", NEWEST: f"{NEWEST}.*"}
+"""PySparks to test with the other pins. Later ones of 3.5 want NumPy 1, as `RUNTIMES` have it."""
+
 TOOLS = ("chispa", "hypothesis", "onnxruntime", "pytest", "pytest-timeout", "setuptools")
 
 ALIKE = (
@@ -126,13 +129,24 @@ def install(
     session.install(*quiet, *pins, "--no-build-isolation", *packages)
 
 
+def share(session: nox.Session) -> None:
+    """Let a session import what this environment has, where it has no package of its own."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = Path(str(session.run("python", "-c", ask, silent=True, log=False)).strip())
+    theirs = sysconfig.get_path("purelib")
+    # after its own; pip sees them too, and installs what is missing and what has another version
+    (own / "shared.pth").write_text(f"import site; site.addsitedir({theirs!r})\n")
+
+
 @nox.session
 @nox.parametrize("numba", [True, False], ids=["numba", "plain"])
-@nox.parametrize("pyspark", VERSIONS, ids=VERSIONS)
+@nox.parametrize("pyspark", [*VERSIONS], ids=[*VERSIONS])
 def tests(session: nox.Session, pyspark: str, numba: bool) -> None:
     """Run tests of Spark, a short list unless they are named, with this version of it."""
+    if numba:
+        share(session)
     extras = "export,jobs,mlflow,plot,progress" + (",fast" if numba else "")
-    install(session, "-e", f".[{extras}]", f"pyspark[connect]=={pyspark}.*")
+    install(session, "-e", f".[{extras}]", f"pyspark[connect]=={VERSIONS[pyspark]}")
     test(session, session.posargs or SHORT, old=pyspark != NEWEST)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,11 @@ def test_case_43_workers_are_killed_and_join(running: Cluster, tmp_path: Path) -
             driver.wait()
     text = told.read_text()
     assert driver.returncode == 0, text
-    assert text.count("were lost and packed anew, with the same rows") == 2
+    # Each worker held half of the blocks, and the second one those of the first as well. Tasks that
+    # had given their totals before a worker was killed miss its blocks one pass later.
+    lost = re.findall(r"blocks \[([\d, ]+)\] were lost and packed anew, with the same rows", text)
+    times = Counter(block for blocks in lost for block in blocks.split(", "))
+    assert sorted(times.values()) == [1, 1, 2, 2], text
     # the most exact answer in floating point that this objective allows is some 5e-8 away
     fit = LogisticRegression(C=1.0 / (REG_PARAM * ROWS), tol=1e-12, max_iter=1000).fit(X, y)
     found = arrays(tmp_path / "model")

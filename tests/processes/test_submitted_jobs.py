@@ -120,9 +120,10 @@ def test_package_travels_in_a_zip(place: Path, tmp_path: Path) -> None:
     )
     assert "No module named 'sparkml_lsml'" in without.stderr
     tree = train_tree(place)
-    # So small a fit would be solved on the driver; scoring runs our code in the executors.
+    # So small a fit would be solved on the driver; scores of Python are our code in the executors.
     options = (
         *("--master", "local-cluster[2,1,1024]", "--py-files", archive),
+        *("--conf", "spark.sparkml_lsml.scoring=python"),
         *("--conf", f"spark.pyspark.python={python}"),
     )
     done = submit("train", tree, place, options=options, PYSPARK_PYTHON=python, PYTHONPATH="")

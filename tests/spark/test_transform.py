@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyspark
 import pytest
-from pyspark.errors import PythonException
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml import classification as mllib_classification
 from pyspark.ml import regression as mllib_regression
@@ -20,19 +21,24 @@ from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseVector, Vectors, VectorUDT
 from pyspark.ml.tuning import ParamGridBuilder, TrainValidationSplit
+from pyspark.ml.wrapper import JavaParams
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StringType
 from scipy.special import log_expit, log_softmax
 
 from sparkml_lsml.classification import (
+    CalibratedClassifierModel,
     LinearSVC,
     LinearSVCModel,
     LogisticRegression,
     LogisticRegressionModel,
 )
+from sparkml_lsml.classification import OneVsRest as OurOneVsRest
+from sparkml_lsml.engine.metrics.calibration import IsotonicCalibration, SigmoidCalibration
 from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.regression import LinearRegressionModel
+from sparkml_lsml.spark.models.scoring import SETTING
 from tests.spark.helpers import (
     EXECUTIONS,
     KINDS,
@@ -111,9 +117,18 @@ def same_scores(theirs: Any, ours: Any, dataset: DataFrame) -> dict[str, Array]:
     return found
 
 
+@pytest.fixture(params=["jvm", "python"])
+def road(spark: SparkSession, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where vectors are scored."""
+    spark.conf.set(SETTING, request.param)
+    yield request.param
+    spark.conf.unset(SETTING)
+
+
 # ---------------------------------------------------- columns and values
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("name", ["svc", "binomial", "multinomial", "linear"])
 def test_columns_and_values_are_mllibs(
     rows: DataFrame, pairs: dict[str, tuple[Any, Any]], name: str
@@ -131,6 +146,7 @@ def test_columns_and_values_are_mllibs(
         assert isinstance(ours.transform(rows).first()["rawPrediction"], DenseVector)
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("threshold", [0.3, float("inf"), float("-inf")])
 def test_threshold_of_the_svc(
     rows: DataFrame, pairs: dict[str, tuple[Any, Any]], threshold: float
@@ -143,6 +159,7 @@ def test_threshold_of_the_svc(
     np.testing.assert_allclose(found["rawPrediction"], expected["rawPrediction"], rtol=1e-9)
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("threshold", [0.0, 0.8, 1.0])
 def test_threshold_of_logistic_regression(
     rows: DataFrame, pairs: dict[str, tuple[Any, Any]], threshold: float
@@ -155,6 +172,7 @@ def test_threshold_of_logistic_regression(
     )
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("thresholds", [[0.3, 0.7], [0.8, 0.4], [0.0, 1.0], [0.5, 0.0]])
 def test_thresholds_of_two_classes(
     rows: DataFrame, pairs: dict[str, tuple[Any, Any]], thresholds: list[float]
@@ -165,6 +183,7 @@ def test_thresholds_of_two_classes(
     assert ours.getThreshold() == pytest.approx(thresholds[1] / sum(thresholds))
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("thresholds", [[0.6, 0.1, 0.3], [0.2, 0.0, 0.9], [0.1, 0.5, 0.4]])
 def test_thresholds_of_three_classes(
     three: DataFrame, pairs: dict[str, tuple[Any, Any]], thresholds: list[float]
@@ -185,6 +204,7 @@ def test_thresholds_of_the_estimator_reach_the_model(rows: DataFrame) -> None:
     assert collected(model, rows)["prediction"].tolist() == (probability > 0.75).tolist()
 
 
+@pytest.mark.usefixtures("road")
 def test_probabilities_far_out(spark: SparkSession) -> None:
     """A margin of 800 overflows exp; MLlib's own values are the reference."""
     far = frame(spark, [[800.0], [-800.0], [40.0], [0.0]], [1.0, 0.0, 1.0, 0.0])
@@ -239,6 +259,7 @@ def test_columns_of_other_names(rows: DataFrame) -> None:
     assert collected(model, renamed.drop("target"))["p"].tolist() == expected.tolist()
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize(
     ("dropped", "left"),
     [
@@ -261,6 +282,7 @@ def test_an_empty_name_drops_the_column(
     assert found == expected == ["label", "features", *left]
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("name", ["rawPredictionCol", "predictionCol"])
 def test_an_empty_name_drops_the_column_of_the_svc(
     rows: DataFrame, pairs: dict[str, tuple[Any, Any]], name: str
@@ -341,7 +363,7 @@ def test_features_straight_from_a_file(
 def test_a_wide_model_is_sent_once(spark: SparkSession) -> None:
     """The file of a broadcast stays until the session ends."""
     folder = Path(spark.sparkContext._temp_dir)
-    size = 150_000
+    size = 1_200_000  # 9.6 MB of coefficients, which Python is sent
     features = [Vectors.sparse(size, [at], [value]) for at, value in ((0, 1.0), (size - 1, 3.0))]
     rows = frame_of(spark, {"features": (VectorUDT(), features)}, 1)
     model = LinearSVCModel(np.ones((1, size)), np.array([0.0]))
@@ -417,6 +439,7 @@ def test_rows_of_several_batches_of_arrow(spark: SparkSession, kind: str) -> Non
         cached.unpersist()
 
 
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize(("name", "kind"), KIND_OF_EACH)
 def test_null_and_nan_features(
     spark: SparkSession, pairs: dict[str, tuple[Any, Any]], name: str, kind: str
@@ -453,6 +476,7 @@ def test_null_and_nan_features_without_arrow_functions(
     kind: str,
 ) -> None:
     """Before Spark 4.1 features and scores pass through pandas, which has its own idea of NaN."""
+    monkeypatch.setattr("sparkml_lsml.spark.models.scoring.computes", lambda scorer: False)
     monkeypatch.delattr(F, "arrow_udf", raising=False)
     test_null_and_nan_features(spark, pairs, name, kind)
 
@@ -467,6 +491,7 @@ def test_case_09_null_below_dense_rows(spark: SparkSession, execution: str) -> N
         LogisticRegression(execution=execution).fit(data)
 
 
+@pytest.mark.usefixtures("road")
 def test_only_null_features(spark: SparkSession, pairs: dict[str, tuple[Any, Any]]) -> None:
     data = frame_of(spark, {"features": (VectorUDT(), [None, None])})
     for _, model in pairs.values():
@@ -474,11 +499,121 @@ def test_only_null_features(spark: SparkSession, pairs: dict[str, tuple[Any, Any
         assert model.transform(data.limit(0)).collect() == []
 
 
+@pytest.mark.usefixtures("road")
 def test_rows_of_another_length(spark: SparkSession, pairs: dict[str, tuple[Any, Any]]) -> None:
     data = frame(spark, X[:4, :2], Y[:4], partitions=1)
     _, model = pairs["binomial"]
-    with pytest.raises(PythonException, match="3 features, found rows with 2"):
+    with pytest.raises((PySparkException, Py4JJavaError), match="3 features, found rows with 2"):
         model.transform(data).collect()
+
+
+# ---------------------------------------------------- in the JVM or in Python
+
+
+def test_who_scores(
+    spark: SparkSession, pairs: dict[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen in the plan: Python gets the features of arrays only, unless it is asked for."""
+
+    def by_python(model: Any, kind: str) -> bool:
+        scored = model.transform(frame(spark, X[:4], Y[:4], kind=kind))
+        plan = scored._jdf.queryExecution().optimizedPlan().toString()
+        return "score_arrow" in plan or "score_pandas" in plan
+
+    for _, model in pairs.values():
+        assert not by_python(model, "dense")
+        assert not by_python(model, "sparse")
+        assert by_python(model, "float")
+    isotonic = CalibratedClassifierModel(
+        X[:1], np.zeros(1), IsotonicCalibration(np.array([-1.0, 1.0]), np.array([0.2, 0.7]))
+    )
+    assert by_python(isotonic, "dense")
+    _, model = pairs["svc"]
+    # more coefficients than each task should be sent
+    monkeypatch.setattr("sparkml_lsml.spark.models.scoring.LARGE", 16)
+    assert by_python(model, "dense")
+    monkeypatch.undo()
+    spark.conf.set(SETTING, "python")
+    try:
+        assert by_python(model, "dense")
+        spark.conf.set(SETTING, "scala")
+        with pytest.raises(ValueError, match=f"{SETTING} is 'scala': expected 'jvm' or 'python'"):
+            model.transform(frame(spark, X[:4], Y[:4]))
+    finally:
+        spark.conf.unset(SETTING)
+
+
+def test_python_scores_where_the_jvm_may_not_be_called(
+    rows: DataFrame, pairs: dict[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared clusters of Databricks allow Py4J some methods only."""
+    theirs, ours = pairs["binomial"]
+    expected = collected(theirs, rows)
+    calls = []
+
+    def refused_call(*args: Any) -> Any:
+        calls.append(args)
+        raise Py4JError("py4j.security.Py4JSecurityException: not whitelisted")
+
+    monkeypatch.setattr(JavaParams, "_new_java_obj", staticmethod(refused_call))
+    found = collected(ours, rows)
+    assert len(calls) == 1
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12)
+
+
+FAR = [-np.inf, -1e300, -800.0, -40.0, -1e-300, 0.0, 0.5, 40.0, 800.0, 1e300, np.inf, NAN]
+
+
+def _far_models() -> list[tuple[str, Any]]:
+    one, none = np.array([[1.0]]), np.zeros(1)
+    three = np.array([[1.0], [-0.5], [0.25]])
+    shifts = np.array([0.3, -0.7, 0.1])
+    certain = np.array([np.inf, 0.0, -np.inf])
+    binomial = LogisticRegressionModel(one, none, 2)
+    multinomial = LogisticRegressionModel(three, shifts, 3)
+    return [
+        ("regression", LinearRegressionModel(one, np.array([0.5]))),
+        ("svc", LinearSVCModel(one, none).setThreshold(0.5)),
+        ("svc, infinite", LinearSVCModel(one, none).setThreshold(float("inf"))),
+        ("binomial", binomial),
+        ("binomial, 0.9", binomial.copy().setThreshold(0.9)),
+        ("binomial, 0", binomial.copy().setThreshold(0.0)),
+        ("binomial, one class", LogisticRegressionModel(one, np.array([np.inf]), 2)),
+        ("multinomial", multinomial),
+        ("multinomial, thresholds", multinomial.copy().setThresholds([0.6, 0.0, 0.3])),
+        ("multinomial, one class", LogisticRegressionModel(three, certain, 3)),
+        ("two outputs", LogisticRegressionModel(three[:2], shifts[:2], 2)),
+        ("calibrated", CalibratedClassifierModel(one, none, SigmoidCalibration(-1.7, 0.4))),
+        ("falling", CalibratedClassifierModel(one, none, SigmoidCalibration(2.0, -0.1))),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("model", [pytest.param(model, id=name) for name, model in _far_models()])
+def test_margins_that_are_infinite_huge_or_no_numbers(
+    spark: SparkSession, model: Any, kind: str, road: str
+) -> None:
+    """The finish of each model, which NumPy computes and other tests hold, is the reference."""
+    values = np.array(FAR)[:, None]
+    with np.errstate(all="ignore"):
+        expected = model._scorer().score(values)
+    found = collected(model, frame(spark, values, np.zeros(len(FAR)), kind=kind, partitions=1))
+    names = {"rawPrediction": "raw", "probability": "probability", "prediction": "prediction"}
+    for column, scores in found.items():
+        # the calibrated NumPy has 1 - p, which is rounded
+        atol = 4e-16 if isinstance(model, CalibratedClassifierModel) else 0.0
+        np.testing.assert_allclose(scores, expected[names[column]], rtol=4e-15, atol=atol)
+
+
+def test_one_vs_rest_models_score_in_both_roads(three: DataFrame, road: str) -> None:
+    model = OurOneVsRest(classifier=LinearSVC(maxIter=3)).fit(three)
+    margins = X @ np.concatenate([part._coefficients for part in model.models]).T
+    margins += [part.intercept for part in model.models]
+    found = collected(model, three)
+    np.testing.assert_allclose(found["rawPrediction"], margins, rtol=1e-12)
+    assert found["prediction"].tolist() == margins.argmax(axis=1).tolist()
+    assert len(np.unique(found["prediction"])) == 3
 
 
 # ---------------------------------------------------- what is built of estimators

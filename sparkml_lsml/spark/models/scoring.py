@@ -1,6 +1,10 @@
-"""Scoring: an Arrow function over NumPy that adds columns and never collects."""
+"""Scoring: adds columns of predictions, in the JVM or by an Arrow function over NumPy.
+
+One function decides which (`in_python`). Nothing is ever collected.
+"""
 
 import hashlib
+import logging
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,17 +23,29 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from sparkml_lsml.display import text
 from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.spark.cluster.checks import check_executors
-from sparkml_lsml.spark.cluster.session import is_local
+from sparkml_lsml.spark.cluster.session import allowed, is_local
+from sparkml_lsml.spark.models.jvm_scoring import TEMPORARY, computes, jvm_scores
 from sparkml_lsml.spark.rows.columns import check_features, feature_column
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, folding
 from sparkml_lsml.worker.scoring import Scorer, from_pandas
 
 KINDS = ("raw", "probability", "prediction")
 
-LARGE = 2**19
+SETTING = "spark.sparkml_lsml.scoring"
+"""Of a session: ``python`` to score vectors there, too, and not in the JVM."""
+
+SCORES = "__sparkml_lsml_scores"
+
+LARGE = 2**23
+"""Bytes of coefficients beyond which Python scores, where one broadcast serves all tasks."""
+
+BROADCAST = 2**19
 """Bytes of coefficients; functions of more than twice as many are sent as a broadcast."""
+
+log = logging.getLogger("sparkml_lsml")
 
 _functions: "WeakKeyDictionary[Any, tuple[bytes, SparkContext, Any]]" = WeakKeyDictionary()
 """The function of each model with many coefficients, and what it is a function of."""
@@ -65,12 +81,9 @@ def add_scores(
     TypeError
         If it is no frame.
     BackendError
-        If the executors of a cluster lack packages.
+        If Python scores, and the executors of a cluster lack packages.
     """
     check_frame(dataset, "transform", streaming=True)
-    sc = getattr(dataset.sparkSession, "_sc", None)
-    if isinstance(sc, SparkContext) and not is_local(sc):
-        check_executors(sc)  # a cluster that only scores has the package to be shipped, too
     wanted = {kind: outputs[kind] for kind in KINDS if outputs.get(kind)}
     fold = folding(dataset)
     have, new = ({fold(name) for name in names} for names in (dataset.columns, wanted.values()))
@@ -79,29 +92,75 @@ def add_scores(
             f"output columns {', '.join(wanted.values())} must be new and differ from each other: "
             f"found {', '.join(dataset.columns)}. Drop or rename, or set predictionCol and its like"
         )
-    column = feature_column(dataset, features)
+    check_features(dataset, features)
     if not wanted:
         return dataset
     kinds = tuple(wanted)
+
+    def in_the_jvm() -> tuple[DataFrame, dict[str, Column]]:
+        return jvm_scores(dataset, features, scorer, kinds)
+
+    def by_arrow() -> tuple[DataFrame, dict[str, Column]]:
+        return _arrow_scores(dataset, features, scorer, kinds, owner)
+
+    if why := in_python(dataset, features, scorer):
+        log.debug("scoring in Python: %s", why)
+        scored, scores = by_arrow()
+    else:
+        scored, scores = allowed(in_the_jvm, by_arrow)
+    columns: dict[str, Column] = {}
+    for kind, output in wanted.items():
+        values = scores[kind]
+        if classes:
+            values = values.alias(output, metadata={"ml_attr": _attribute(kind, classes)})
+        columns[output] = values
+    return scored.withColumns(columns).drop(SCORES, *TEMPORARY)
+
+
+def in_python(dataset: DataFrame, features: str, scorer: Scorer) -> str:
+    """Why rows are scored in Python; "" where the JVM does it.
+
+    The JVM is the faster one, with vectors. Arrays it would have to make into vectors first, number
+    by number, and Python takes them as they are.
+    """
+    if not isinstance(getattr(dataset.sparkSession, "_sc", None), SparkContext):
+        return "a session of Spark Connect has no JVM"
+    if not isinstance(check_features(dataset, features), VectorUDT):
+        return "the features are arrays"
+    if not computes(scorer):
+        return "Spark has no expressions for this model"
+    if scorer.coef.nbytes > LARGE:
+        return f"each task would be sent {text.size(scorer.coef.nbytes)} of coefficients"
+    chosen = dataset.sparkSession.conf.get(SETTING, "jvm")
+    if chosen not in ("jvm", "python"):
+        raise ValueError(f"{SETTING} is {chosen!r}: expected 'jvm' or 'python'")
+    return f"{SETTING} says so" if chosen == "python" else ""
+
+
+def _arrow_scores(
+    dataset: DataFrame, features: str, scorer: Scorer, kinds: tuple[str, ...], owner: object
+) -> tuple[DataFrame, dict[str, Column]]:
+    """The frame with a column of all scores, and each of them as an expression of it."""
     types = [
         StructField(kind, DoubleType() if kind == "prediction" else ArrayType(DoubleType()))
         for kind in kinds
     ]
+    sc = getattr(dataset.sparkSession, "_sc", None)
+    if isinstance(sc, SparkContext) and not is_local(sc):
+        check_executors(sc)  # a cluster that only scores has the package to be shipped, too
     function = _function(owner, sc, scorer, kinds, StructType(types))
-    name = "__sparkml_lsml_scores"
-    scored = _as_rows(dataset, features).withColumn(name, function(column))
-    columns: dict[str, Column] = {}
-    for kind, output in wanted.items():
-        values = F.col(name)[kind]
+    column = feature_column(dataset, features)
+    scored = _as_rows(dataset, features).withColumn(SCORES, function(column))
+    found: dict[str, Column] = {}
+    for kind in kinds:
+        values = F.col(SCORES)[kind]
         if not hasattr(F, "arrow_udf"):
             values = _with_nan(values, kind, column_of(scored, features))
         if kind != "prediction":
             # the function fails on null, which without an otherwise stays null
             values = F.when(values.isNotNull(), array_to_vector(values))
-        if classes:
-            values = values.alias(output, metadata={"ml_attr": _attribute(kind, classes)})
-        columns[output] = values
-    return scored.withColumns(columns).drop(name)
+        found[kind] = values
+    return scored, found
 
 
 def _attribute(kind: str, classes: int) -> dict[str, Any]:
@@ -144,7 +203,7 @@ def _function(
     The file of its broadcast stays on the driver until the session ends: a model that scores batch
     after batch would fill the disk with its coefficients.
     """
-    if owner is None or not isinstance(sc, SparkContext) or scorer.coef.nbytes < LARGE:
+    if owner is None or not isinstance(sc, SparkContext) or scorer.coef.nbytes < BROADCAST:
         return _score_udf(scorer, kinds, types)
     mark = hashlib.sha256(cloudpickle.dumps((scorer, kinds))).digest()
     found = _functions.get(owner)
