@@ -32,7 +32,7 @@ from benchmarks import (
     wide,
 )
 from benchmarks.contestants import MLLIB, OURS, TOL, Case
-from benchmarks.data import BREAST_CANCER, FOLDER, DataSet, dense, power_law
+from benchmarks.data import BREAST_CANCER, FOLDER, DataSet, dense, power_law, separate
 from benchmarks.measure import PAIRS, SLOW, Result
 from benchmarks.report import markdown
 from benchmarks.session import CORES, DRIVER_MEMORY, start
@@ -71,6 +71,8 @@ def large(rows: int, dense_reg: tuple[float, ...], sparse_reg: tuple[float, ...]
     for as many columns as the sparse rows have.
     """
     found = [Case(name, dense(rows), reg) for reg in dense_reg for name in ESTIMATORS]
+    if dense_reg:
+        found += [Case(name, separate(rows), dense_reg[0], SPARK_ONLY) for name in ESTIMATORS]
     found += [
         Case(name, power_law(rows), reg, SPARK_ONLY)
         for reg in sparse_reg
@@ -97,7 +99,7 @@ def modes() -> dict[str, Mode]:
             scaling=400_000,
             jobs=(200_000,),
             checkpoints=million,
-            scoring=200_000,
+            scoring=million,
             driver=(100, 1_000, 10_000),
         ),
         "full": Mode(
@@ -109,7 +111,7 @@ def modes() -> dict[str, Mode]:
             jobs=(200_000, million),
             wide=(million, 10 * million, 20 * million),
             checkpoints=million,
-            scoring=200_000,
+            scoring=million,
             driver=(100, 1_000, 10_000),
         ),
     }

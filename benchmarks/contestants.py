@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyspark.ml.classification
 import pyspark.ml.regression
+from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import DataFrame, SparkSession
 from scipy import sparse
 from sklearn import linear_model, svm
@@ -78,8 +79,13 @@ def estimator(system: str, name: str, **params: Any) -> Any:
 
 def fit_spark(spark: SparkSession, case: Case, system: str, **params: Any) -> Any:
     """Read the Parquet and fit an estimator of ours or of MLlib's."""
+    rows, columns = frame(spark, case.data), case.data.columns
+    if columns and system == OURS:
+        params["featuresCols"] = columns
+    elif columns:
+        rows = VectorAssembler(inputCols=columns, outputCol="features").transform(rows)
     wanted = estimator(system, case.estimator, regParam=case.reg_param, **params)
-    return wanted.fit(frame(spark, case.data))
+    return wanted.fit(rows)
 
 
 def fit_sklearn(case: Case) -> Fitted:

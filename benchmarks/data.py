@@ -50,6 +50,11 @@ class DataSet:
         return FOLDER / f"{self.name}.parquet"
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the columns of features, where each has one of its own."""
+        return [f"x{n}" for n in range(self.features)] if self.kind == "columns" else []
+
+    @property
     def title(self) -> str:
         size = f"{self.rows:,} x {self.features:,}"
         if self.kind == "breast_cancer":
@@ -59,6 +64,11 @@ class DataSet:
 
 def dense(rows: int, features: int = FEATURES, *, float32: bool = False) -> DataSet:
     return DataSet("dense", rows, features, float32=float32)
+
+
+def separate(rows: int, features: int = FEATURES) -> DataSet:
+    """The dense rows with a column for each feature."""
+    return DataSet("columns", rows, features)
 
 
 def power_law(rows: int, nonzeros: int = 40) -> DataSet:
@@ -106,6 +116,11 @@ def rows(data: DataSet, start: int, count: int) -> pa.Table:
     else:
         x, label, target = DenseRows(data.features, data.seed)(start, count)
     schema = SCHEMA
+    ids = pa.array(np.arange(start, start + count))
+    if data.columns:
+        assert isinstance(x, np.ndarray)
+        arrays = [ids, *(pa.array(column) for column in x.T), pa.array(label), pa.array(target)]
+        return pa.table(arrays, ["id", *data.columns, "label", "target"])
     if data.float32:
         assert isinstance(x, np.ndarray)
         flat = pa.array(x.astype(np.float32).ravel())
@@ -116,7 +131,6 @@ def rows(data: DataSet, start: int, count: int) -> pa.Table:
     else:
         features = vectors(x)
         assert isinstance(schema["features"].dataType, VectorUDT)
-    ids = pa.array(np.arange(start, start + count))
     columns = [ids, features, pa.array(label), pa.array(target)]
     return pa.table(columns, schema.names).replace_schema_metadata({SPARK_SCHEMA: schema.json()})
 
@@ -138,9 +152,14 @@ def matrix(column: Any, features: int) -> Matrix:
 
 def read(data: DataSet, label: str) -> Iterator[tuple[Matrix, Array]]:
     """Read features and label in batches."""
+    names = [*(data.columns or ["features"]), label]
     for path in sorted(data.path.glob("part-*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=["features", label]):
-            yield matrix(batch.column(0), data.features), np.asarray(batch.column(1))
+        for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=names):
+            *features, y = batch.columns
+            if data.columns:
+                yield np.column_stack(features), np.asarray(y)
+            else:
+                yield matrix(features[0], data.features), np.asarray(y)
 
 
 def load(data: DataSet, label: str) -> tuple[Matrix, Array]:

@@ -134,6 +134,40 @@ def checkpoints(results: Results) -> Iterator[Finding]:
         yield max(found, key=lambda each: each.ratio)
 
 
+def scoring(
+    kind: str, what: str, *, float32: bool = False
+) -> Callable[[Results], Iterator[Finding]]:
+    """The worst of the estimators."""
+
+    def find(results: Results) -> Iterator[Finding]:
+        found = []
+        for case in results.get("scoring", []):
+            data, seconds = case["data"], case["seconds"]
+            title = str(case["title"])
+            if (data["kind"], data["float32"]) == (kind, float32) and title.endswith(what):
+                ratio = statistics.median(seconds[OURS]) / statistics.median(seconds[MLLIB])
+                found.append(Finding(ratio, data["rows"], remark=title.partition(",")[0]))
+        if found:
+            yield max(found, key=lambda each: each.ratio)
+
+    return find
+
+
+def scoring_goals() -> Iterator[Goal]:
+    million = 1_000_000
+    what, of = "transform of 1M rows", "of MLlib's time"
+    for kind, columns, ratio in (
+        ("dense", "all columns", 1.15),
+        ("dense", "prediction only", 0.8),
+        ("sparse", "all columns", 1.1),
+    ):
+        title = f"{what}, {kind} vectors, {columns}, {of}"
+        yield Goal(title, ratio, million, scoring(kind, columns), most=True)
+    title = f"{what}, float arrays, all columns, {of} behind array_to_vector"
+    find = scoring("dense", "all columns", float32=True)
+    yield Goal(title, 0.45, million, find, most=True)
+
+
 def whole_job(results: Results) -> Iterator[Finding]:
     for case in results.get("jobs", []):
         systems = case["systems"]
@@ -150,6 +184,9 @@ def fit_goals() -> Iterator[Goal]:
     name = "LinearRegression"
     what = f"{name}, normal equations, dense 1M x 100, faster than MLlib"
     yield Goal(what, 1.8, million, fit(name, "dense", MLLIB, 1e-2))
+    for name, ratio in (("LinearSVC", 6.0), ("LogisticRegression", 5.0), ("LinearRegression", 4.0)):
+        what = f"{name}, 1M x 100 in separate columns, faster than VectorAssembler and MLlib"
+        yield Goal(what, ratio, million, fit(name, "columns", MLLIB, 1e-2))
     for name in ("LinearSVC", "LogisticRegression"):
         what = f"{name}, sparse 1M x 47k, faster than MLlib"
         yield Goal(what, 3.0, million, fit(name, "sparse", MLLIB, 1e-4))
@@ -181,5 +218,6 @@ GOALS = [
         most=True,
     ),
     Goal("breast_cancer, the slowest estimator, faster than MLlib", 1.0, 569, any_small),
+    *scoring_goals(),
     Goal("spark-submit of a training job, 200k x 100, cold, faster", 1.5, 200_000, whole_job),
 ]

@@ -30,6 +30,7 @@ from rich.table import Table
 from benchmarks.resources import ALLOWANCES, Growth, Sample, growth, sample
 from sparkml_lsml.classification import LinearSVC, LogisticRegression, LogisticRegressionModel
 from sparkml_lsml.regression import LinearRegression
+from sparkml_lsml.spark.cluster.interrupts import was_interrupted
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 
 MINUTES = 15.0
@@ -156,7 +157,7 @@ def _interrupted(frame: DataFrame) -> None:
         return
     except Py4JError as error:
         # Py4J may lose its connection as it handles the signal, and raises that instead
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        if not was_interrupted(error):
             raise
     finally:
         timer.join()

@@ -1,6 +1,6 @@
 """Probabilities for a classifier that has only margins, such as the support vector machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -75,6 +75,9 @@ class CalibratedClassifier(
         needs some thousand rows.
     featuresCol, labelCol, predictionCol, rawPredictionCol, probabilityCol : str
         ``rawPrediction`` holds the margins of the classifier. Labels are 0 and 1.
+    featuresCols : list of str, optional
+        Columns of numbers or booleans that are the features, in place of ``featuresCol``; the
+        classifier's own if they are not given.
     weightCol : str, optional
         The classifier's own if it is not given. A ``classWeight`` of the classifier weighs its
         training, not the calibration: probabilities are those of the rows as they are.
@@ -131,6 +134,7 @@ class CalibratedClassifier(
         foldCol: str = "",
         threshold: float = 0.5,
         seed: int = 0,
+        featuresCols: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         given = dict(self._input_kwargs)
@@ -202,9 +206,10 @@ class CalibratedClassifier(
         )
         model._resetUid(self.uid)
         own._copyValues(model)
-        weight = classifier.value("weightCol")
-        if weight:  # the classifier's own counts where this estimator has none
-            model._set(weightCol=weight)
+        for name in ("featuresCols", "weightCol"):
+            column = classifier.value(name)
+            if column:  # the classifier's own counts where this estimator has none
+                model._set(**{name: column})
         model._summarise(dataset)
         return model
 
@@ -227,6 +232,8 @@ class CalibratedClassifier(
             given.featuresCol: self.getOrDefault("featuresCol"),
             given.labelCol: self.getOrDefault("labelCol"),
         }
+        if self.value("featuresCols"):
+            columns[given.featuresCols] = self.value("featuresCols")
         if self.value("weightCol"):
             columns[given.weightCol] = self.value("weightCol")
         if given.hasParam("family"):

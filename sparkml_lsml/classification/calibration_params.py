@@ -6,7 +6,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasSeed, HasThreshold, HasWeightCol
 
 from sparkml_lsml.engine.metrics.calibration import METHODS
-from sparkml_lsml.spark.params.bases import CheckedParams
+from sparkml_lsml.spark.params.bases import HasFeaturesCols
 from sparkml_lsml.spark.params.ranges import OPTIONAL_NAME, SHARE, Range, one_of
 
 FOLDS = Range(
@@ -14,7 +14,7 @@ FOLDS = Range(
 )
 
 
-class CalibrationParams(CheckedParams, HasProbabilityCol, HasWeightCol, HasThreshold, HasSeed):
+class CalibrationParams(HasFeaturesCols, HasProbabilityCol, HasWeightCol, HasThreshold, HasSeed):
     """Params of `CalibratedClassifier` and `CalibratedClassifierModel`."""
 
     method: Param[str] = Param(

@@ -1,7 +1,7 @@
 """Linear support vector machine."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -97,6 +97,9 @@ class LinearSVC(LinearEstimator, _Params, Classifier["LinearSVCModel"]):
     ----------
     featuresCol : str
         Column of vectors, array<double> or array<float>.
+    featuresCols : list of str, optional
+        Columns of numbers or booleans that are the features, in this order, in place of
+        ``featuresCol``; a row that lacks one of the numbers has no features.
     labelCol : str
         Column of labels 0 and 1, of any numeric type or boolean.
     maxIter, regParam, tol, fitIntercept, standardization, threshold, weightCol, aggregationDepth
@@ -203,6 +206,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         patience: int = 5,
         validationTol: float = 0.0,
         classWeight: Any = "",
+        featuresCols: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

@@ -1,7 +1,7 @@
 """Logistic regression, binomial and multinomial."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -62,6 +62,9 @@ class LogisticRegression(LinearEstimator, LogisticParams, ProbabilisticClassifie
     ----------
     featuresCol : str
         Column of vectors, array<double> or array<float>.
+    featuresCols : list of str, optional
+        Columns of numbers or booleans that are the features, in this order, in place of
+        ``featuresCol``; a row that lacks one of the numbers has no features.
     labelCol : str
         Column of labels 0, 1, 2, ..., of any numeric type or boolean.
     maxIter, regParam, elasticNetParam, tol, fitIntercept, threshold, thresholds, standardization, \
@@ -178,6 +181,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         patience: int = 5,
         validationTol: float = 0.0,
         classWeight: Any = "",
+        featuresCols: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

@@ -24,6 +24,7 @@ from sparkml_lsml.spark.folders.persistence import WholeWriter, reading
 from sparkml_lsml.spark.models.model import LinearModel, own_transform
 from sparkml_lsml.spark.models.scoring import add_scores
 from sparkml_lsml.spark.params.bases import CheckedParams
+from sparkml_lsml.spark.params.feature_columns import features_of
 from sparkml_lsml.spark.params.ranges import COUNT, Range
 from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
@@ -149,7 +150,10 @@ class OneVsRestModel(Exportable, mllib.OneVsRestModel):
             HighestFinish(),
         )
         outputs = {"raw": self.getRawPredictionCol(), "prediction": self.getPredictionCol()}
-        return add_scores(dataset, self.getFeaturesCol(), scorer, outputs, len(models), self)
+        features = features_of(models[0])
+        if isinstance(features, str):  # the one that this model was told of
+            features = self.getFeaturesCol()
+        return add_scores(dataset, features, scorer, outputs, len(models), self)
 
     def _form(self) -> Form:
         models: Any = self.models

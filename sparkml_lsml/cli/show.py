@@ -62,6 +62,9 @@ def feature_names(parts: Sequence[Part], model: Part) -> list[str]:
     stages = model.place.rpartition("/")[0]
     if model.weights is None:
         return []
+    columns = model.value("featuresCols")
+    if isinstance(columns, list) and len(columns) == model.weights.features:
+        return [str(name) for name in columns]
     for part in parts:
         if part.place.rpartition("/")[0] == stages and part.name.endswith(".VectorAssembler"):
             names = part.value("inputCols")

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from sparkml_lsml.errors import ExportError
 from sparkml_lsml.export.form import Form, HasForm
 from sparkml_lsml.spark.cluster.session import classic
+from sparkml_lsml.spark.params.feature_columns import features_of
 
 _PACKAGE = "org.apache.spark.ml"
 
@@ -34,7 +35,8 @@ def to_mllib(model: Any) -> Any:
     Raises
     ------
     ExportError
-        If MLlib has no such model, for example of a `CalibratedClassifierModel`.
+        If MLlib has no such model, for example of a `CalibratedClassifierModel`, or if it was
+        trained on ``featuresCols``.
     BackendError
         If the session is one of Spark Connect, which has no JVM to make the model in.
 
@@ -65,6 +67,13 @@ def to_mllib(model: Any) -> Any:
                 "one-vs-rest model, or a pipeline or search of them"
             )
         return model
+    features = features_of(model)
+    if not isinstance(features, str):
+        raise ExportError(
+            f"found featuresCols={[*features]}, which MLlib's models do not have: expected a "
+            "column of vectors. Put VectorAssembler(inputCols=featuresCols, outputCol='features') "
+            "before model.copy({model.featuresCols: []}).toMLlib()"
+        )
     classic(SparkSession._getActiveSessionOrCreate())
     return _with_params(_linear(model, model._form()), model)
 

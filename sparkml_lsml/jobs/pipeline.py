@@ -49,7 +49,7 @@ _EXPECTED = {
 
 
 VECTORS = ("featuresCol", "rawPredictionCol", "probabilityCol")
-READ = ("inputCol", "inputCols", "featuresCol", "weightCol")
+READ = ("inputCol", "inputCols", "featuresCol", "featuresCols", "weightCol")
 WRITTEN = ("outputCol", "outputCols", "predictionCol", "rawPredictionCol", "probabilityCol")
 
 

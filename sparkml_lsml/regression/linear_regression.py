@@ -1,7 +1,7 @@
 """Linear regression: least squares, and Huber's robust loss."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -84,6 +84,9 @@ class LinearRegression(LinearEstimator, _Params, Regressor["LinearRegressionMode
     ----------
     featuresCol : str
         Column of vectors, array<double> or array<float>.
+    featuresCols : list of str, optional
+        Columns of numbers or booleans that are the features, in this order, in place of
+        ``featuresCol``; a row that lacks one of the numbers has no features.
     labelCol : str
         Column of any numeric type.
     maxIter, regParam, elasticNetParam, tol, fitIntercept, standardization, weightCol, \
@@ -182,6 +185,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         validationIndicatorCol: str | None = None,
         patience: int = 5,
         validationTol: float = 0.0,
+        featuresCols: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)

@@ -410,7 +410,7 @@ def arrow_cache(spark: SparkSession) -> Iterator[None]:
     tuple(map(int, pyspark.__version__.split(".")[:2])) < (4, 3), reason="has no cache in Arrow"
 )
 @pytest.mark.usefixtures("arrow_cache")
-@pytest.mark.parametrize("kind", ["array", "vector"])
+@pytest.mark.parametrize("kind", ["array", "vector", "columns"])
 def test_rows_of_several_batches_of_arrow(spark: SparkSession, kind: str) -> None:
     """Columns that only pass by are read late, when Spark 4.3 has freed their batch."""
     x = (F.col("id") % 101).cast("double")
@@ -419,9 +419,13 @@ def test_rows_of_several_batches_of_arrow(spark: SparkSession, kind: str) -> Non
         "id",
         F.concat(F.lit("n"), F.col("id")).alias("name"),
         (array_to_vector(column) if kind == "vector" else column).alias("features"),
+        x.alias("x"),
+        (-x).alias("minus"),
     )
     # margin 2 x - 100: positive from 51 on
     model = LinearSVCModel(np.array([[1.0, -1.0]]), np.array([-100.0]))
+    if kind == "columns":
+        model.setFeaturesCols(["x", "minus"])
     cached = rows.cache()
     try:
         plan: Any = cached._jdf.queryExecution().withCachedData()

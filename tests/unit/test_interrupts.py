@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -9,8 +10,9 @@ import weakref
 from collections.abc import Iterator
 
 import pytest
+from py4j.protocol import Py4JError, Py4JNetworkError
 
-from sparkml_lsml.spark.cluster.interrupts import heeded, held_back
+from sparkml_lsml.spark.cluster.interrupts import heeded, held_back, was_interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +61,28 @@ def test_an_interrupt_is_held_back() -> None:
     with pytest.raises(KeyboardInterrupt), heeded(), held_back():
         work()
     assert done == [sum(range(99))]
+
+
+def test_py4j_that_loses_its_connection_to_an_interrupt_is_one() -> None:
+    """It answers a Ctrl-C in the middle of a call by a call, which fails, and so does the next."""
+
+    def cut() -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(fail, Py4JNetworkError("Answer from Java side is empty"))
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                sum(range(99))
+            except KeyboardInterrupt:
+                fail(Py4JError("Gateway must be connected to send cancel cmd."))
+
+    def fail(error: Py4JError) -> None:
+        raise error
+
+    with pytest.raises(Py4JNetworkError) as caught:
+        cut()
+    assert was_interrupted(caught.value)
+    assert not was_interrupted(Py4JError("refused"))
+    with pytest.raises(KeyboardInterrupt), heeded():
+        cut()
+    with pytest.raises(Py4JError, match="refused"), heeded():
+        raise Py4JError("refused")

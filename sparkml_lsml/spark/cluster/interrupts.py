@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from py4j.protocol import Py4JError
+
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
@@ -29,6 +31,7 @@ def heeded() -> Iterator[None]:
     """Raise a Ctrl-C at the end if it was lost.
 
     Python ignores what is raised while an object is finalized, and Py4J's objects are all the time.
+    Where Py4J loses its connection instead, as it handles one, a Ctrl-C is what has happened.
     """
     usual = _handler()
     if usual is None:
@@ -43,10 +46,23 @@ def heeded() -> Iterator[None]:
     signal.signal(signal.SIGINT, note)
     try:
         yield
+    except Py4JError as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, usual)
     if came:
         raise KeyboardInterrupt
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error was raised as a Ctrl-C was handled, or as what it led to was."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False
 
 
 def _handler() -> Callable[[int, Any], Any] | None:

@@ -8,6 +8,7 @@ from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.errors import BackendError
+from sparkml_lsml.spark.cluster.interrupts import was_interrupted
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ def allowed(ask: Callable[[], T], otherwise: Callable[[], T]) -> T:
         return ask()
     except Py4JError as error:
         # Py4J may lose its connection as a Ctrl-C is handled, and raises that instead
-        if isinstance(error.__context__, KeyboardInterrupt):
+        if was_interrupted(error):
             raise
         return otherwise()
 

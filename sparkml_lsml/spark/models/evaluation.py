@@ -18,6 +18,7 @@ from sparkml_lsml.spark.cluster.jobs import JobGroup
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import most_partitions
 from sparkml_lsml.spark.cluster.trees import aggregate
+from sparkml_lsml.spark.params.feature_columns import features_of, told
 from sparkml_lsml.spark.rows.columns import check_features, check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, has_column
 from sparkml_lsml.spark.rows.ingest import raise_for_problems, training_frame
@@ -54,7 +55,7 @@ class Evaluation:
     def check(self) -> Self:
         """Refuse columns that cannot be used, before any job runs."""
         check_frame(self.dataset, f"{type(self.model).__name__}.evaluate")
-        check_features(self.dataset, self.column("featuresCol"))
+        check_features(self.dataset, features_of(self.model))
         check_numeric(self.dataset, self.column("labelCol"), "labelCol")
         if self.weight:
             check_numeric(self.dataset, self.weight, "weightCol")
@@ -86,7 +87,7 @@ class Evaluation:
         self.check()
         sc = context(self.dataset)
         check_executors(sc)
-        features, label = self.column("featuresCol"), self.column("labelCol")
+        features, label = features_of(self.model), self.column("labelCol")
         weight = self.weight or None
         name = type(self.model).__name__
         frame = training_frame(self.dataset, features, label, weight, most_partitions(sc))
@@ -108,7 +109,7 @@ class Evaluation:
         return found.tally
 
     def _check_rows(self, found: Counted, task: Task) -> None:
-        features, label = self.column("featuresCol"), self.column("labelCol")
+        features, label = features_of(self.model), self.column("labelCol")
         columns = label, features, self.weight or None
         raise_for_problems(found.report, task, *columns, purpose="evaluated on")
         if not found.rows:
@@ -118,8 +119,8 @@ class Evaluation:
         expected = self.model.numFeatures
         if found.report.longest != expected:
             raise DataError(
-                f"column '{features}' has {found.report.longest:,} features a row, the model was "
-                f"trained on {expected:,}: expected those that it was trained on"
+                f"column {told(features)} has {found.report.longest:,} features a row, the model "
+                f"was trained on {expected:,}: expected those that it was trained on"
             )
         if found.weight <= 0.0:
             raise DataError(

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.ml import Transformer
 from pyspark.ml.linalg import Vector
-from pyspark.ml.param import Params
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite
@@ -17,12 +16,14 @@ from sparkml_lsml.spark.models.model_card import model_card
 from sparkml_lsml.spark.models.pieces import Pieces
 from sparkml_lsml.spark.models.scoring import add_scores
 from sparkml_lsml.spark.models.summary import TrainingSummary
+from sparkml_lsml.spark.params.bases import HasFeaturesCols
+from sparkml_lsml.spark.params.feature_columns import features_of
 from sparkml_lsml.worker.scoring import Scorer
 
 Array = npt.NDArray[np.float64]
 
 
-class BlockModel(Params, SafeReadWrite):
+class BlockModel(HasFeaturesCols, SafeReadWrite):
     """What models have in common that were trained on resident blocks.
 
     Parameters
@@ -85,7 +86,7 @@ class BlockModel(Params, SafeReadWrite):
     def _transform(self, dataset: DataFrame) -> DataFrame:
         return add_scores(
             dataset,
-            self.getOrDefault("featuresCol"),
+            features_of(self),
             self._scorer(),
             self._outputs(),
             int(getattr(self, "numClasses", 0)),

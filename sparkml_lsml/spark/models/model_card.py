@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.display import html
 from sparkml_lsml.display.text import number
 from sparkml_lsml.errors import ColumnError
+from sparkml_lsml.spark.params.feature_columns import Features, features_of
 from sparkml_lsml.spark.rows.frames import column_field
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +27,7 @@ def model_card(model: Any) -> str:
     summary = model.summary if model.hasSummary else None
     names: dict[int, str] = {}
     if summary is not None and summary.evaluation is not None:
-        names = feature_names(summary.evaluation.dataset, model.getOrDefault("featuresCol"))
+        names = feature_names(summary.evaluation.dataset, features_of(model))
     facts = [("features", f"{features:,}"), *_facts(model)]
     parts = [html.facts(facts)]
     largest = np.argsort(-np.abs(coefficients).ravel(), kind="stable")[:MOST_COEFFICIENTS]
@@ -58,10 +59,12 @@ def _facts(model: Any) -> list[tuple[str, str]]:
     return found
 
 
-def feature_names(dataset: DataFrame, column: str) -> dict[int, str]:
-    """Names of features by their number, as far as a `VectorAssembler` or its like noted them."""
+def feature_names(dataset: DataFrame, features: Features) -> dict[int, str]:
+    """Names of features by their number: of columns, or as a `VectorAssembler` has noted them."""
+    if not isinstance(features, str):
+        return dict(enumerate(features))
     try:
-        metadata = column_field(dataset, column, "featuresCol").metadata or {}
+        metadata = column_field(dataset, features, "featuresCol").metadata or {}
     except ColumnError:  # the Param was set anew after the fit
         metadata = {}
     attributes = metadata.get("ml_attr", {}).get("attrs", {})

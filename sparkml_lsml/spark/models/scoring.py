@@ -28,7 +28,8 @@ from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.spark.cluster.checks import check_executors
 from sparkml_lsml.spark.cluster.session import allowed, is_local
 from sparkml_lsml.spark.models.jvm_scoring import TEMPORARY, computes, jvm_scores
-from sparkml_lsml.spark.rows.columns import check_features, feature_column
+from sparkml_lsml.spark.params.feature_columns import Features
+from sparkml_lsml.spark.rows.columns import are_there, check_features, feature_column
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, folding
 from sparkml_lsml.worker.scoring import Scorer, from_pandas
 
@@ -53,7 +54,7 @@ _functions: "WeakKeyDictionary[Any, tuple[bytes, SparkContext, Any]]" = WeakKeyD
 
 def add_scores(
     dataset: DataFrame,
-    features: str,
+    features: Features,
     scorer: Scorer,
     outputs: dict[str, str],
     classes: int = 0,
@@ -64,8 +65,8 @@ def add_scores(
     Parameters
     ----------
     dataset : DataFrame
-    features : str
-        Column of the features.
+    features : str or tuple of str
+        See `Features`.
     scorer : Scorer
     outputs : dict
         Name of the new column for each of ``raw``, ``probability`` and ``prediction``; '' for none.
@@ -98,6 +99,7 @@ def add_scores(
     kinds = tuple(wanted)
 
     def in_the_jvm() -> tuple[DataFrame, dict[str, Column]]:
+        assert isinstance(features, str)
         return jvm_scores(dataset, features, scorer, kinds)
 
     def by_arrow() -> tuple[DataFrame, dict[str, Column]]:
@@ -117,7 +119,7 @@ def add_scores(
     return scored.withColumns(columns).drop(SCORES, *TEMPORARY)
 
 
-def in_python(dataset: DataFrame, features: str, scorer: Scorer) -> str:
+def in_python(dataset: DataFrame, features: Features, scorer: Scorer) -> str:
     """Why rows are scored in Python; "" where the JVM does it.
 
     The JVM is the faster one, with vectors. Arrays it would have to make into vectors first, number
@@ -126,7 +128,7 @@ def in_python(dataset: DataFrame, features: str, scorer: Scorer) -> str:
     if not isinstance(getattr(dataset.sparkSession, "_sc", None), SparkContext):
         return "a session of Spark Connect has no JVM"
     if not isinstance(check_features(dataset, features), VectorUDT):
-        return "the features are arrays"
+        return "the features are arrays or columns of numbers"
     if not computes(scorer):
         return "Spark has no expressions for this model"
     if scorer.coef.nbytes > LARGE:
@@ -138,7 +140,7 @@ def in_python(dataset: DataFrame, features: str, scorer: Scorer) -> str:
 
 
 def _arrow_scores(
-    dataset: DataFrame, features: str, scorer: Scorer, kinds: tuple[str, ...], owner: object
+    dataset: DataFrame, features: Features, scorer: Scorer, kinds: tuple[str, ...], owner: object
 ) -> tuple[DataFrame, dict[str, Column]]:
     """The frame with a column of all scores, and each of them as an expression of it."""
     types = [
@@ -155,7 +157,7 @@ def _arrow_scores(
     for kind in kinds:
         values = F.col(SCORES)[kind]
         if not hasattr(F, "arrow_udf"):
-            values = _with_nan(values, kind, column_of(scored, features))
+            values = _with_nan(values, kind, are_there(scored, features))
         if kind != "prediction":
             # the function fails on null, which without an otherwise stays null
             values = F.when(values.isNotNull(), array_to_vector(values))
@@ -173,7 +175,7 @@ def _attribute(kind: str, classes: int) -> dict[str, Any]:
 COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
 
 
-def _as_rows(dataset: DataFrame, features: str) -> DataFrame:
+def _as_rows(dataset: DataFrame, features: Features) -> DataFrame:
     """The same frame, which Spark then hands over row by row.
 
     With this setting, which Spark 4.3 has on, a function right above a scan takes its columns as
@@ -189,6 +191,8 @@ def _as_rows(dataset: DataFrame, features: str) -> DataFrame:
         columnar = False
     if not columnar:
         return dataset
+    if not isinstance(features, str):
+        return dataset.where(F.pmod(F.hash(column_of(dataset, features[0])), F.lit(2)) < 2)
     column = column_of(dataset, features)
     if isinstance(check_features(dataset, features), VectorUDT):
         column = F.unwrap_udt(column)["values"]
@@ -230,9 +234,9 @@ def _score_udf(scorer: Scorer, kinds: tuple[str, ...], types: StructType) -> Any
     return pandas_udf(score_pandas, types)  # type: ignore[call-overload]
 
 
-def _with_nan(values: Column, kind: str, features: Column) -> Column:
+def _with_nan(values: Column, kind: str, there: Column) -> Column:
     """Scores in which null is NaN where there are features: on its way pandas makes null of NaN."""
     nan = F.lit(float("nan"))
     if kind == "prediction":
-        return F.when(features.isNotNull(), F.coalesce(values, nan))
-    return F.transform(values, lambda value: F.coalesce(value, nan))
+        return F.when(there, F.coalesce(values, nan))
+    return F.when(there, F.transform(values, lambda value: F.coalesce(value, nan)))

@@ -81,7 +81,18 @@ def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Any:
     return Param(Params._dummy(), name, doc, typeConverter=converter)
 
 
-class HasSolverSettings(CheckedParams, HasSeed, HasValidationIndicatorCol):
+class HasFeaturesCols(CheckedParams):
+    """The Param of features that lie in columns of their own, see `features_of`."""
+
+    featuresCols: Param[list[str]] = _param(
+        "featuresCols",
+        "Columns of numbers or booleans that are the features, in this order, in place of "
+        "featuresCol.",
+        TypeConverters.toListString,
+    )
+
+
+class HasSolverSettings(HasFeaturesCols, HasSeed, HasValidationIndicatorCol):
     """Params of the solvers and of where they run, which MLlib's linear models do not have."""
 
     _initial: Any = None

@@ -18,7 +18,7 @@ class FitSettings:
     ----------
     estimator : str
         Name of the class, for errors.
-    weightCol, validationIndicatorCol : str or None
+    featuresCols, weightCol, validationIndicatorCol
         None where there is no such column.
     classWeight : str or dict
         "" in a regression.
@@ -31,6 +31,7 @@ class FitSettings:
 
     estimator: str
     featuresCol: str
+    featuresCols: list[str] | None
     labelCol: str
     weightCol: str | None
     validationIndicatorCol: str | None
@@ -66,7 +67,7 @@ class FitSettings:
     def of(params: HasSolverSettings) -> "FitSettings":
         """Those of an estimator whose Params are checked."""
         values = {name: params.value(name) for name in PARAMS if params.hasParam(name)}
-        for name in ("weightCol", "validationIndicatorCol"):
+        for name in ("featuresCols", "weightCol", "validationIndicatorCol"):
             values[name] = values[name] or None
         names = [param.name for param in params.params]
         own = {name: params.value(name) for name in names if name not in {*PARAMS, *NO_MATTER}}

@@ -44,6 +44,14 @@ COUNT = Range(lambda v: _integer(v) and v >= 1, "an integer of 1 or more")
 COUNT_OR_ZERO = Range(lambda v: _integer(v) and v >= 0, "an integer of 0 or more")
 FLAG = Range(lambda v: isinstance(v, bool), "True or False")
 NAME = Range(lambda v: isinstance(v, str) and v != "", "the name of a column")
+NAMES = Range(
+    lambda v: (
+        isinstance(v, list)
+        and all(isinstance(name, str) and name for name in v)
+        and len({*v}) == len(v)
+    ),
+    "a list of different names of columns",
+)
 OPTIONAL_NAME = Range(lambda v: isinstance(v, str), "the name of a column, or '' for none")
 ANY_NUMBER = Range(
     lambda v: isinstance(v, int | float) and not isinstance(v, bool) and not math.isnan(v),
@@ -65,6 +73,7 @@ PASSWORD = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")
 
 RANGES = {
     "featuresCol": NAME,
+    "featuresCols": NAMES,
     "labelCol": NAME,
     "predictionCol": OPTIONAL_NAME,
     "rawPredictionCol": OPTIONAL_NAME,

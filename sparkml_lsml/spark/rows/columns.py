@@ -1,5 +1,8 @@
 """Columns of features, labels and the like: which types they may have, and how Arrow takes them."""
 
+from functools import reduce
+from operator import and_
+
 import pyspark.sql.functions as F
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
@@ -10,22 +13,38 @@ from pyspark.sql.types import (
     DoubleType,
     FloatType,
     NumericType,
+    StructField,
+    StructType,
 )
 
 from sparkml_lsml.errors import ColumnTypeError
+from sparkml_lsml.spark.params.feature_columns import Features
 from sparkml_lsml.spark.rows.frames import column_of, column_type
 
 
-def check_features(dataset: DataFrame, name: str) -> DataType:
-    """Type of the features, which must be vectors or arrays of float or double."""
-    found = column_type(dataset, name, "featuresCol")
+def check_features(dataset: DataFrame, features: Features) -> DataType:
+    """Type of the features: vectors, arrays of float or double, or columns of numbers as a struct.
+
+    Raises
+    ------
+    ColumnTypeError
+        If they are of another type.
+    ColumnError
+        If there is no such column, or several.
+    """
+    if not isinstance(features, str):
+        for name in features:
+            check_numeric(dataset, name, "featuresCols")
+        return StructType([StructField(str(n), DoubleType()) for n in range(len(features))])
+    found = column_type(dataset, features, "featuresCol")
     if isinstance(found, VectorUDT):
         return found
     if isinstance(found, ArrayType) and isinstance(found.elementType, FloatType | DoubleType):
         return found
     raise ColumnTypeError(
-        f"featuresCol='{name}' is {found.simpleString()}: expected a vector, array<double> or "
-        "array<float>. Assemble columns with pyspark.ml.feature.VectorAssembler"
+        f"featuresCol='{features}' is {found.simpleString()}: expected a vector, array<double> or "
+        "array<float>. Give columns of numbers as featuresCols, or assemble them with "
+        "pyspark.ml.feature.VectorAssembler"
     )
 
 
@@ -49,10 +68,14 @@ def check_boolean(dataset: DataFrame, name: str, role: str) -> None:
         )
 
 
-def feature_column(dataset: DataFrame, name: str) -> Column:
-    """The features as Arrow is to have them: arrays as they are, vectors as their struct."""
-    column = column_of(dataset, name)
-    if not isinstance(check_features(dataset, name), VectorUDT):
+def feature_column(dataset: DataFrame, features: Features) -> Column:
+    """The features as Arrow is to have them: arrays as they are, the others as structs."""
+    if not isinstance(features, str):
+        check_features(dataset, features)
+        numbers = (column_of(dataset, name).cast("double") for name in features)
+        return F.struct(*(column.alias(str(n)) for n, column in enumerate(numbers)))
+    column = column_of(dataset, features)
+    if not isinstance(check_features(dataset, features), VectorUDT):
         return column
     vector = F.unwrap_udt(column)
     # dense vectors have no indices, and null lists take Spark four times as long to write to
@@ -66,3 +89,9 @@ def feature_column(dataset: DataFrame, name: str) -> Column:
     }
     struct = F.struct(*(field.alias(key) for key, field in fields.items()))
     return F.when(column.isNotNull(), struct)
+
+
+def are_there(dataset: DataFrame, features: Features) -> Column:
+    """Whether a row has features: columns of numbers have them where all of them have a number."""
+    names = (features,) if isinstance(features, str) else features
+    return reduce(and_, (column_of(dataset, name).isNotNull() for name in names))

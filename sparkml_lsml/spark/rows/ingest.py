@@ -5,6 +5,7 @@ from pyspark.sql import Column, DataFrame
 
 from sparkml_lsml.engine.blocks.report import PROBLEMS, Report, Task
 from sparkml_lsml.errors import DataError
+from sparkml_lsml.spark.params.feature_columns import Features, told
 from sparkml_lsml.spark.rows.columns import feature_column
 from sparkml_lsml.spark.rows.frames import column_of
 
@@ -22,7 +23,7 @@ def weighed(weight: Column | None, label: Column, factors: Factors) -> Column:
 
 def training_frame(
     dataset: DataFrame,
-    features: str,
+    features: Features,
     label: str,
     weight: str | None,
     partitions: int,
@@ -54,7 +55,7 @@ def raise_for_problems(
     report: Report,
     task: Task,
     label: str,
-    features: str,
+    features: Features,
     *others: str | None,
     purpose: str = "trained on",
 ) -> None:
@@ -84,7 +85,7 @@ def raise_for_problems(
     if report.too_many_labels:
         found.append("so many different labels that they are not classes")
     if found:
-        columns = " or ".join(f"'{name}'" for name in (features, label, *others) if name)
+        columns = " or ".join(told(name) for name in (features, label, *others) if name)
         raise DataError(
             f"column {columns} cannot be {purpose}: found {'; '.join(found)}. "
             f"Expected finite features of one length, weights of 0 or more, and {expected}. "

@@ -37,6 +37,7 @@ from sparkml_lsml.spark.cluster.sizing import (
     wait_for_executors,
 )
 from sparkml_lsml.spark.cluster.trees import LAST_BYTES
+from sparkml_lsml.spark.params.feature_columns import Features
 from sparkml_lsml.spark.rows.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.rows.healing import CachedHandles
 from sparkml_lsml.spark.rows.ingest import Factors, raise_for_problems, training_frame
@@ -60,7 +61,8 @@ class IngestPlan:
 
     Parameters
     ----------
-    features, label : str
+    features : str or tuple of str
+    label : str
     weight : str or None
     task : {"binary", "multiclass", "regression"}
     dtype : {"float64", "float32"}
@@ -91,7 +93,7 @@ class IngestPlan:
         row than one of a linear model, less of them are worth a Spark job.
     """
 
-    features: str
+    features: Features
     label: str
     weight: str | None
     task: Task
@@ -314,9 +316,8 @@ class ResidentBlocks:
 
     def _check(self) -> None:
         plan, report = self._plan, self.report
-        raise_for_problems(
-            report, plan.task, plan.label, plan.features, plan.weight, plan.validation
-        )
+        columns = plan.label, plan.features, plan.weight, plan.validation
+        raise_for_problems(report, plan.task, *columns)
         if not self._known:
             raise NoRowsError(
                 f"the frame has no rows: found 0 rows in {len(report.handles)} partitions, "

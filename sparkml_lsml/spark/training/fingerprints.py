@@ -29,7 +29,8 @@ def fingerprint_of(
     report : Report
         Of the rows that are trained on.
     """
-    columns = (plan.features, plan.label, plan.weight, plan.validation)
+    features = (plan.features,) if isinstance(plan.features, str) else plan.features
+    columns = (*features, plan.label, plan.weight, plan.validation)
     exact = {
         "columns": {c: column_type(dataset, c, "column").simpleString() for c in columns if c},
         "rows": blocks.rows,

@@ -21,7 +21,7 @@ def ingest_plan(
     """How an estimator wants its rows packed; see `IngestPlan` for ``task`` and ``centre``."""
     validation = settings.validationIndicatorCol
     return IngestPlan(
-        features=settings.featuresCol,
+        features=tuple(settings.featuresCols or ()) or settings.featuresCol,
         label=settings.labelCol,
         weight=settings.weightCol,
         task=task,

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.spark.params.bases import HasSolverSettings
+from sparkml_lsml.spark.params.feature_columns import features_of
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.rows.columns import check_boolean, check_features, check_numeric
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
@@ -19,6 +20,7 @@ Array = npt.NDArray[np.float64]
 
 INGEST_PARAMS = (
     "featuresCol",
+    "featuresCols",
     "labelCol",
     "weightCol",
     "validationIndicatorCol",
@@ -96,7 +98,7 @@ class Trainable(HasSolverSettings):
         An estimator adds what it has to say of Params that do not go together.
         """
         check_frame(dataset, type(self).__name__)
-        check_features(dataset, self.value("featuresCol"))
+        check_features(dataset, features_of(self))
         check_numeric(dataset, self.value("labelCol"), "labelCol")
         if self.value("weightCol"):
             check_numeric(dataset, self.value("weightCol"), "weightCol")
