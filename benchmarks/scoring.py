@@ -29,15 +29,16 @@ def measure(spark: SparkSession, rows: int, say: Say) -> Iterator[Result]:
         ensure(data)
         cached = frame(spark, data).select("features").cache()
         cached.count()
-        # MLlib's classes take no arrays
-        vectors = cached.withColumn("features", array_to_vector(F.col("features")))
+        vectors = cached
+        if data.float32:  # MLlib's classes take no arrays
+            vectors = cached.withColumn("features", array_to_vector(F.col("features")))
         for name in ("LinearSVC", "LogisticRegression"):
             ours = fit_spark(spark, Case(name, data, reg_param), OURS, maxIter=5)
             theirs = ours.toMLlib()
             for what, use in USES.items():
                 contestants = {
                     OURS: partial(use, ours, cached),
-                    MLLIB: partial(use, theirs, vectors if data.float32 else cached),
+                    MLLIB: partial(use, theirs, vectors),
                 }
                 yield result(data, f"{name}, {data.title}, {what}", contestants, say)
         cached.unpersist(blocking=True)

@@ -122,9 +122,6 @@ def from_pandas(column: "pd.Series[Any] | pd.DataFrame") -> pa.Array:
     import pandas as pd  # takes long, and workers of Spark 4.1 and later do without
 
     if isinstance(column, pd.DataFrame):
-        if "values" not in column:  # columns of numbers
-            numbers = [pa.array(column[name].to_numpy(np.float64)) for name in column]
-            return pa.StructArray.from_arrays(numbers, names=list(column))
         fields = [pa.array(column[name], kind, from_pandas=True) for name, kind in _VECTOR.items()]
         return pa.StructArray.from_arrays(fields, names=list(_VECTOR), mask=fields[-1].is_null())
     lists = pa.array(column, from_pandas=True)

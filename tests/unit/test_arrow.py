@@ -344,32 +344,3 @@ def test_indices_may_fall_from_row_to_row_and_rows_may_be_empty() -> None:
 def test_other_types_are_refused_by_name(column: pa.Array) -> None:
     with pytest.raises(TypeError, match="expected vectors, or arrays of float or double"):
         to_features(column)
-
-
-# ---------------------------------------------------- columns of numbers
-
-
-NUMBERS = pa.struct([(str(n), pa.float64()) for n in range(3)])
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_columns_of_numbers(dtype: Any) -> None:
-    rows = np.arange(12.0).reshape(4, 3) / 4.0
-    column = pa.array([dict(zip("012", row, strict=True)) for row in rows.tolist()], type=NUMBERS)
-    found = to_features(column, dtype)
-    assert found.X.dtype == dtype
-    assert found.X.tolist() == rows.tolist()
-    assert (found.shortest, found.longest, found.bad_indices) == (3, 3, 0)
-    # a batch may be a slice of another, whose children have no offset
-    assert to_features(column.slice(1, 2)).X.tolist() == rows[1:3].tolist()
-    assert to_features(column.slice(0, 0)).X is None
-
-
-def test_a_row_that_lacks_a_number_has_no_features() -> None:
-    some = [{"0": 1.0, "1": None, "2": 3.0}, None, {"0": 1.0, "1": float("nan"), "2": 3.0}]
-    found = to_features(pa.array(some, type=NUMBERS))
-    assert found.present.tolist() == [False, False, True]
-    np.testing.assert_array_equal(found.X, [[1.0, np.nan, 3.0]])
-    none = to_features(pa.array(some[:2], type=NUMBERS))
-    assert none.X is None
-    assert none.present.tolist() == [False, False]

@@ -46,9 +46,8 @@ def to_features(column: pa.Array, dtype: npt.DTypeLike = np.float64) -> Features
 
     Parameters
     ----------
-    column : array of lists of float or double, of Spark's vector struct, or of numbers in structs
-        The vector struct has the fields type, size, indices and values; the other one double after
-        the other. A row of the latter that lacks a number has no features.
+    column : array of lists of float or double, or of Spark's vector struct
+        The struct has the fields type, size, indices and values.
     dtype : float64 or float32
 
     Raises
@@ -62,8 +61,6 @@ def to_features(column: pa.Array, dtype: npt.DTypeLike = np.float64) -> Features
     if column.null_count:
         present = column.is_valid().to_numpy(zero_copy_only=False)
         column = column.drop_null()
-    if pa.types.is_struct(column.type) and column.type.get_field_index("values") < 0:
-        return _from_columns(column, present, np.dtype(dtype))
     if pa.types.is_struct(column.type):
         return _from_vectors(column, present, np.dtype(dtype))
     lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
@@ -95,24 +92,6 @@ def _from_lists(column: pa.Array, present: npt.NDArray[np.bool_], dtype: np.dtyp
     shortest, longest = int(lengths.min()), int(lengths.max())
     X = values.reshape(len(lengths), longest) if shortest == longest else None
     return Features(X, present, shortest, longest)
-
-
-def _from_columns(
-    column: pa.Array, present: npt.NDArray[np.bool_], dtype: np.dtype[Any]
-) -> Features:
-    columns = [pc.struct_field(column, [n]) for n in range(column.type.num_fields)]
-    whole = np.ones(len(column), dtype=np.bool_)
-    for each in columns:
-        if each.null_count:
-            whole &= each.is_valid().to_numpy(zero_copy_only=False)
-    present[present] = whole
-    if not whole.any():
-        return Features(None, present, 0, 0)
-    X = np.empty((int(whole.sum()), len(columns)), dtype=dtype)
-    for n, each in enumerate(columns):
-        numbers = each.to_numpy(zero_copy_only=False)
-        X[:, n] = numbers if len(X) == len(whole) else numbers[whole]
-    return Features(X, present, len(columns), len(columns))
 
 
 def _from_vectors(

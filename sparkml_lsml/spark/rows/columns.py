@@ -13,8 +13,6 @@ from pyspark.sql.types import (
     DoubleType,
     FloatType,
     NumericType,
-    StructField,
-    StructType,
 )
 
 from sparkml_lsml.errors import ColumnTypeError
@@ -23,7 +21,7 @@ from sparkml_lsml.spark.rows.frames import column_of, column_type
 
 
 def check_features(dataset: DataFrame, features: Features) -> DataType:
-    """Type of the features: vectors, arrays of float or double, or columns of numbers as a struct.
+    """Type of the features: vectors, arrays of float or double, or columns of numbers as an array.
 
     Raises
     ------
@@ -35,7 +33,7 @@ def check_features(dataset: DataFrame, features: Features) -> DataType:
     if not isinstance(features, str):
         for name in features:
             check_numeric(dataset, name, "featuresCols")
-        return StructType([StructField(str(n), DoubleType()) for n in range(len(features))])
+        return ArrayType(DoubleType())
     found = column_type(dataset, features, "featuresCol")
     if isinstance(found, VectorUDT):
         return found
@@ -69,11 +67,11 @@ def check_boolean(dataset: DataFrame, name: str, role: str) -> None:
 
 
 def feature_column(dataset: DataFrame, features: Features) -> Column:
-    """The features as Arrow is to have them: arrays as they are, the others as structs."""
+    """The features as Arrow is to have them: arrays as they are, vectors as their struct."""
     if not isinstance(features, str):
         check_features(dataset, features)
-        numbers = (column_of(dataset, name).cast("double") for name in features)
-        return F.struct(*(column.alias(str(n)) for n, column in enumerate(numbers)))
+        numbers = F.array(*(column_of(dataset, name).cast("double") for name in features))
+        return F.when(are_there(dataset, features), numbers)
     column = column_of(dataset, features)
     if not isinstance(check_features(dataset, features), VectorUDT):
         return column
