@@ -19,7 +19,8 @@ from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import standardize
 from sparkml_lsml.losses import Logistic
-from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.plan import IngestPlan
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 
 ROUNDS = 20
 

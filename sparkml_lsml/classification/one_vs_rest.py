@@ -28,6 +28,7 @@ from sparkml_lsml.spark.params.feature_columns import features_of
 from sparkml_lsml.spark.params.ranges import COUNT, Range
 from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, column_type
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.training.estimator import own_fit
 from sparkml_lsml.spark.training.training import Training, raise_diverged
 from sparkml_lsml.worker.finishing import HighestFinish
@@ -87,8 +88,9 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
 
     _ranges: ClassVar[dict[str, Range]] = {"parallelism": COUNT}
 
-    def _fit(self, dataset: DataFrame) -> mllib.OneVsRestModel:
-        check_frame(dataset, type(self).__name__)
+    def _fit(self, dataset: DataFrame | ResidentRows) -> mllib.OneVsRestModel:
+        frame = frame_of(dataset)
+        check_frame(frame, type(self).__name__)
         own: Any = self.copy()
         own._normalise()  # a param map passes by the setters
         classifier: Any = self.getClassifier()
@@ -98,8 +100,8 @@ class OneVsRest(CheckedParams, mllib.OneVsRest[Any]):
                 "classifier with one, expected one without. Call setInitialModel(None) on it"
             )
         if not _shares_passes(classifier):
-            self._check_columns(dataset)
-            return super()._fit(dataset)._resetUid(self.uid)
+            self._check_columns(frame)
+            return super()._fit(frame)._resetUid(self.uid)
         columns = {
             classifier.labelCol: self.getLabelCol(),
             classifier.featuresCol: self.getFeaturesCol(),
@@ -193,10 +195,11 @@ def _shares_passes(classifier: Any) -> bool:
     return not multinomial and classifier.value("solver") not in ("sgd", "cocoa")
 
 
-def _fit_classes(classifier: Any, dataset: DataFrame) -> list[Any]:
+def _fit_classes(classifier: Any, rows: DataFrame | ResidentRows) -> list[Any]:
     """A model for each class 0, 1, ... up to the largest label."""
+    dataset = frame_of(rows)
     classifier._check_fit(dataset)
-    with Training(classifier, dataset, "multiclass", name="OneVsRest") as training:
+    with Training(classifier, rows, "multiclass", name="OneVsRest") as training:
         report = training.report
         classes = int(max(report.labels)) + 1
         if classes * max(report.longest, 1) > MAX_COEFFICIENTS:

@@ -16,6 +16,7 @@ from sparkml_lsml.engine.solvers import Reason
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_measure, measured
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
@@ -93,7 +94,7 @@ class Bootstrap:
 
 def bootstrap(
     estimator: LinearEstimator,
-    dataset: DataFrame,
+    dataset: DataFrame | ResidentRows,
     n: int = 100,
     seed: int = 0,
     evaluator: Evaluator | None = None,
@@ -107,7 +108,7 @@ def bootstrap(
     Parameters
     ----------
     estimator : LinearSVC, LogisticRegression or LinearRegression
-    dataset : DataFrame
+    dataset : DataFrame or ResidentRows
     n : int
         Replicates, at least 2: some 50 for standard errors, 1,000 for intervals.
     seed : int
@@ -141,7 +142,8 @@ def bootstrap(
     >>> bool(low[0, 0] < 2.0 < high[0, 0])
     True
     """
-    check_frame(dataset, "bootstrap")
+    frame = frame_of(dataset)
+    check_frame(frame, "bootstrap")
     if not isinstance(estimator, LinearEstimator):
         raise TypeError(
             f"bootstrap: found a {type(estimator).__name__}, expected a linear estimator of "
@@ -161,7 +163,7 @@ def bootstrap(
             f"solver='{estimator.value('solver')}' draws rows by itself: use solver='auto'"
         )
     member = estimator.copy({estimator.getParam("seed"): seed})._normalise()
-    member._check_fit(dataset)
+    member._check_fit(frame)
     measure = None if evaluator is None else measure_of(evaluator, [member])
     if evaluator is not None and measure is None:
         raise ParamError(
@@ -177,7 +179,7 @@ def bootstrap(
     # a replicate draws rows by their places
     with Training(member, dataset, ordered=True) as training:
         report = training.report
-        whole = training.member(member, rows=dataset)
+        whole = training.member(member, rows=frame)
         if measure is not None:
             check_measure(measure(), report, whole.problem)
         [model] = training.models([whole])

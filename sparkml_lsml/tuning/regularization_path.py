@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.errors import DataError, ParamError
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import check_frame
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.estimator import LinearEstimator, own_fit
@@ -55,7 +56,7 @@ class RegularizationPath:
 
 def regularization_path(
     estimator: LinearEstimator,
-    dataset: DataFrame,
+    dataset: DataFrame | ResidentRows,
     regParams: Sequence[float] | None = None,
     n: int = 100,
     ratio: float = 1e-3,
@@ -80,7 +81,7 @@ def regularization_path(
     ----------
     estimator : LinearSVC, LogisticRegression or LinearRegression
         Its own ``regParam`` is not used.
-    dataset : DataFrame
+    dataset : DataFrame or ResidentRows
     regParams : sequence of float, optional
         In any order.
     n : int
@@ -118,17 +119,18 @@ def regularization_path(
     >>> path.features.tolist(), path.coefficients.shape
     ([0, 1, 2, 2, 2], (5, 1, 2))
     """
-    check_frame(dataset, "regularization_path")
+    frame = frame_of(dataset)
+    check_frame(frame, "regularization_path")
     if not isinstance(estimator, LinearEstimator):
         raise TypeError(
             f"regularization_path: found a {type(estimator).__name__}, expected a linear estimator "
             "of sparkml_lsml"
         )
     base = estimator.copy()._normalise()
-    base._check_fit(dataset)
+    base._check_fit(frame)
     _check(base, regParams, n, ratio, together)
     if own_fit(base):
-        return _one_by_one(base, dataset, regParams)
+        return _one_by_one(base, frame, regParams)
     with Training(base, dataset) as training:
         blocks = training.blocks
         if len(blocks.report.labels) == 1:
@@ -143,7 +145,7 @@ def regularization_path(
         else:
             strengths = np.sort(np.asarray(regParams, dtype=np.float64))[::-1]
         estimators = [_with(base, regParam=float(strength)) for strength in strengths]
-        members = [training.member(each, rows=dataset) for each in estimators]
+        members = [training.member(each, rows=frame) for each in estimators]
         # the normal equations take one pass for all, and start from each other
         step = len(members) if members[0].problem.solver == "normal" else together
         models: list[Any] = []

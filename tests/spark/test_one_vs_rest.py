@@ -25,7 +25,8 @@ from sparkml_lsml.classification import (
 )
 from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.jobs.pipeline import estimators
-from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.plan import IngestPlan
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.spark.helpers import frame, nothing_left, numbers
 
 Array = npt.NDArray[np.float64]

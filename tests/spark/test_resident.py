@@ -13,7 +13,8 @@ from sparkml_lsml.engine.passes import SamplePass
 from sparkml_lsml.errors import DataError, DiskError, ParamError
 from sparkml_lsml.spark.cluster import reserve
 from sparkml_lsml.spark.cluster.reserve import disk_reserve
-from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.plan import IngestPlan
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.spark.helpers import binary_rows, frame, nothing_left
 
 PLAN = IngestPlan("features", "label", None, "binary")

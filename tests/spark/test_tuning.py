@@ -36,7 +36,8 @@ from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.passes.reweighting import Poisson
 from sparkml_lsml.errors import DataError, DivergedError, ParamError
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.plan import IngestPlan
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.tuning import CrossValidator, TrainValidationSplit, bootstrap
 from sparkml_lsml.tuning.search import Defined, Search
 from tests.references.stored import stored

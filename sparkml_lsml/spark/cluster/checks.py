@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from pyspark import SparkContext
 
-import sparkml_lsml
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.spark.cluster.session import is_local
 from sparkml_lsml.spark.cluster.sizing import slots
@@ -72,7 +71,8 @@ def _compare(found: dict[str, str], remedy: str) -> None:
     expected = {
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "numpy": np.__version__,
-        _OURS: sparkml_lsml.__version__,
+        # whose own module knows of rooms above this one
+        _OURS: sys.modules[_OURS].__version__,
     }
     missing = [name for name in found if name != _OURS and not found[name]]
     if missing:
@@ -128,7 +128,7 @@ def _probe(sc: SparkContext, names: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _package_zip(sc: SparkContext) -> Path:
     """The package as a zip that executors can import."""
-    source = Path(sparkml_lsml.__file__).parent
+    source = Path(__file__).parents[2]
     # executors fetch it from there as long as the context lives, which then removes the folder
     folder = Path(tempfile.mkdtemp(prefix="package-", dir=sc._temp_dir))
     try:

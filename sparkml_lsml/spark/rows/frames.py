@@ -47,6 +47,8 @@ def _described(found: Any) -> tuple[str, str]:
     """What something is, in words, and how a frame comes of it."""
     kind = type(found)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    if kind.__name__ == "ResidentRows":  # of a module that imports this one
+        return "resident rows", "Give the frame that they are of: rows.frame"
     if found is None:
         return "None", "Make one: spark.createDataFrame(rows), spark.table(name) or spark.read"
     if isinstance(found, str):

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -75,6 +76,7 @@ class CachedHandles:
         self.rebuilt = 0
         self.waited = 0.0
         self._fit, self._depth, self._name, self._check = fit, depth, name, check
+        self._lock = threading.Lock()
         self._rdd: RDD[Any] | None = rdd.persist(StorageLevel.MEMORY_AND_DISK)
         self._table: Array | None = None
         self._displaced: Counter[int] = Counter()
@@ -93,17 +95,17 @@ class CachedHandles:
         """Number of partitions, those without rows among them; 0 after the release."""
         return 0 if self._rdd is None else self._rdd.getNumPartitions()
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What summaries are to say of faults."""
+    def notes(self, rebuilt: int = 0, waited: float = 0.0) -> tuple[str, ...]:
+        """What summaries are to say of faults, behind those of earlier fits."""
         found: tuple[str, ...] = ()
-        if self.rebuilt:
+        rebuilt, waited = self.rebuilt - rebuilt, self.waited - waited
+        if rebuilt:
             found += (
-                f"{self.rebuilt:,} block{'s were' if self.rebuilt > 1 else ' was'} lost with "
+                f"{rebuilt:,} block{'s were' if rebuilt > 1 else ' was'} lost with "
                 "executors or files, and packed anew, which read their rows again from the source",
             )
-        if self.waited:
-            found += (f"waited {text.seconds(self.waited)} for executors with other work",)
+        if waited:
+            found += (f"waited {text.seconds(waited)} for executors with other work",)
         return found
 
     @property
@@ -113,7 +115,13 @@ class CachedHandles:
             self._table = table_of(self.known, self.partitions)
         return self._table
 
-    def run(self, function: PartitionFunction, nbytes: int, small: int | None = None) -> Total:
+    def run(
+        self,
+        function: PartitionFunction,
+        nbytes: int,
+        small: int | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Total:
         """Run a function on every partition, waiting for blocks and rebuilding those that are lost.
 
         A block is lost where its files are gone, or its executor. One that was asked of another
@@ -129,6 +137,8 @@ class CachedHandles:
             Bytes of what it returns for one partition.
         small : int, optional
             See `totals`.
+        check : callable, optional
+            In place of that of the packing, where a later fit uses its blocks.
 
         Raises
         ------
@@ -137,6 +147,16 @@ class CachedHandles:
         BackendError
             If one block is lost again and again.
         """
+        with self._lock:  # of fits that share the blocks, one after another
+            return self._run(function, nbytes, small, check or self._check)
+
+    def _run(
+        self,
+        function: PartitionFunction,
+        nbytes: int,
+        small: int | None,
+        check: Callable[[], None],
+    ) -> Total:
         assert self._rdd is not None
         tasks = self._rdd.mapPartitionsWithIndex(function)
         found = totals(tasks, self._depth, nbytes, small, self._places())
@@ -145,7 +165,7 @@ class CachedHandles:
         elsewhere = {number for total in found for number in total.displaced}
         while absent := {number for total in found for number in total.missing + total.displaced}:
             self._raise_for_changes(found)
-            self._check()
+            check()
             gone = {number for total in found for number in total.missing}
             gone |= self._unreachable(absent - gone, patience)
             if gone:

@@ -3,17 +3,17 @@
 import logging
 import time
 import uuid
-from dataclasses import dataclass
-from typing import Any, Literal
+from copy import copy
+from typing import Any
 
 import numpy as np
 from pyspark import SparkContext
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.blocks.origin import Origin, close_columns
 from sparkml_lsml.engine.blocks.pack import PackSettings
-from sparkml_lsml.engine.blocks.report import Report, Task
+from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.objective import LocalBlocks
 from sparkml_lsml.engine.passes import Pass, RangePass, RangeSum, SamplePass
 from sparkml_lsml.errors import DataError, NoRowsError, SourceChangedError
@@ -37,78 +37,18 @@ from sparkml_lsml.spark.cluster.sizing import (
     wait_for_executors,
 )
 from sparkml_lsml.spark.cluster.trees import LAST_BYTES
-from sparkml_lsml.spark.params.feature_columns import Features
 from sparkml_lsml.spark.rows.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.rows.healing import CachedHandles
-from sparkml_lsml.spark.rows.ingest import Factors, raise_for_problems, training_frame
+from sparkml_lsml.spark.rows.ingest import raise_for_problems, training_frame
+from sparkml_lsml.spark.rows.plan import LOCAL_BYTES, IngestPlan
 from sparkml_lsml.spark.rows.validating import TRAINED, check_validation
 from sparkml_lsml.worker.packing import HANDLE_SCHEMA, packer
 from sparkml_lsml.worker.passing import Identity, collect, run_pass
 
 log = logging.getLogger("sparkml_lsml")
 
-LOCAL_BYTES = 32 * 2**20
-"""Data that packs to this or less is solved on the driver: a Spark job costs more than a pass. With
-encrypted disks it stays in memory wherever it is solved, which takes no package that encrypts."""
-
-
-Execution = Literal["auto", "local", "distributed"]
-
-
-@dataclass(frozen=True)
-class IngestPlan:
-    """Which columns of a frame to pack, and how.
-
-    Parameters
-    ----------
-    features : str or tuple of str
-    label : str
-    weight : str or None
-    task : {"binary", "multiclass", "regression"}
-    dtype : {"float64", "float32"}
-    execution : {"auto", "local", "distributed"}
-        Where passes run: ``auto`` takes the driver for data of at most ``local_bytes``.
-    depth : int
-        Levels of the aggregation tree, at most.
-    name : str
-        What jobs are called.
-    fold : Column or None
-        Number of the fold that a row is held out in.
-    folds : int
-        Number of folds, 0 without.
-    validation : str or None
-        Column of booleans that the folds 0 and 1 come from.
-    factors : dict, optional
-        By label, what the weights of its rows are multiplied by.
-    ordered : bool
-        Whether the places of rows decide what a model sees of them: a block that is packed again
-        in another order is then another block.
-    centre : bool
-        Whether columns whose values lie close together, and far from zero, may be packed less an
-        `Origin`: only an intercept takes up what that changes. It takes the moments.
-    moments : bool
-        Whether to sum the `Moments` of the features; those of the label always are.
-    local_bytes : int
-        Packed bytes up to which ``auto`` solves on the driver. Where a pass works longer on each
-        row than one of a linear model, less of them are worth a Spark job.
-    """
-
-    features: Features
-    label: str
-    weight: str | None
-    task: Task
-    dtype: str = "float64"
-    execution: Execution = "auto"
-    depth: int = 2
-    name: str = "fit"
-    fold: Column | None = None
-    folds: int = 0
-    validation: str | None = None
-    factors: Factors | None = None
-    ordered: bool = False
-    centre: bool = False
-    moments: bool = True
-    local_bytes: int = LOCAL_BYTES
+LENT = "rows were resident: packed by an earlier fit"
+"""What the summary of a fit says that has read no rows."""
 
 
 class ResidentBlocks:
@@ -138,6 +78,7 @@ class ResidentBlocks:
         self._handles: CachedHandles | None = None
         self._local: LocalBlocks | None = None
         self._nbytes = 0
+        self._keep, self._before = False, (0, 0.0)
 
     @classmethod
     def pack(cls, dataset: DataFrame, plan: IngestPlan) -> "ResidentBlocks":
@@ -176,6 +117,11 @@ class ResidentBlocks:
         self.release()
 
     @property
+    def stopped(self) -> bool:
+        """Whether the context that keeps them has ended."""
+        return self._sc._jsc is None
+
+    @property
     def local(self) -> bool:
         """Whether the rows are in the driver's memory."""
         return self._local is not None
@@ -188,7 +134,7 @@ class ResidentBlocks:
     @property
     def notes(self) -> tuple[str, ...]:
         """What summaries are to say of the rows, and of what befell their blocks so far."""
-        return self._notes + (() if self._handles is None else self._handles.notes)
+        return self._notes + (() if self._handles is None else self._handles.notes(*self._before))
 
     @property
     def _known(self) -> dict[int, tuple[Identity, str]]:
@@ -234,7 +180,8 @@ class ResidentBlocks:
             self._jobs.job(description),
         ):
             try:
-                total = self._handles.run(run_pass(sent, elsewhere), task.nbytes, small)
+                function = run_pass(sent, elsewhere)
+                total = self._handles.run(function, task.nbytes, small, self._jobs.check)
                 self.sent += self._executors * broadcast_bytes(sent) + total.nbytes
                 return total.value
             except Exception as error:
@@ -244,13 +191,27 @@ class ResidentBlocks:
                 raise_for_idle(error)
                 raise
 
+    def lent(self, plan: IngestPlan, *, again: bool) -> "ResidentBlocks":
+        """The same blocks for one fit, whose release leaves them; ``again`` if they were there."""
+        blocks = copy(self)
+        blocks._plan, blocks._keep = plan, True
+        blocks._jobs = JobGroup(self._sc, plan.name, surrounding_jobs())
+        blocks.passes = blocks.sent = 0
+        if again and self._handles is not None:
+            blocks._before = self._handles.rebuilt, self._handles.waited
+        if again:
+            blocks.seconds = 0.0
+            blocks._notes = (*self._notes, LENT)
+        return blocks
+
     def release(self) -> None:
         """End the jobs of the fit and remove its files, broadcasts and cached handles."""
         try:
             self._jobs.cancel()
         finally:  # also where somebody interrupts a second time, while the last tasks end
             self._local = None
-            self._drop()
+            if not self._keep:
+                self._drop()
 
     def _drop(self) -> None:
         if self._handles is not None:

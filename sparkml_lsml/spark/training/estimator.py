@@ -17,6 +17,7 @@ from sparkml_lsml.spark.folders.persistence import SafeReadWrite
 from sparkml_lsml.spark.params.keywords import unknown_param
 from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 from sparkml_lsml.spark.rows.frames import check_frame
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.training.partial import partial_fit
 from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.training.training import fit_linear, raise_diverged
@@ -115,12 +116,12 @@ class BlockEstimator(Trainable, SafeReadWrite, Estimator[Any]):
                 f"{type(model).__name__}"
             )
 
-    def _fit(self, dataset: DataFrame) -> Any:
+    def _fit(self, dataset: DataFrame | ResidentRows) -> Any:
         found = self._fit_together(dataset, [None])
         raise_diverged(found)
         return found[0]
 
-    def _fit_together(self, dataset: DataFrame, maps: Sequence[Any]) -> list[Any]:
+    def _fit_together(self, rows: DataFrame | ResidentRows, maps: Sequence[Any]) -> list[Any]:
         """Models for param maps that differ in nothing that the ingest depends on.
 
         A `DivergedError` stands in place of a model that diverged.
@@ -128,8 +129,8 @@ class BlockEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         # the copies are normalised, so that a fit leaves the estimator as it was
         members = [self.copy(extra)._normalise() for extra in maps]
         for member in members:
-            member._check_fit(dataset)
-        return fit_linear(members, dataset)
+            member._check_fit(frame_of(rows))
+        return fit_linear(members, rows)
 
     def _check_loaded(self) -> None:
         self._normalise()
@@ -139,7 +140,7 @@ class BlockEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         raise AssertionError(f"{type(self).__name__} defines no _model_class")
 
     def fitMultiple(
-        self, dataset: DataFrame, paramMaps: Sequence[Any]
+        self, dataset: DataFrame | ResidentRows, paramMaps: Sequence[Any]
     ) -> Iterator[tuple[int, Any]]:
         """Models for several param maps, trained together; safe for several threads.
 
@@ -147,11 +148,12 @@ class BlockEstimator(Trainable, SafeReadWrite, Estimator[Any]):
         models that read them in the same way share the passes over them. A subclass with a ``fit``
         or ``_fit`` of its own is fitted by it, one param map after another.
         """
-        check_frame(dataset, type(self).__name__)
+        frame = frame_of(dataset)
+        check_frame(frame, type(self).__name__)
         if own_fit(self) in ("fit", "_fit"):
-            return super().fitMultiple(dataset, paramMaps)
+            return super().fitMultiple(frame, paramMaps)
         estimator = self.copy()
-        jobs = JobGroup(context(dataset), f"{type(self).__name__}-grid")
+        jobs = JobGroup(context(frame), f"{type(self).__name__}-grid")
         groups: dict[Any, list[int]] = {}
         for number, extra in enumerate(paramMaps):
             member = self.copy(extra)

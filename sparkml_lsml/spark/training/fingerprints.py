@@ -9,7 +9,8 @@ from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.spark.folders.fingerprint import LABEL, Fingerprint
 from sparkml_lsml.spark.folders.persistence import digest
 from sparkml_lsml.spark.rows.frames import column_type
-from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.plan import IngestPlan
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.member import Member
 

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.rows.frames import column_of
-from sparkml_lsml.spark.rows.resident import LOCAL_BYTES, IngestPlan
+from sparkml_lsml.spark.rows.plan import LOCAL_BYTES, IngestPlan
 from sparkml_lsml.spark.training.trainable import Trainable
 
 SORTED_SHARE = 0.05

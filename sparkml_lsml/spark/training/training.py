@@ -27,7 +27,9 @@ from sparkml_lsml.spark.rows.centring import can_centre, centred_notes
 from sparkml_lsml.spark.rows.class_weights import check_class_weight, class_factors
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.ingest import Factors
-from sparkml_lsml.spark.rows.resident import IngestPlan, ResidentBlocks
+from sparkml_lsml.spark.rows.plan import IngestPlan
+from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.rows.validating import TRAINED, validation_notes
 from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
@@ -54,7 +56,7 @@ class Training:
     params : the estimator
         Says which columns to pack, how, where checkpoints are kept, and what is called as fits go
         on; those of the models agree with it.
-    dataset : DataFrame
+    rows : DataFrame or ResidentRows
     task : {"binary", "multiclass", "regression"}, optional
         Which labels are valid; by default that of the estimator.
     classes : int
@@ -79,13 +81,17 @@ class Training:
     def __init__(
         self,
         params: Trainable,
-        dataset: DataFrame,
+        rows: DataFrame | ResidentRows,
         task: Task | None = None,
         *,
         classes: int = 0,
         **plan: Any,
     ) -> None:
         self._started = time.perf_counter()
+        # duals are files beside the blocks, which would meet those of another fit
+        alone = params.value("solver") == "cocoa"
+        self._resident = rows if isinstance(rows, ResidentRows) and not alone else None
+        dataset = frame_of(rows)
         own = ingest_plan(
             params.settings(), dataset, task or params._task(), centre=can_centre(params)
         )
@@ -111,7 +117,7 @@ class Training:
         self._jobs = JobGroup(context(dataset), self._plan.name, surrounding_jobs())
         self._progress = progress_of(dataset.sparkSession, self._plan.name, self._jobs.tag)
         try:
-            self.blocks = self._pack(dataset)
+            self.blocks = self._pack(dataset, self._resident)
             try:
                 check_class_weight(params, self.report, classes)
             except BaseException:
@@ -121,8 +127,10 @@ class Training:
             self._progress.close(error)
             raise
 
-    def _pack(self, dataset: DataFrame) -> ResidentBlocks:
+    def _pack(self, dataset: DataFrame, resident: ResidentRows | None = None) -> ResidentBlocks:
         with self._jobs.around():
+            if resident is not None:
+                return resident.blocks(self._plan)
             return ResidentBlocks.pack(dataset, self._plan)
 
     @property
@@ -303,14 +311,14 @@ def _tell(watch: Watch, numbers: Sequence[int], line: Iteration, number: int) ->
     return watch.iteration(numbers[number], line)
 
 
-def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]:
+def fit_linear(estimators: Sequence[Trainable], rows: DataFrame | ResidentRows) -> list[Any]:
     """Read the rows once, pose the problems of all models, and minimise them in shared passes.
 
     Parameters
     ----------
     estimators : sequence of Trainable
         With checked Params, which agree in all that the ingest depends on.
-    dataset : DataFrame
+    rows : DataFrame or ResidentRows
 
     Returns
     -------
@@ -324,7 +332,10 @@ def fit_linear(estimators: Sequence[Trainable], dataset: DataFrame) -> list[Any]
     """
     centre = all(map(can_centre, estimators))
     small = local_bytes(estimators)
-    with Training(estimators[0], dataset, centre=centre, local_bytes=small) as training:
+    dataset = frame_of(rows)
+    if any(each.value("solver") == "cocoa" for each in estimators):
+        rows = dataset
+    with Training(estimators[0], rows, centre=centre, local_bytes=small) as training:
         members = [training.member(each, rows=dataset) for each in estimators]
         if (
             any(each.problem.solver in AVERAGING_SOLVERS for each in members)
