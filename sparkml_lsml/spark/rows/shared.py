@@ -4,7 +4,6 @@ import contextlib
 import threading
 import weakref
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 
 from pyspark.sql import DataFrame
@@ -75,12 +74,7 @@ class ResidentRows:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.unpersist()
 
     def unpersist(self) -> None:
