@@ -3,9 +3,10 @@
 import errno
 import os
 import pickle  # nosec B403
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -16,6 +17,9 @@ from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.engine.blocks.pack import PackSettings, pack
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.worker.keeping import forget_deleted, settle
+
+if TYPE_CHECKING:
+    from sparkml_lsml.worker.reading import RowGroups, SourceColumns, Split
 
 HANDLE_SCHEMA = "handle binary, report binary"
 """Of the one row that a partition becomes."""
@@ -34,25 +38,80 @@ def packer(
     """The function that `mapInArrow` runs on each partition."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        settle()
-        # the disk space of fits that have ended may be wanted now
-        forget_deleted()
-        handle, report = pack(batches, settings)
-        if settings.folds and handle.rows:
-            block = handle.block if handle.files is None else handle.files.open()
-            assert block is not None
-            report.folds = fold_reports(
-                block, settings.folds, settings.task, moments=settings.moments
-            )
-        saved = pickle.dumps(report)
-        if handle.files is not None and len(saved) > SMALL_REPORT:
-            # this row is cached and read in every pass: moments of wide rows stay out of it
-            write_report(handle.files, saved, settings.reserve)
-            handle, saved = replace(handle, report_bytes=len(saved)), b""
-        columns = [pa.array([value], pa.binary()) for value in (pickle.dumps(handle), saved)]
+        columns = [pa.array([value], pa.binary()) for value in packed(batches, settings)]
         yield pa.RecordBatch.from_arrays(columns, names=["handle", "report"])
 
     return run
+
+
+def file_packer(
+    settings: PackSettings, columns: "SourceColumns", rows: int
+) -> Callable[[Iterable[Sequence["Split"]]], Iterator[dict[str, bytes]]]:
+    """The same for partitions of an RDD that name parts of Parquet files.
+
+    Parameters
+    ----------
+    settings : PackSettings
+    columns : SourceColumns
+    rows : int
+        Of a batch.
+    """
+
+    def run(partition: Iterable[Sequence["Split"]]) -> Iterator[dict[str, bytes]]:
+        # those that pack what Spark reads do without
+        from sparkml_lsml.worker.reading import RowGroupReader, UnreadableError
+
+        splits = [split for part in partition for split in part]
+        reader = RowGroupReader(splits, columns, rows)
+        try:
+            handle, report = packed(reader, settings, reader.read)
+        except UnreadableError as error:
+            told = str(error)
+            nothing = Handle(0, 0.0, 0, unreadable=told), Report(unreadable=told)
+            handle, report = map(pickle.dumps, nothing)
+        yield {"handle": handle, "report": report}
+
+    return run
+
+
+def packed(
+    batches: Iterable[pa.RecordBatch],
+    settings: PackSettings,
+    read: "Sequence[RowGroups]" = (),
+) -> tuple[bytes, bytes]:
+    """The handle and the report of a partition, pickled.
+
+    Parameters
+    ----------
+    batches : iterable of record batches
+        See `pack`.
+    settings : PackSettings
+    read : sequence of RowGroups
+        The row groups that they come from, known when all are read.
+    """
+    settle()
+    # the disk space of fits that have ended may be wanted now
+    forget_deleted()
+    handle, report = pack_with_folds(batches, settings)
+    report.row_groups = list(read)
+    saved = pickle.dumps(report)
+    if handle.files is not None and len(saved) > SMALL_REPORT:
+        # this row is cached and read in every pass: moments of wide rows stay out of it
+        write_report(handle.files, saved, settings.reserve)
+        handle, saved = replace(handle, report_bytes=len(saved)), b""
+    return pickle.dumps(handle), saved
+
+
+def pack_with_folds(
+    batches: Iterable[pa.RecordBatch], settings: PackSettings
+) -> tuple[Handle, Report]:
+    """The same as `pack`; the report has one of each fold."""
+    handle, report = pack(batches, settings)
+    if settings.folds and handle.rows:
+        block = handle.block if handle.files is None else handle.files.open()
+        assert block is not None
+        report.folds = fold_reports(block, settings.folds, settings.task, moments=settings.moments)
+    return handle, report
 
 
 def write_report(files: BlockFiles, saved: bytes, reserve: float = 0.0) -> None:

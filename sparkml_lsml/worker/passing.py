@@ -48,7 +48,9 @@ def run_pass(sent: Any, elsewhere: Callable[[], None] | None = None) -> Partitio
         total = Total()
         for handle, _ in _handles(rows):
             count, checksum, folder = map(int, known[partition])
-            if handle.identity != (count, checksum):
+            if handle.unreadable and count:
+                total.unreadable = handle.unreadable
+            elif handle.identity != (count, checksum):
                 total.changed += (partition,)
             elif handle.rows:
                 block = open_block(handle)

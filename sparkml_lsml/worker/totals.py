@@ -29,6 +29,8 @@ class Total:
         Spark packed them anew after it lost an executor.
     nbytes : int
         Bytes of the arrays of all partitions, as they left their tasks.
+    unreadable : str
+        Why the rows of a partition could not be read again; '' if all could.
     """
 
     value: "Sum | None" = None
@@ -37,6 +39,7 @@ class Total:
     changed: tuple[int, ...] = ()
     rebuilt: tuple[tuple[int, str], ...] = ()
     nbytes: int = 0
+    unreadable: str = ""
 
     def merge(self, other: "Total") -> "Total":
         """Add another total, in place."""
@@ -49,6 +52,7 @@ class Total:
         self.changed += other.changed
         self.rebuilt += other.rebuilt
         self.nbytes += other.nbytes
+        self.unreadable = self.unreadable or other.unreadable
         return self
 
 

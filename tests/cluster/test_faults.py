@@ -142,6 +142,23 @@ def test_case_43_executor_killed(
     replace_executor(spark)
 
 
+def test_case_43_files_are_read_again(
+    spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Tasks that read Parquet files themselves leave no more behind than those of Spark."""
+    frame.write.parquet(str(tmp_path / "rows"))
+    source = spark.read.parquet(str(tmp_path / "rows"))
+    expected = estimator().fit(source)
+    (tmp_path / "tasks").mkdir()
+    model = fit_while_a_task_stays(
+        source, tmp_path / "tasks", monkeypatch, lambda _: kill_executor(spark)
+    )
+    assert "past Spark" in model.summary.reading
+    assert coefficients(model).tobytes() == coefficients(expected).tobytes()
+    assert any("lost with executors" in note for note in model.summary.notes)
+    replace_executor(spark)
+
+
 def owns(executor: int, folder: Path) -> bool:
     """Whether a folder is in one of an executor's local folders."""
     variables = Path(f"/proc/{executor}/environ").read_text().split("\0")

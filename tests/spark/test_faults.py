@@ -26,6 +26,7 @@ from sparkml_lsml.classification import LinearSVC
 from sparkml_lsml.errors import DataError, SourceChangedError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.rows import healing
+from sparkml_lsml.spark.rows.parquet import SETTING as DIRECT
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
@@ -252,7 +253,12 @@ def test_case_37_rows_in_another_order(
         assert_same(estimator().fit(source), expected)
 
 
-def test_case_37_table_overwritten(spark: SparkSession, tmp_path: Path, monkeypatch: Patch) -> None:
+@pytest.mark.parametrize(
+    ("direct", "told"), [("true", "No such file"), ("false", "does not exist")]
+)
+def test_case_37_table_overwritten(
+    spark: SparkSession, tmp_path: Path, monkeypatch: Patch, direct: str, told: str
+) -> None:
     folder = str(tmp_path / "rows")
     made_up_rows(spark).write.parquet(folder)
     source = spark.read.parquet(folder)
@@ -261,8 +267,12 @@ def test_case_37_table_overwritten(spark: SparkSession, tmp_path: Path, monkeypa
         made_up_rows(spark, 1000).write.mode("overwrite").parquet(folder)
 
     lose_blocks_in_pass(spark, monkeypatch, 3, overwrite)
-    with pytest.raises(SourceChangedError, match=r"rows\S*\.parquet.*does not exist"):
-        estimator().fit(source)
+    spark.conf.set(DIRECT, direct)
+    try:
+        with pytest.raises(SourceChangedError, match=rf"rows\S*\.parquet.*{told}"):
+            estimator().fit(source)
+    finally:
+        spark.conf.unset(DIRECT)
 
 
 def test_case_37_one_hot_rows_that_change_places(

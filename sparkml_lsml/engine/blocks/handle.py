@@ -22,6 +22,8 @@ class Handle:
         The rows themselves where they are few.
     report_bytes : int
         Bytes of the report where it is so large that it lies beside the rows, or else 0.
+    unreadable : str
+        Why a task could not read its files itself; then there are no rows.
     """
 
     rows: int
@@ -30,6 +32,7 @@ class Handle:
     files: BlockFiles | None = None
     block: Block | None = None
     report_bytes: int = 0
+    unreadable: str = ""
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -56,6 +56,11 @@ class Report:
         Of the rows of each fold: lengths, moments and labels.
     origin : Origin or None
         What all these rows were packed less of; the driver knows.
+    row_groups : list of (str, tuple of int, int)
+        Of tasks that read Parquet files themselves: a file, its row groups that were read, and how
+        many it has.
+    unreadable : str
+        Why such a task could not read its files; '' if all could.
     """
 
     problems: dict[str, int] = field(default_factory=dict)
@@ -70,6 +75,8 @@ class Report:
     handles: list[tuple[int, Handle]] = field(default_factory=list)
     folds: list["Report"] = field(default_factory=list)
     origin: Origin | None = None
+    row_groups: list[tuple[str, tuple[int, ...], int]] = field(default_factory=list)
+    unreadable: str = ""
 
     def merge(self, other: "Report") -> "Report":
         """Add the report of other partitions, in place."""
@@ -93,6 +100,8 @@ class Report:
             self.folds = self.folds or other.folds
         self.handles += other.handles
         self.origin = self.origin or other.origin
+        self.row_groups += other.row_groups
+        self.unreadable = self.unreadable or other.unreadable
         return self
 
     def count(self, problem: str, rows: npt.NDArray[np.bool_], values: Any = None) -> None:

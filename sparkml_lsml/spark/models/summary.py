@@ -55,6 +55,8 @@ class TrainingSummary(RowsSummary):
     sent : int
         Bytes that the passes sent between the driver and executors: what a pass needs, once for
         each executor, and what it found, once for each partition.
+    reading : str
+        Who read the rows: Spark, or tasks that read Parquet files past it; and why.
     notes : tuple of str
         What the fit did of its own accord, such as shuffling sorted rows.
     """
@@ -74,6 +76,7 @@ class TrainingSummary(RowsSummary):
     seconds: float
     passes: int
     sent: int = 0
+    reading: str = ""
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -180,6 +183,7 @@ class TrainingSummary(RowsSummary):
                 f"{self.rows:,} x {self.features:,} features in {self.partitions:,} "
                 f"block{'s' * (self.partitions != 1)}, {text.size(self.nbytes)}",
             ),
+            ("read", self.reading),
             (
                 "time",
                 f"{text.seconds(self.seconds)}, of which {text.seconds(self.ingest_seconds)} to "

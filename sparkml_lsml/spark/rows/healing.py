@@ -17,6 +17,7 @@ from pyspark import RDD, StorageLevel
 from sparkml_lsml.display import text
 from sparkml_lsml.engine.blocks.handle import Handle
 from sparkml_lsml.errors import BackendError, SourceChangedError
+from sparkml_lsml.spark.cluster.causes import LOST_BLOCKS
 from sparkml_lsml.spark.cluster.placement import placement
 from sparkml_lsml.spark.cluster.sweep import forget_blocks, remove_files
 from sparkml_lsml.spark.cluster.trees import totals
@@ -227,7 +228,9 @@ class CachedHandles:
             )
 
     @staticmethod
-    def _raise_for_changes(found: Iterable[Total]) -> None:
+    def _raise_for_changes(found: Sequence[Total]) -> None:
+        if gone := next((total.unreadable for total in found if total.unreadable), ""):
+            raise SourceChangedError(f"{LOST_BLOCKS[0]}: {gone}. {LOST_BLOCKS[1]}")
         if changed := sorted(number for total in found for number in total.changed):
             raise SourceChangedError(
                 f"partitions {changed} were read again and hold other rows than at first: the "

@@ -36,14 +36,13 @@ from sparkml_lsml.spark.cluster.sizing import (
     parallelism,
     wait_for_executors,
 )
-from sparkml_lsml.spark.cluster.trees import LAST_BYTES
 from sparkml_lsml.spark.rows.centring import lost_notes, rounded_notes
 from sparkml_lsml.spark.rows.healing import CachedHandles
-from sparkml_lsml.spark.rows.ingest import raise_for_problems, training_frame
+from sparkml_lsml.spark.rows.ingest import raise_for_problems
+from sparkml_lsml.spark.rows.packed import pack_rows
 from sparkml_lsml.spark.rows.plan import LOCAL_BYTES, IngestPlan
 from sparkml_lsml.spark.rows.validating import TRAINED, check_validation
-from sparkml_lsml.worker.packing import HANDLE_SCHEMA, packer
-from sparkml_lsml.worker.passing import Identity, collect, run_pass
+from sparkml_lsml.worker.passing import Identity, run_pass
 
 log = logging.getLogger("sparkml_lsml")
 
@@ -60,6 +59,8 @@ class ResidentBlocks:
         What was learned of the rows while they were packed.
     seconds : float
         Seconds that the packing took.
+    reading : str
+        Who read the rows, and why.
     passes : int
         Passes that were run over the blocks.
     sent : int
@@ -71,12 +72,15 @@ class ResidentBlocks:
         self.seconds = 0.0
         self.passes = 0
         self.sent = 0
+        self.reading = ""
         self._notes: tuple[str, ...] = ()
         self._sc, self._plan = sc, plan
         self._jobs = JobGroup(sc, plan.name, surrounding_jobs())
         self._executors = executors(sc)
         self._handles: CachedHandles | None = None
         self._local: LocalBlocks | None = None
+        # what the driver has packed itself, as `CachedHandles.known`
+        self._here: dict[int, tuple[Identity, str]] = {}
         self._nbytes = 0
         self._keep, self._before = False, (0, 0.0)
 
@@ -138,7 +142,7 @@ class ResidentBlocks:
 
     @property
     def _known(self) -> dict[int, tuple[Identity, str]]:
-        return {} if self._handles is None else self._handles.known
+        return self._here if self._handles is None else self._handles.known
 
     @property
     def rows(self) -> int:
@@ -219,7 +223,7 @@ class ResidentBlocks:
 
     def _ingest(self, dataset: DataFrame, origin: Origin | None = None) -> None:
         """Pack all rows: one job, one read of the source."""
-        plan, fit = self._plan, uuid.uuid4().hex
+        plan = self._plan
         partitions = most_partitions(self._sc)
         encrypted = flag(self._sc, "spark.io.encryption.enabled")
         # with an execution of "distributed" nothing may stay inline, or little would be tested
@@ -231,7 +235,7 @@ class ResidentBlocks:
             plan.dtype,
             plan.weight is not None or plan.factors is not None,
             inline if plan.execution == "local" else inline // partitions,
-            fit,
+            uuid.uuid4().hex,
             encrypted=encrypted,
             reserve=disk_reserve(dataset.sparkSession),
             folds=plan.folds,
@@ -241,39 +245,16 @@ class ResidentBlocks:
         )
         # the source may run jobs, for its shuffles, before its RDD is there
         with self._jobs.job(f"{plan.name} ingest"):
-            frame = training_frame(
-                dataset,
-                plan.features,
-                plan.label,
-                plan.weight,
-                partitions,
-                plan.fold,
-                plan.factors,
-            )
-            packed = frame.mapInArrow(packer(settings), HANDLE_SCHEMA).rdd
-            self._handles = CachedHandles(packed, fit, plan.depth, plan.name, self._jobs.check)
-            self.report = report = self._reports(self._handles)
-        self._handles.note(report.handles)
-        self._nbytes = sum(handle.nbytes for _, handle in report.handles)
-
-    def _reports(self, handles: CachedHandles) -> Report:
-        """What all tasks of the ingest have learned."""
-        if not handles.partitions:
-            return Report()
-
-        def read(*, wide: bool, nbytes: int) -> Report:
-            found = handles.run(collect(wide=wide), nbytes, LAST_BYTES).value
-            assert isinstance(found, Report)
-            return found
-
-        try:
-            report = read(wide=False, nbytes=0)
-            nbytes = max((handle.report_bytes for _, handle in report.handles), default=0)
-            # in a tree, and together with the handles: blocks may be packed anew meanwhile
-            return read(wide=True, nbytes=nbytes) if nbytes else report
-        except Exception as error:
-            raise_for_disk(error)
-            raise
+            packed = pack_rows(dataset, plan, settings, partitions, self._jobs.check)
+        self.report, self.reading, self._handles = packed.report, packed.reading, packed.handles
+        handles = packed.report.handles
+        self._nbytes = sum(handle.nbytes for _, handle in handles)
+        if packed.handles is not None:
+            packed.handles.note(handles)
+            return
+        self._here = {number: (each.identity, "") for number, each in handles if each.rows}
+        blocks = [each.block for _, each in handles if each.block is not None]
+        self._local = LocalBlocks([Block.concat(blocks)]) if blocks else None
 
     def _check(self) -> None:
         plan, report = self._plan, self.report
@@ -346,6 +327,10 @@ class ResidentBlocks:
         """Move small data to the driver."""
         execution = self._plan.execution
         if execution == "distributed":
+            return
+        if self._local is not None:
+            self.passes = 0
+            self.report.handles.clear()
             return
         if execution == "auto" and self.nbytes > self._plan.local_bytes:
             return

@@ -277,6 +277,7 @@ class Training:
                     seconds=time.perf_counter() - self._started,
                     passes=found.passes,
                     sent=blocks.sent - before,
+                    reading=blocks.reading,
                     notes=(
                         *self._notes,
                         *blocks.notes,
