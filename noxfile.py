@@ -46,10 +46,11 @@ SHORT = (
     "tests/spark/test_persistence.py",
     "tests/spark/test_one_vs_rest.py",
     "tests/spark/test_export.py",
+    "tests/spark/test_direct_parquet.py",
     "-k",
     f"not ({' or '.join(ALIKE)})",
 )
-"""What differs most between versions of PySpark: scoring, the JVM's files, MLlib's classes."""
+"""What differs most between versions of PySpark: scoring, the JVM's files and plans, MLlib's classes."""
 
 WITHOUT_SPARK = (
     "tests/unit",

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import pyspark.sql.functions as F
 import pytest
 from pyspark.ml.linalg import Vectors
@@ -34,6 +35,7 @@ from tests.spark.helpers import KINDS, cells, frame_of, nothing_left, numbers
 
 PLAN = IngestPlan("features", "label", None, "binary", execution="distributed")
 PAST_SPARK = "past Spark"
+OLD = pyspark.__version__ < "4"
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +182,10 @@ def test_numbers_of_every_type(spark: SparkSession, tmp_path: Path, kind: str) -
         {"data_page_version": "2.0"},
         {"use_dictionary": False, "row_group_size": 1},
         {"use_dictionary": False, "row_group_size": 7, "data_page_size": 64},
-        {"use_dictionary": False, "column_encoding": {"label": "BYTE_STREAM_SPLIT"}},
+        pytest.param(
+            {"use_dictionary": False, "column_encoding": {"label": "BYTE_STREAM_SPLIT"}},
+            marks=pytest.mark.skipif(OLD, reason="Spark 3 does not read it"),
+        ),
         {"version": "1.0", "write_statistics": False},
         {"store_schema": False, "write_page_index": True},
     ],
@@ -481,7 +486,11 @@ def test_schemas_that_differ_from_file_to_file(spark: SparkSession, tmp_path: Pa
     source = spark.read.schema(
         "features array<double>, label double, weight double, held boolean"
     ).parquet(folder)
-    assert_by_spark(spark, source, "column 'weight' is float there, expected double", plan)
+    if OLD:
+        with nothing_left(spark), pytest.raises(Exception, match="column cannot be converted"):
+            ResidentBlocks.pack(source, plan)
+    else:
+        assert_by_spark(spark, source, "column 'weight' is float there, expected double", plan)
     missing = written(tmp_path / "missing", lists(20))
     written(tmp_path / "missing", lists(20, seed=1).drop_columns(["held"]))
     merged = spark.read.option("mergeSchema", "true").parquet(missing)
