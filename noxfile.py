@@ -50,7 +50,7 @@ SHORT = (
     "-k",
     f"not ({' or '.join(ALIKE)})",
 )
-"""What differs most between versions of PySpark: scoring, the JVM's files and plans, MLlib's classes."""
+"""What differs most between versions of PySpark: scoring, the JVM's files, plans and classes."""
 
 WITHOUT_SPARK = (
     "tests/unit",
