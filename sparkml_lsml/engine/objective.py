@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.kernels.local import LocalModel, LocalUpdate
 from sparkml_lsml.engine.passes import (
     Blocks,
@@ -17,6 +15,7 @@ from sparkml_lsml.engine.passes import (
     GradientPass,
     GramPass,
     GramSum,
+    LocalBlocks,
     LocalUpdatePass,
     LossSum,
     Pass,
@@ -24,6 +23,7 @@ from sparkml_lsml.engine.passes import (
     SamplePass,
     UpdateSum,
 )
+from sparkml_lsml.engine.passes.near import Anchor, NearMemory, serves
 from sparkml_lsml.engine.passes.reweighting import Reweighting, Validation
 from sparkml_lsml.engine.passes.validation import ValidationPass, ValidationSum
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
@@ -34,6 +34,8 @@ from sparkml_lsml.losses.base import KinkedLoss, Loss
 from sparkml_lsml.losses.one_vs_rest import OneVsRestLoss
 
 Array = npt.NDArray[np.float64]
+
+__all__ = ["Anchor", "BlockObjective", "LocalBlocks", "Objective"]
 
 DRAWS = 100
 """Samples that are drawn, at most, until one has rows: an empty one says nothing of the loss."""
@@ -106,6 +108,32 @@ class Objective(Protocol):
         """
         ...
 
+    @property
+    def nearby(self) -> float:
+        """Largest share of the rows that `near` can take as they are; 0 where it does not serve."""
+        ...
+
+    def near(self, coef: Array, width: float, anchor: Anchor) -> tuple[float, Array, float]:
+        """A loss below that of all rows, see `NearRows`: a pass for an anchor, and none after it.
+
+        Parameters
+        ----------
+        coef : array of shape (size,)
+            Of the only model.
+        width : float
+            Over which the kinks are smoothed; 0 for the loss itself.
+        anchor : Anchor
+
+        Returns
+        -------
+        value : float
+        gradient : array of shape (size,)
+        radius : float
+            Rows nearer to a kink are all taken as they are. From half the width, at least, value
+            and gradient are those of all rows at the anchor, and no higher elsewhere.
+        """
+        ...
+
     def local_update(
         self,
         coef: Array,
@@ -142,46 +170,6 @@ class Objective(Protocol):
         ...
 
 
-class LocalBlocks:
-    """Blocks in this process: the same passes with no Spark.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sparkml_lsml.engine.blocks import Block
-    >>> from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Predictor
-    >>> from sparkml_lsml.losses import Squared
-    >>> from sparkml_lsml.engine.passes import GradientPass
-    >>> blocks = LocalBlocks([Block(np.eye(2), np.array([1.0, 3.0]))])
-    >>> predictor = LinearPredictor(Layout(features=2, fit_intercept=False))
-    >>> float(blocks.run(GradientPass(Squared(), predictor, np.zeros((1, 2))), "demo").value[0])
-    5.0
-    """
-
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self._blocks = list(blocks)
-
-    @property
-    def partitions(self) -> int:
-        """Number of blocks."""
-        return len(self._blocks)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows of all blocks."""
-        return sum(block.rows for block in self._blocks)
-
-    @property
-    def sent(self) -> int:
-        """Nothing leaves this process."""
-        return 0
-
-    def run(self, task: Pass, description: str) -> Any:
-        """Run a pass over every block, in order, and return the merged sum."""
-        sums = (task(block, number) for number, block in enumerate(self._blocks))
-        return reduce(lambda left, right: left.merge(right), sums)
-
-
 @dataclass(eq=False)
 class BlockObjective:
     """The mean loss over blocks, in the standardised coefficients that solvers work with.
@@ -200,6 +188,8 @@ class BlockObjective:
     classes : tuple of int, optional
         For each model the class that it tells from the rest; the loss is then a binary one, and
         labels are classes.
+    nearest : NearMemory, optional
+        What answers `near`, for one model.
     """
 
     blocks: Blocks
@@ -210,6 +200,7 @@ class BlockObjective:
     passes: int = 0
     reweighting: Reweighting | None = None
     classes: tuple[int, ...] | None = None
+    nearest: NearMemory | None = None
 
     @property
     def layout(self) -> Layout:
@@ -274,6 +265,22 @@ class BlockObjective:
         gradient = total.whole_gradient(self.layout.size) / weight[:, None]
         rows = [one.gradient(row[None, :])[0] for one, row in zip(units, gradient, strict=True)]
         return total.value / weight, np.stack(rows)
+
+    @property
+    def nearby(self) -> float:
+        """See `Objective.nearby`."""
+        alone = self.reweighting is None and self.classes is None
+        if self.nearest is None or not alone or not serves(self.loss, self.predictor):
+            return 0.0
+        # at a minimum as many rows as there are coefficients may lie on the kinks
+        room = self.nearest.most * self.blocks.rows
+        return self.nearest.most if room >= self.layout.size else 0.0
+
+    def near(self, coef: Array, width: float, anchor: Anchor) -> tuple[float, Array, float]:
+        """See `Objective.near`."""
+        assert self.nearest is not None
+        rows = self.nearest.rows(self._run, self.loss, self.predictor, self.standardization, anchor)
+        return *rows.value_and_gradient(coef, width), rows.radius
 
     def local_update(
         self,
@@ -344,7 +351,7 @@ class BlockObjective:
         fraction = min(1.0, rows / max(1, self.blocks.rows))
         task = SamplePass(fraction, shares=tuple((shares or {}).items()))
         found: RowsSum = self._run(task)
-        return replace(self, blocks=LocalBlocks([found.block()]), passes=0)
+        return replace(self, blocks=LocalBlocks([found.block()]), passes=0, nearest=None)
 
     def curvature(self, coef: Array, smoothing: float, model: int) -> Array:
         """Mean second derivatives of the loss of a model; for few rows in this process.

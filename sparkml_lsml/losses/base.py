@@ -81,3 +81,23 @@ class KinkedLoss(Loss, Protocol):
             Widths, one a model; 0 is this loss itself.
         """
         ...
+
+
+@runtime_checkable
+class PiecewiseLinearLoss(KinkedLoss, Protocol):
+    """A convex loss of one raw prediction that is linear between its kinks.
+
+    Smoothed, it differs from itself only nearer to a kink than half of the width. So rows that are
+    farther away, and stay on their side, have a constant derivative.
+    """
+
+    def distance(self, y: Array, raw: Array) -> Array:
+        """How far raw predictions are from the nearest kink.
+
+        Parameters
+        ----------
+        y : array of shape (rows,)
+        raw : array of shape (rows,)
+            Of one model.
+        """
+        ...

@@ -37,6 +37,10 @@ class Hinge:
         slack = 1.0 - sign * raw
         return np.maximum(slack, 0.0)[:, :, 0], np.where(slack > 0.0, -sign, 0.0)
 
+    def distance(self, y: Array, raw: Array) -> Array:
+        """How far the margins are from 1."""
+        return np.abs(1.0 - (2.0 * y - 1.0) * raw)
+
     def smoothed(self, width: Array) -> SmoothedHinge:
         """The hinge with a parabola of that width at its kink."""
         return SmoothedHinge(width)

@@ -159,6 +159,28 @@ def test_case_43_files_are_read_again(
     replace_executor(spark)
 
 
+def test_case_43_executor_killed_before_rows_near_the_kink_are_found(
+    spark: SparkSession, frame: DataFrame, monkeypatch: Patch, caplog: Logs
+) -> None:
+    fit = LinearSVC(execution="distributed", regParam=1e-3)
+    expected = fit.fit(frame)
+    run, killed = ResidentBlocks.run, list[str]()
+
+    def hooked(self: ResidentBlocks, task: Any, *more: Any) -> Any:
+        if type(task).__name__ == "NearPass" and not killed:
+            kill_executor(spark)
+            killed.append("once")
+        return run(self, task, *more)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        patch.setattr(ResidentBlocks, "run", hooked)
+        model = fit.fit(frame)
+    assert killed
+    assert "lost and packed anew, with the same rows" in caplog.text
+    assert coefficients(model).tobytes() == coefficients(expected).tobytes()
+    replace_executor(spark)
+
+
 def owns(executor: int, folder: Path) -> bool:
     """Whether a folder is in one of an executor's local folders."""
     variables = Path(f"/proc/{executor}/environ").read_text().split("\0")

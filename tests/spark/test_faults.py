@@ -31,6 +31,7 @@ from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
     block_folders,
+    coefficients,
     estimator,
     fail_once,
     hook_passes,
@@ -141,6 +142,40 @@ def test_case_44_other_loss_sums_survive_too(spark: SparkSession, monkeypatch: P
         with monkeypatch.context() as patch:
             hook_passes(patch, lambda blocks, number: delete_blocks(spark))
             assert_same(fit.fit(frame), model)
+
+
+def test_case_44_rows_near_the_kink_are_found_again(
+    spark: SparkSession, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rows that a pass brings to the driver follow from the blocks, packed anew or not."""
+    frame, fit = made_up_rows(spark), LinearSVC(execution="distributed", regParam=1e-3)
+    tasks: list[str] = []
+    run = ResidentBlocks.run
+
+    def noted(self: ResidentBlocks, task: Any, description: str, *more: Any) -> Any:
+        tasks.append(type(task).__name__)
+        if losing and tasks[-1] == "NearPass":
+            delete_blocks(spark)
+        return run(self, task, description, *more)
+
+    monkeypatch.setattr(ResidentBlocks, "run", noted)
+    losing = False
+    expected = fit.fit(frame)
+    asked = tasks.copy()
+    assert asked.count("NearPass") >= 2
+    assert asked.index("NearPass") > 0
+    tasks.clear()
+    losing = True
+    with caplog.at_level(logging.WARNING, "sparkml_lsml"):
+        model = fit.fit(frame)
+    assert tasks == asked
+    assert "were lost, packing them anew" in caplog.text
+    assert coefficients(model).tobytes() == coefficients(expected).tobytes()
+    lines = [
+        [(line.iteration, line.objective) for line in one.summary.history]
+        for one in (model, expected)
+    ]
+    assert lines[0] == lines[1]
 
 
 def test_case_44_wide_rows_whose_report_lies_beside_them(

@@ -3,6 +3,7 @@
 from sparkml_lsml.engine.passes.base import Blocks, Pass, Sum
 from sparkml_lsml.engine.passes.gradient import GradientPass, LossSum, stored_places
 from sparkml_lsml.engine.passes.local import LocalUpdatePass, UpdateSum
+from sparkml_lsml.engine.passes.local_blocks import LocalBlocks
 from sparkml_lsml.engine.passes.moments import (
     CurvaturePass,
     CurvatureSum,
@@ -20,6 +21,7 @@ __all__ = [
     "GradientPass",
     "GramPass",
     "GramSum",
+    "LocalBlocks",
     "LocalUpdatePass",
     "LossSum",
     "Pass",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.linalg import blas
 
 from sparkml_lsml.engine.kernels.local import LocalUpdate
-from sparkml_lsml.engine.objective import Objective
+from sparkml_lsml.engine.objective import Anchor, Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 
 Array = npt.NDArray[np.float64]
@@ -95,6 +95,8 @@ class Query:
         Width over which the kinks of the loss are smoothed; 0 for the loss itself.
     others : tuple of arrays of shape (size,)
         Further points whose mean loss is wanted as well, with the same smoothing.
+    anchor : Anchor or None
+        Take the loss of `Objective.near`; without ``others``.
     """
 
     coef: Array
@@ -103,6 +105,7 @@ class Query:
     seed: tuple[int, ...] = ()
     smoothing: float = 0.0
     others: tuple[Array, ...] = ()
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,14 @@ class Answer:
         Its gradient there; or what a local update returned, see its ``finish``.
     others : tuple of float
         Mean loss at the query's other points.
+    radius : float
+        See `Objective.near`; infinite where all rows are taken as they are.
     """
 
     value: float
     result: Any
     others: tuple[float, ...] = ()
+    radius: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ class State:
     objective : float
         Objective at ``coef``, penalty included; infinite before the first pass.
     iteration : int
-        Iterations that are complete.
+        Iterations that are complete; fewer than before where a solver takes some back.
     gradient_norm : float
         Euclidean norm of the gradient (with an L1 part, of the smallest subgradient) at ``coef``.
     step_size : float

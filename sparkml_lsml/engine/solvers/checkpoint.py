@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.solvers.base import Best, Iteration, Progress, Reason, Run, Smooth, State
+from sparkml_lsml.engine.solvers.nearby import Screening
 from sparkml_lsml.engine.solvers.search import Search
 
 Array = npt.NDArray[np.float64]
@@ -118,6 +119,7 @@ def _member(archive: zipfile.ZipFile, name: str, file: BinaryIO) -> npt.NDArray[
 def _classes(solvers: Sequence[Any]) -> dict[str, type]:
     """Classes that a run of these solvers is made of, by name."""
     found: list[type] = [Run, Iteration, Best, Reason, Smooth, Progress, Search, State]
+    found.append(Screening)
     found += _below(State)
     pending = list(solvers)
     while pending:

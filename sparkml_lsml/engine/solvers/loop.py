@@ -169,6 +169,9 @@ class _Model:
         """Go on from what the pass computed; whether that ended an iteration."""
         before = self.state.iteration
         self.state = self.solver.step(self.state, answer, self.penalty)
+        # iterations that were taken back, as all rows were no better off
+        while self.history and self.history[-1].iteration > self.state.iteration:
+            self.history.pop()
         return bool(self.state.iteration > before)
 
     @property
@@ -307,6 +310,9 @@ def _ask(objective: Objective, models: Sequence[_Model]) -> list[Answer]:
     queries = [model.query() for model in models]
     kinds: dict[tuple[bool, float, tuple[int, ...]], list[int]] = {}
     for i, query in enumerate(queries):
+        if query.anchor is not None:
+            answers[i] = _near(objective, query)
+            continue
         kinds.setdefault((query.local is None, query.fraction, query.seed), []).append(i)
     for (gradient, fraction, seed), members in kinds.items():
         asking = [queries[i] for i in members]
@@ -324,6 +330,14 @@ def _ask(objective: Objective, models: Sequence[_Model]) -> list[Answer]:
             found = [Answer(float(v), result) for v, result in zip(values, results, strict=True)]
         answers |= dict(zip(members, found, strict=True))
     return [answers[i] for i in range(len(queries))]
+
+
+def _near(objective: Objective, query: Query) -> Answer:
+    """Answer a query for the loss of the near rows, and tangents of the others."""
+    assert query.anchor is not None
+    value, gradient, radius = objective.near(query.coef, query.smoothing, query.anchor)
+    finite = bool(np.isfinite(gradient @ gradient))
+    return Answer(value if finite else float("inf"), gradient, radius=radius)
 
 
 def _gradients(

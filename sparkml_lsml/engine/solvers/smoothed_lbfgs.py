@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from sparkml_lsml.engine.objective import Objective
+from sparkml_lsml.engine.objective import Anchor, Objective
 from sparkml_lsml.engine.penalties.elastic_net import ElasticNet
 from sparkml_lsml.engine.solvers.base import TINY, Answer, Array, Query, Reason, State
 from sparkml_lsml.engine.solvers.lbfgs import LBFGS, LBFGSState, Pair
+from sparkml_lsml.engine.solvers.nearby import NEARBY, NEARER, Nearby, Screening
 from sparkml_lsml.engine.solvers.proximal_lbfgs import ProximalLBFGS
 
 WIDEST, RATIO = 10.0, 10.0
@@ -44,7 +45,8 @@ class SmoothedState(State):
     Attributes
     ----------
     objective : float
-        The objective of the smoothed loss, or of the loss itself where that was measured last.
+        The objective of the smoothed loss, or of the loss itself where that was measured last;
+        between two passes over all rows that of `Objective.near`, which is no higher.
     """
 
     inner: Any = None
@@ -82,6 +84,36 @@ class SmoothedState(State):
 
     reason: str = ""
 
+    screening: Screening = field(default_factory=Screening)
+    """Which rows are taken as they are."""
+
+    @property
+    def anchored(self) -> bool:
+        """Whether loss and gradient are those of all rows at the coefficients."""
+        near = self.screening.near
+        return near is None or np.array_equal(near.coef, self.inner.coef)
+
+    def resumed(self, objective: Objective) -> "SmoothedState":
+        """The state, back where all rows were asked if near ones can be had no more."""
+        near = self.screening.near
+        screening = replace(self.screening, most=objective.nearby)
+        if objective.nearby or near is None:
+            return replace(self, screening=screening)
+        return self.back(replace(screening, near=None, checking=False), near)
+
+    def back(self, screening: Screening, near: Nearby) -> "SmoothedState":
+        """The state at an anchor, without the iterations that led astray."""
+        return replace(
+            self,
+            coef=near.coef,
+            objective=near.objective,
+            iteration=near.iteration,
+            gradient_norm=near.inner.gradient_norm,
+            inner=near.inner,
+            before=near.iteration,
+            screening=screening,
+        )
+
     @property
     def candidates(self) -> Array:
         """The coefficients times some factors, and the start.
@@ -93,7 +125,10 @@ class SmoothedState(State):
         if self.width == 0.0 or self.iteration == 0:
             return self.coef[None, :]
         count = max(1, min(len(SCALES), CANDIDATE_NUMBERS // max(1, len(self.coef))))
-        return np.vstack([np.outer(SCALES[:count], self.coef), self.start])
+        near = self.screening.near
+        # where the iterations run out, nobody has asked all rows of the last ones
+        known = () if near is None else (near.coef,)
+        return np.vstack([np.outer(SCALES[:count], self.coef), self.start, *known])
 
 
 @dataclass(frozen=True)
@@ -105,6 +140,9 @@ class SmoothedLBFGS:
     of width 10, then 1, 0.1 and so on. Each solution is the start of the next width, and the pairs
     of steps and gradients stay. It stops when the smooth loss at its minimum is above the loss by
     less than ``tol``, relative to the objective. A smooth loss is solved as it is.
+
+    Where the objective offers it, iterations of narrow widths take the rows near the kinks and the
+    tangents of all others, as of a cutting plane. All rows are asked what they gained, and decide.
 
     Parameters
     ----------
@@ -120,6 +158,7 @@ class SmoothedLBFGS:
     References
     ----------
     Nesterov (2005), Smooth minimization of non-smooth functions, Mathematical Programming 103;
+    Kelley (1960), The cutting-plane method for solving convex programs, SIAM Journal 8;
     Chapelle (2007), Training a support vector machine in the primal, Neural Computation 19.
 
     Examples
@@ -146,21 +185,49 @@ class SmoothedLBFGS:
         inner = self.inner.init(coef, objective)
         cold = self.inner.cold if isinstance(self.inner, LBFGS) else None
         start = coef if cold is None else cold
-        return SmoothedState(coef, inner=inner, width=width, start=start)
+        screening = Screening(most=objective.nearby, share=objective.nearby)
+        return SmoothedState(coef, inner=inner, width=width, start=start, screening=screening)
 
     def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
         """Value and gradient of the smoothed loss, at its minimum of the loss itself."""
         if state.measuring:
-            unknown = np.isnan(state.start_objective)
-            return Query(state.coef, others=(state.start,) if unknown else ())
+            near = state.screening.near
+            if np.isnan(state.start_objective):
+                return Query(state.coef, others=(state.start,))
+            return Query(state.coef, anchor=None if near is None else near.anchor)
         query = self.inner.query(state.inner, penalty)
-        return replace(query, smoothing=state.width, others=query.others + state.rivals)
+        anchor = self._anchor(state, penalty)
+        if state.screening.checking:
+            query = Query(state.inner.coef)
+        others = query.others + state.rivals
+        return replace(query, smoothing=state.width, others=others, anchor=anchor)
+
+    def _anchor(self, state: SmoothedState, penalty: ElasticNet) -> Anchor | None:
+        """Where rows are told near from far, if that serves."""
+        screening, inner = state.screening, state.inner
+        new = Anchor(inner.coef, state.width, screening.share)
+        if screening.checking:
+            return new
+        if screening.near is not None:
+            return screening.near.anchor
+        begins = inner.here is None and screening.limit > 0 and screening.most > 0.0
+        narrow = 0.0 < state.width <= NEARBY * self.unit and not (state.wider or state.rivals)
+        smooth = isinstance(inner, LBFGSState) and not np.any(penalty.l1())
+        return new if begins and narrow and smooth else None
 
     def step(self, state: SmoothedState, answer: Answer, penalty: ElasticNet) -> SmoothedState:
         """A step for the current width; at its minimum, on to the next."""
         if state.measuring:
             return self._next_width(state, answer, penalty)
+        if state.screening.checking:
+            return self._checked(state, answer, penalty)
+        anchor = self._anchor(state, penalty) if state.inner.here is None else None
         inner = self.inner.step(state.inner, answer, penalty)
+        if anchor is not None and inner.here is not None:
+            screening = state.screening.begun(
+                anchor, inner, answer.radius, state.width, state.iteration
+            )
+            state = replace(state, screening=screening)
         if inner.here is None:
             # back at the cold start, where the sample's curvature is not known
             width = WIDEST * self.unit if state.width else 0.0
@@ -170,24 +237,52 @@ class SmoothedLBFGS:
             if answer.others[0] + penalty.value(rival) < inner.objective:
                 pairs = _shortened(inner.pairs, 1.0 / RATIO)
                 return replace(state, coef=rival, inner=_again(inner, rival, pairs))
-        state = replace(
-            state,
-            coef=inner.coef,
-            objective=inner.objective,
-            iteration=state.before + inner.iteration,
-            gradient_norm=inner.gradient_norm,
-            step_size=inner.step_size,
-            inner=inner,
-        )
+        return self._after(_moved(state, inner))
+
+    def _checked(self, state: SmoothedState, answer: Answer, penalty: ElasticNet) -> SmoothedState:
+        """Go on from where near rows led, if all rows are better off there, or back to the anchor.
+
+        The near rows' loss has the gradient of all rows at the anchor, and is convex: so the way
+        there leads down for all rows as well, and fewer iterations end where they gain.
+        """
+        here, near = state.inner, state.screening.near
+        assert near is not None
+        found = answer.value + penalty.value(here.coef)
+        screening = state.screening.judged(found, here)
+        if not state.screening.kept(found, here):
+            return state.back(screening.shortened(here), near)
+        # the last line of the progress is what near rows told
+        progress = here.progress
+        told = replace(progress, recent=progress.recent[:-1], count=progress.count - 1)
+        begun = replace(_again(here, here.coef, here.pairs), progress=told)
+        inner = self.inner.step(begun, answer, penalty)
+        anchor = Anchor(here.coef, state.width, state.screening.share)
+        screening = screening.begun(anchor, inner, answer.radius, state.width, state.iteration)
+        state = replace(state, before=state.iteration, screening=screening)
+        return self._after(_moved(state, inner))
+
+    def _after(self, state: SmoothedState) -> SmoothedState:
+        """At the minimum for the current width, on to the next."""
+        inner = state.inner
         between = inner.search.trials == 0
         if state.wider and between and inner.objective < state.start_objective:
             # so is the loss, which is no higher: the start is not its minimum
             refuted = replace(state, start_objective=float("inf"))
             return self._narrowed(refuted, state.wider / RATIO, state.coef, ())
         # the minimum of a wide smoothing is only where the next one starts, and at the narrowest a
-        # sample's curvature is none
-        informed = inner.informed if state.width == 0.0 else not state.last
+        # sample's curvature is none. Iterations over near rows cost little, and spare those of the
+        # next width
+        roughly = not (state.last or state.screening.near is not None)
+        informed = inner.informed if state.width == 0.0 else roughly
         reason = replace(inner, informed=informed).ended(self._tolerance(state))
+        # rows that can be separated have a minimum near zero, where a relative tolerance asks for
+        # ever more
+        early = state.width > 0.0 and not state.last and inner.objective <= EARLY * state.width
+        early = early and between
+        if not state.anchored:
+            due = between and inner.iteration >= state.screening.limit
+            check = due or early or reason is not None
+            return replace(state, screening=replace(state.screening, checking=check))
         if reason is not None and reason.name == "diverged":
             return replace(state, reason=reason.name)
         if reason is not None and (state.width == 0.0 or state.last):
@@ -196,10 +291,7 @@ class SmoothedLBFGS:
                 # no row may have been near a kink where the loss was measured
                 return replace(state, measuring=True, solved=True)
             return replace(state, reason=_told(reason, state.width))
-        # rows that can be separated have a minimum near zero, where a relative tolerance asks for
-        # ever more
-        early = state.width > 0.0 and not state.last and inner.objective <= EARLY * state.width
-        if reason is None and not (between and early):
+        if reason is None and not early:
             return state
         sure = state.wider > 0.0 and reason is not None and reason.converged
         return replace(state, measuring=True, early=early and reason is None, solved=sure)
@@ -229,7 +321,9 @@ class SmoothedLBFGS:
             state = replace(state, start_objective=first)
         apart = abs(inner.objective - loss)
         state = replace(state, measuring=False, objective=loss, measured=loss)
-        if apart <= self.tol * abs(loss) or width <= NARROWEST * self.unit:
+        # one more width takes a pass or two where near rows serve
+        tol = self.tol if state.screening.near is None else NEARER * self.tol
+        if apart <= tol * abs(loss) or width <= NARROWEST * self.unit:
             # no direction led down from where this width began: that is the minimum
             ended = inner.reason == "precision" and inner.iteration == 0
             if ended or state.solved:
@@ -256,6 +350,7 @@ class SmoothedLBFGS:
     ) -> SmoothedState:
         return replace(
             state,
+            screening=state.screening.narrowed(coef),
             inner=_again(state.inner, coef, pairs),
             width=width,
             before=state.iteration,
@@ -267,6 +362,19 @@ class SmoothedLBFGS:
     def terminate(self, state: SmoothedState) -> Reason | None:
         """Stop at the minimum of the narrowest width."""
         return Reason(state.reason, state.iteration) if state.reason else None
+
+
+def _moved(state: SmoothedState, inner: Any) -> SmoothedState:
+    """The state with that of the solver of its width."""
+    return replace(
+        state,
+        coef=inner.coef,
+        objective=inner.objective,
+        iteration=state.before + inner.iteration,
+        gradient_norm=inner.gradient_norm,
+        step_size=inner.step_size,
+        inner=inner,
+    )
 
 
 def _again(inner: Any, coef: Array, pairs: tuple[Pair, ...]) -> Any:

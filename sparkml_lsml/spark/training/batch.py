@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_lsml.engine.objective import BlockObjective
+from sparkml_lsml.engine.passes.near import near_memory
 from sparkml_lsml.engine.passes.reweighting import HeldOut, Poisson, Reweighting, Validation
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors import Predictor
@@ -96,6 +97,8 @@ class Batch:
             name,
             reweighting=Validation(VALIDATED) if validated else self.reweighting,
             classes=self.classes,
+            # several models have near rows of their own, and passes in common
+            nearest=None if blocks.local or len(units) > 1 else near_memory(blocks.nbytes),
         )
 
     @property
