@@ -20,7 +20,8 @@ def resident(frame: "DataFrame") -> "ResidentRows":
     Returns
     -------
     ResidentRows
-        What ``fit`` of every estimator takes; a context manager, at whose end they are removed.
+        What ``fit`` of every estimator and search takes; a context manager, at whose end they are
+        removed.
 
     Raises
     ------

@@ -37,6 +37,7 @@ from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
+from sparkml_lsml.spark.rows.shared import ResidentRows, folded, frame_of
 from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_fold, measures
 from sparkml_lsml.spark.training.estimator import own_fit
@@ -61,7 +62,7 @@ class CalibratedClassifier(
     all rows and their labels follows one function that turns a margin into a probability; the
     classifier itself is trained on all rows. This is scikit-learn's
     ``CalibratedClassifierCV(ensemble=False)``. The rows are read once, all models share the passes
-    over them, and margins are counted where the rows are.
+    over them, and margins are counted where the rows are; ``fit`` takes `ResidentRows`, too.
 
     Parameters
     ----------
@@ -163,11 +164,12 @@ class CalibratedClassifier(
         copied._classifier = self._classifier.copy(extra)
         return copied
 
-    def _fit(self, dataset: DataFrame) -> "CalibratedClassifierModel":
-        check_frame(dataset, type(self).__name__)
+    def _fit(self, dataset: DataFrame | ResidentRows) -> "CalibratedClassifierModel":
+        frame = frame_of(dataset)
+        check_frame(frame, type(self).__name__)
         own: Any = self.copy()._normalise()
         classifier = own._binary_classifier()
-        classifier._check_fit(dataset)
+        classifier._check_fit(frame)
         folds = own.value("numFolds")
         rows, fold = own._folds(dataset, folds)
         name = type(self).__name__
@@ -182,8 +184,8 @@ class CalibratedClassifier(
                 members.append(training.member(classifier, seen, held_out=number))
             members.append(training.member(classifier))
             if own_fit(classifier):
-                parts = [rows.where(fold != number) for number in range(folds)]
-                models = _fit_one_by_one(classifier, [*parts, dataset])
+                parts = [frame_of(rows).where(fold != number) for number in range(folds)]
+                models = _fit_one_by_one(classifier, [*parts, frame])
             else:
                 models = training.models(members)
             found = measures(
@@ -210,7 +212,7 @@ class CalibratedClassifier(
             column = classifier.value(name)
             if column:  # the classifier's own counts where this estimator has none
                 model._set(**{name: column})
-        model._summarise(dataset)
+        model._summarise(frame)
         return model
 
     def _binary_classifier(self) -> Any:
@@ -245,15 +247,20 @@ class CalibratedClassifier(
             columns[given.family] = "binomial"
         return given.copy(columns)._normalise()
 
-    def _folds(self, dataset: DataFrame, folds: int) -> tuple[DataFrame, Column]:
+    def _folds(
+        self, rows: DataFrame | ResidentRows, folds: int
+    ) -> tuple[DataFrame | ResidentRows, Column]:
         """The rows with a column of their folds, and that column."""
+        dataset = frame_of(rows)
         name = self.value("foldCol")
         if name:
             check_numeric(dataset, name, "foldCol")
-            return dataset, column_of(dataset, name)
+            return rows, column_of(dataset, name)
         name = f"{self.uid}_fold"
-        number = F.floor(F.rand(self.value("seed")) * folds)
-        return dataset.select("*", number.cast("int").alias(name)), quoted(name)
+        seed = self.value("seed")
+        number = F.floor(F.rand(seed) * folds).cast("int")
+        frame = dataset.select("*", number.alias(name))
+        return folded(rows, frame, ("calibration", seed, folds)), quoted(name)
 
     def _check_loaded(self) -> None:
         self._normalise()
@@ -346,8 +353,10 @@ class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationMo
         """Number of classes, 2."""
         return 2
 
-    def evaluate(self, dataset: DataFrame) -> CalibratedClassifierSummary:
+    def evaluate(self, dataset: DataFrame | ResidentRows) -> CalibratedClassifierSummary:
         """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Of `ResidentRows` the frame is read.
 
         Raises
         ------

@@ -28,6 +28,7 @@ from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import ANY_NUMBER, Range, one_of
 from sparkml_lsml.spark.params.solvers import BINARY_SOLVERS, choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
+from sparkml_lsml.spark.rows.shared import ResidentRows
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
@@ -276,8 +277,10 @@ class LinearSVCModel(Exportable, LinearModel, _Params, ClassificationModel):
         """Number of classes, 2."""
         return 2
 
-    def evaluate(self, dataset: DataFrame) -> LinearSVCSummary:
+    def evaluate(self, dataset: DataFrame | ResidentRows) -> LinearSVCSummary:
         """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Of `ResidentRows` the frame is read.
 
         Raises
         ------

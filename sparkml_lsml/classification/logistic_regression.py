@@ -40,6 +40,7 @@ from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.solvers import choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
+from sparkml_lsml.spark.rows.shared import ResidentRows
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
 from sparkml_lsml.worker.finishing import BinaryFinish, MultinomialFinish
@@ -317,8 +318,10 @@ class LogisticRegressionModel(
         self._check_binomial("intercept", "interceptVector")
         return float(self._intercepts[0])
 
-    def evaluate(self, dataset: DataFrame) -> LogisticRegressionSummary:
+    def evaluate(self, dataset: DataFrame | ResidentRows) -> LogisticRegressionSummary:
         """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Of `ResidentRows` the frame is read.
 
         Returns
         -------

@@ -30,6 +30,7 @@ from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import Range, one_of
 from sparkml_lsml.spark.params.solvers import ITERATIVE_SOLVERS, choose_solver
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
+from sparkml_lsml.spark.rows.shared import ResidentRows
 from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.estimator import LinearEstimator
 from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predictor
@@ -363,8 +364,10 @@ class LinearRegressionModel(Exportable, LinearModel, _Params, RegressionModel):
         """Scale that Huber's loss estimated; 1 for the squared error."""
         return self._scale
 
-    def evaluate(self, dataset: DataFrame) -> LinearRegressionSummary:
+    def evaluate(self, dataset: DataFrame | ResidentRows) -> LinearRegressionSummary:
         """Metrics of the model on rows with labels, which are computed when asked for.
+
+        Of `ResidentRows` the frame is read.
 
         Raises
         ------

@@ -16,6 +16,7 @@ from sparkml_lsml.spark.folders.persistence import WholeWriter
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.rows.columns import check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, quoted
+from sparkml_lsml.spark.rows.shared import ResidentRows, folded, frame_of, remembered
 from sparkml_lsml.tuning.groups import group_numbers
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Judgement, Search, fit_one_by_one
@@ -36,6 +37,9 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
     evaluators of other metrics than areas under curves, those of the confusion matrix, ``rmse``,
     ``mse``, ``mae`` and ``r2`` take MLlib's road, model by model; ``parallelism`` matters only
     there.
+
+    ``fit`` takes `ResidentRows`, too: they are packed with their folds once for all searches that
+    hold out the same rows. Where models cannot share passes their frame is read.
 
     Parameters
     ----------
@@ -155,8 +159,9 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
         """A reader of this class, and of what MLlib's has saved."""
         return SearchReader(cls)
 
-    def _fit(self, dataset: DataFrame) -> CrossValidatorModel:
-        check_frame(dataset, type(self).__name__)
+    def _fit(self, dataset: DataFrame | ResidentRows) -> CrossValidatorModel:
+        frame = frame_of(dataset)
+        check_frame(frame, type(self).__name__)
         group = self.getGroupCol()
         if not group:
             return self._fit_folds(dataset)
@@ -165,7 +170,7 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
                 f"found both foldCol='{self.getFoldCol()}' and groupCol='{group}': expected one of "
                 "them. Clear foldCol to hold out each group once, or groupCol for numFolds folds"
             )
-        number, groups = group_numbers(dataset, group)
+        number, groups = remembered(dataset, ("groups", group), lambda: group_numbers(frame, group))
         search: Any = self.copy({self.numFolds: groups})
         search._group = number
         found: CrossValidatorModel = search._fit_folds(dataset)
@@ -182,39 +187,42 @@ class CrossValidator(pyspark.ml.tuning.CrossValidator):
             for number in range(self.getNumFolds())
         ]
 
-    def _fit_folds(self, dataset: DataFrame) -> CrossValidatorModel:
+    def _fit_folds(self, dataset: DataFrame | ResidentRows) -> CrossValidatorModel:
+        frame = frame_of(dataset)
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
         folds = self.getNumFolds()
         own, name = self.getFoldCol(), f"{self.uid}_fold"
         fold = quoted(name)
         if own:
-            check_numeric(dataset, own, "foldCol")
-            fold = column_of(dataset, own)
+            check_numeric(frame, own, "foldCol")
+            fold = column_of(frame, own)
             rows = dataset
         elif self._group is not None:
-            rows = dataset.select("*", self._group.alias(name))
+            numbered = frame.select("*", self._group.alias(name))
+            rows = folded(dataset, numbered, ("groups", self.getGroupCol()))
         else:
             # MLlib's folds: intervals of the same random numbers
             random = f"{self.uid}_rand"
-            rows = dataset.select("*", F.rand(self.getSeed()).alias(random))
+            numbered = frame.select("*", F.rand(self.getSeed()).alias(random))
             share = 1.0 / folds
             drawn = F.lit(folds - 1)
             for number in reversed(range(folds - 1)):
-                drawn = F.when(rows[random] < (number + 1) * share, number).otherwise(drawn)
-            rows = rows.select("*", drawn.alias(name)).drop(random)
+                drawn = F.when(numbered[random] < (number + 1) * share, number).otherwise(drawn)
+            numbered = numbered.select("*", drawn.alias(name)).drop(random)
+            rows = folded(dataset, numbered, ("drawn", self.getSeed(), folds))
         search = Search.of(self.getEstimator(), maps, evaluator)
         found = None
         # a subclass may draw folds of its own
         if search is not None and type(self)._kFold is CrossValidator._kFold:
             found = search.run(
-                rows, fold, folds, lambda metrics: Judgement(evaluator, metrics).best, whole=dataset
+                rows, fold, folds, lambda metrics: Judgement(evaluator, metrics).best, whole=frame
             )
         if found is None:
-            found = fit_one_by_one(self, self._kFold(dataset), dataset)
+            found = fit_one_by_one(self, self._kFold(frame), frame)
         judged = Judgement(evaluator, found.metrics)
         model = found.best_model
         if model is None:
-            model = self.getEstimator().fit(dataset, maps[judged.best])
+            model = self.getEstimator().fit(frame, maps[judged.best])
         judged.tell(type(self).__name__, model)
         models: Any = found.models if self.getCollectSubModels() else None
         return self._copyValues(CrossValidatorModel(model, judged.means, models, judged.spreads))

@@ -30,6 +30,7 @@ from sparkml_lsml.errors import DataError
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.solvers import SAMPLING_SOLVERS
 from sparkml_lsml.spark.rows.frames import column_of
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.training.cross_fitting import CrossFit, cross_fit
 from sparkml_lsml.spark.training.estimator import BlockEstimator, own_fit
 
@@ -102,7 +103,7 @@ class Search:
 
     def run(
         self,
-        dataset: DataFrame,
+        given: DataFrame | ResidentRows,
         fold: Column,
         folds: int,
         choose: Callable[[Array], int],
@@ -112,8 +113,8 @@ class Search:
     ) -> CrossFit | None:
         """Train and measure all models; the best is trained on all rows unless there are stages.
 
-        ``fold`` is a column of the dataset, which is ``whole``, but for a column of folds that the
-        search has added and stages are not to see. None where a stage drops the column ``fold``.
+        ``fold`` is a column of the rows given, which are ``whole``, but for a column of folds that
+        the search has added and stages are not to see. None where a stage drops that column.
         """
         fit = partial(
             cross_fit,
@@ -127,8 +128,9 @@ class Search:
         if not self.stages:
             for member in self.members:  # here, since errors list no column of the search's own
                 member.copy()._normalise()._check_fit(whole)
-            found = fit(dataset, choose=choose, held_out=held_out)
+            found = fit(given, choose=choose, held_out=held_out)
             return found if self.stages is None else _in_pipelines(found)
+        dataset = frame_of(given)  # what stages make of it are other rows
         added = set(dataset.columns).difference(whole.columns)
         metrics, models = [], []
         for number in range(folds) if held_out is None else held_out:

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.spark.folders.persistence import WholeWriter
 from sparkml_lsml.spark.rows.frames import check_frame, quoted
+from sparkml_lsml.spark.rows.shared import ResidentRows, folded, frame_of
 from sparkml_lsml.tuning.persistence import SearchReader
 from sparkml_lsml.tuning.search import Judgement, Search, fit_one_by_one
 
@@ -54,30 +55,31 @@ class TrainValidationSplit(pyspark.ml.tuning.TrainValidationSplit):
         """A reader of this class, and of what MLlib's has saved."""
         return SearchReader(cls)
 
-    def _fit(self, dataset: DataFrame) -> TrainValidationSplitModel:
-        check_frame(dataset, type(self).__name__)
+    def _fit(self, dataset: DataFrame | ResidentRows) -> TrainValidationSplitModel:
+        frame = frame_of(dataset)
+        check_frame(frame, type(self).__name__)
         maps, evaluator = self.getEstimatorParamMaps(), self.getEvaluator()
         random, name = f"{self.uid}_rand", f"{self.uid}_fold"
-        rows = dataset.select("*", F.rand(self.getSeed()).alias(random))
+        rows = frame.select("*", F.rand(self.getSeed()).alias(random))
         part = F.when(rows[random] >= self.getTrainRatio(), VALIDATION).otherwise(TRAINING)
         rows = rows.select("*", part.alias(name)).drop(random)
         search = Search.of(self.getEstimator(), maps, evaluator)
         found = None
         if search is not None:
             found = search.run(
-                rows,
+                folded(dataset, rows, ("split", self.getSeed(), self.getTrainRatio())),
                 quoted(name),
                 2,
                 lambda metrics: Judgement(evaluator, metrics).best,
                 held_out=[VALIDATION],
-                whole=dataset,
+                whole=frame,
             )
         if found is None:
             parts = [rows.where(quoted(name) == kind).drop(name) for kind in (TRAINING, VALIDATION)]
-            found = fit_one_by_one(self, [(parts[0], parts[1])], dataset)
+            found = fit_one_by_one(self, [(parts[0], parts[1])], frame)
         judged = Judgement(evaluator, found.metrics)
         model = found.best_model
         if model is None:
-            model = self.getEstimator().fit(dataset, maps[judged.best])
+            model = self.getEstimator().fit(frame, maps[judged.best])
         models: Any = found.models[0] if self.getCollectSubModels() else None
         return self._copyValues(TrainValidationSplitModel(model, judged.means, models))

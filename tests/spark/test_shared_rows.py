@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import gc
 import shutil
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -20,8 +17,9 @@ from sparkml_lsml.classification import LinearSVC, LogisticRegression, OneVsRest
 from sparkml_lsml.errors import DataError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.rows.resident import LENT
-from sparkml_lsml.tuning import CrossValidator, bootstrap, regularization_path
+from sparkml_lsml.tuning import bootstrap, regularization_path
 from tests.faults import block_folders, hook_passes, wait_for
+from tests.spark.counting import Counted
 from tests.spark.helpers import (
     EXECUTIONS,
     added,
@@ -33,26 +31,6 @@ from tests.spark.helpers import (
 )
 
 X, Y = binary_rows(rows=200, features=4, seed=21)
-
-
-class Counted:
-    """A frame whose source notes each time that it is read."""
-
-    def __init__(self, rows: DataFrame, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        place = str(folder)
-
-        def source(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            Path(place, uuid.uuid4().hex).touch()
-            yield from batches
-
-        self.partitions = rows.rdd.getNumPartitions()
-        self.frame = rows.mapInArrow(source, rows.schema)
-
-    @property
-    def reads(self) -> float:
-        return len([*self._folder.iterdir()]) / self.partitions
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +162,6 @@ def test_paths_one_vs_rest_and_replicates(
         assert replicates.coefficients.tolist() == again.coefficients.tolist()
         # which depend on the places of rows, and have blocks of their own
         assert counted.reads == 2
-        with pytest.raises(TypeError, match=r"found resident rows.*rows\.frame"):
-            CrossValidator(estimator=estimator).fit(resident)
 
 
 def test_a_fit_that_fails_leaves_the_rows(
@@ -244,6 +220,60 @@ def test_unpersist(spark: SparkSession, counted: Counted) -> None:
         assert numbers(estimator.fit(resident)).tolist() == first.tolist()
         assert counted.reads == 2
         resident.unpersist()
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_metrics_are_of_the_frame(
+    spark: SparkSession, rows: DataFrame, counted: Counted, execution: str
+) -> None:
+    with nothing_left(spark), sparkml_lsml.resident(counted.frame) as resident:
+        model = logistic(execution=execution).fit(resident)
+        found, expected = model.evaluate(resident), model.evaluate(rows)
+    # asked when nothing is packed any more
+    for name in ("accuracy", "areaUnderROC", "logLoss"):
+        value, other = getattr(found, name), getattr(expected, name)
+        value, other = (each() if callable(each) else each for each in (value, other))
+        assert value == other
+    assert counted.reads == 2
+
+
+def test_classes_are_counted_once(spark: SparkSession, rows: DataFrame, counted: Counted) -> None:
+    estimators = [logistic(classWeight="balanced"), svc(classWeight="balanced")]
+    note = "the classes were counted first, which took a read of the rows"
+    with nothing_left(spark), sparkml_lsml.resident(counted.frame) as resident:
+        for number, each in enumerate(estimators):
+            model = each.fit(resident)
+            assert numbers(model).tolist() == numbers(each.fit(rows)).tolist()
+            assert (note in model.summary.notes) == (number == 0)
+        assert counted.reads == 2
+        resident.unpersist()
+        assert note in estimators[0].fit(resident).summary.notes
+        assert counted.reads == 4
+
+
+def test_a_piece_is_read_once_anyway(spark: SparkSession, rows: DataFrame) -> None:
+    with pytest.raises(TypeError, match=r"LogisticRegression: found resident rows.*rows\.frame"):
+        logistic().partialFit(sparkml_lsml.resident(rows))  # type: ignore[arg-type]
+
+
+def test_what_is_packed_is_shown(spark: SparkSession, rows: DataFrame) -> None:
+    with nothing_left(spark), sparkml_lsml.resident(rows) as resident:
+        assert "nothing packed yet" in resident._repr_html_()
+        svc().fit(resident)
+        assert "in all" not in resident._repr_html_()
+        linear(execution="distributed").fit(resident)
+        shown = resident._repr_html_()
+        # 200 rows of 5 doubles
+        cells = ["features", "label (multiclass)", "", "", "200", "7.8 KB", "the driver"]
+        left = "".join(f'<td class="l">{cell}</td>' for cell in cells[:3])
+        row = left + "".join(f"<td>{cell}</td>" for cell in cells[3:])
+        assert f"<tr>{row}</tr>" in shown
+        assert ">2 blocks<" in shown
+        assert "<p>15.6 KB in all</p>" in shown
+        assert repr(resident) == (
+            "ResidentRows: 200 rows for multiclass labels, 7.8 KB in the driver; "
+            "200 rows for regression labels, 7.8 KB in 2 blocks"
+        )
 
 
 def test_what_is_no_frame() -> None:

@@ -22,6 +22,7 @@ from sparkml_lsml.spark.params.feature_columns import features_of, told
 from sparkml_lsml.spark.rows.columns import check_features, check_numeric
 from sparkml_lsml.spark.rows.frames import check_frame, has_column
 from sparkml_lsml.spark.rows.ingest import raise_for_problems, training_frame
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.worker.counting import Counted, Tally, counter, merge_counted
 
 Array = npt.NDArray[np.float64]
@@ -43,14 +44,18 @@ class Evaluation:
     dataset: DataFrame
 
     @staticmethod
-    def of(model: Any, dataset: DataFrame) -> "Evaluation":
-        """An evaluation; its model names all its output columns, as MLlib's summaries do."""
+    def of(model: Any, rows: DataFrame | ResidentRows) -> "Evaluation":
+        """An evaluation; its model names all its output columns, as MLlib's summaries do.
+
+        Resident rows are read from their frame: metrics may be asked for when they are gone, and
+        are then the same to the last bit.
+        """
         kept = model.copy()
         kept._summary = None
         for name in ("predictionCol", "probabilityCol", "rawPredictionCol"):
             if kept.hasParam(name) and not kept.getOrDefault(name):
                 kept._set(**{name: name.removesuffix("Col")})
-        return Evaluation(kept, dataset)
+        return Evaluation(kept, frame_of(rows))
 
     def check(self) -> Self:
         """Refuse columns that cannot be used, before any job runs."""

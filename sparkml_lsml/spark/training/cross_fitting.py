@@ -18,6 +18,7 @@ from sparkml_lsml.spark.cluster.trees import LAST_BYTES
 from sparkml_lsml.spark.rows.centring import can_centre
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
 from sparkml_lsml.spark.training.estimator import BlockEstimator
 from sparkml_lsml.spark.training.plan import local_bytes
 from sparkml_lsml.spark.training.problem import Problem
@@ -47,7 +48,7 @@ class CrossFit:
 
 def cross_fit(
     estimators: Sequence[BlockEstimator],
-    dataset: DataFrame,
+    rows: DataFrame | ResidentRows,
     fold: Column,
     folds: int,
     measure: Callable[[], Measure],
@@ -63,7 +64,7 @@ def cross_fit(
     ----------
     estimators : sequence of BlockEstimator
         One for each param map, with the same ingest.
-    dataset : DataFrame
+    rows : DataFrame or ResidentRows
     fold : Column
         Number of the fold of each row.
     folds : int
@@ -76,7 +77,7 @@ def cross_fit(
     held_out : sequence of int, optional
         The folds that models are trained without, and measured on; all by default.
     whole : DataFrame
-        The rows as the user has them, for the summary of the best: ``dataset``, but for a column
+        The rows as the user has them, for the summary of the best: ``rows``, but for a column
         of folds that a search has added.
 
     Raises
@@ -88,7 +89,9 @@ def cross_fit(
     """
     members = [estimator.copy()._normalise() for estimator in estimators]
     for member in members:
-        member._check_fit(dataset)
+        member._check_fit(frame_of(rows))
+    if any(member.value("solver") == "cocoa" for member in members):
+        rows = frame_of(rows)  # see `Training`, which knows the first of them
     tested = range(folds) if held_out is None else held_out
     centre = all(map(can_centre, members))
     plan: dict[str, Any] = {
@@ -97,7 +100,7 @@ def cross_fit(
         "centre": centre,
         "local_bytes": local_bytes(members),
     }
-    with Training(members[0], dataset, **plan) as training:
+    with Training(members[0], rows, **plan) as training:
         blocks, batch = training.blocks, []
         check_measure(measure(), blocks.report, training.member(members[0]).problem)
         for number in tested:
@@ -114,8 +117,8 @@ def cross_fit(
         if choose is not None:
             best = choose(metrics)
             [best_model] = training.models([training.member(members[best], rows=whole)])
-    rows = iter(models)
-    by_fold = [[next(rows) for _ in members] for _ in tested]
+    each = iter(models)
+    by_fold = [[next(each) for _ in members] for _ in tested]
     return CrossFit(metrics, by_fold, best_model)
 
 

@@ -29,7 +29,7 @@ from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.ingest import Factors
 from sparkml_lsml.spark.rows.plan import IngestPlan
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
-from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
+from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of, remembered
 from sparkml_lsml.spark.rows.validating import TRAINED, validation_notes
 from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
@@ -109,10 +109,7 @@ class Training:
             params.value("checkpointInterval"),
             self._plan.name,
         )
-        factors = class_factors(params, dataset, self._plan.name)
-        self._plan = replace(self._plan, factors=factors)
-        if factors is not None and params.value("classWeight") == BALANCED:
-            self._notes += ("the classes were counted first, which took a read of the rows",)
+        self._plan = replace(self._plan, factors=self._factors(params, rows))
         # around those of the blocks, which are packed anew where they are shuffled
         self._jobs = JobGroup(context(dataset), self._plan.name, surrounding_jobs())
         self._progress = progress_of(dataset.sparkSession, self._plan.name, self._jobs.tag)
@@ -132,6 +129,19 @@ class Training:
             if resident is not None:
                 return resident.blocks(self._plan)
             return ResidentBlocks.pack(dataset, self._plan)
+
+    def _factors(self, params: Trainable, rows: DataFrame | ResidentRows) -> Factors | None:
+        def find() -> Factors | None:
+            return class_factors(params, self._dataset, self._plan.name)
+
+        def count() -> Factors | None:
+            self._notes += ("the classes were counted first, which took a read of the rows",)
+            return find()
+
+        if not params.hasParam("classWeight") or params.value("classWeight") != BALANCED:
+            return find()
+        columns = self._plan.label, self._plan.weight, self._plan.validation
+        return remembered(rows, (BALANCED, *columns), count)
 
     @property
     def factors(self) -> Factors | None:
