@@ -38,6 +38,10 @@ ALIKE = (
     # coefficients in the classes of scikit-learn and ONNX
     "test_onnx",
     "test_sklearn",
+    # rows and fits; the plans of an assembler are those of other tests
+    "mostly_zeros",
+    "grids_searches_and_resident_rows",
+    "one_vs_rest_and_pieces",
 )
 """Tests of files of `SHORT` that ask nothing of PySpark that others do not ask, by their names."""
 
@@ -47,6 +51,7 @@ SHORT = (
     "tests/spark/test_one_vs_rest.py",
     "tests/spark/test_export.py",
     "tests/spark/test_direct_parquet.py",
+    "tests/spark/test_assembled.py",
     "-k",
     f"not ({' or '.join(ALIKE)})",
 )

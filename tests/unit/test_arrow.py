@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkml_lsml.engine.blocks import CsrRows
-from sparkml_lsml.engine.blocks.arrow import DENSE, DENSE_SHARE, SPARSE, Features, to_features
+from sparkml_lsml.engine.blocks.arrow import (
+    DENSE,
+    DENSE_SHARE,
+    SPARSE,
+    Features,
+    as_assembled,
+    to_features,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -344,3 +351,45 @@ def test_indices_may_fall_from_row_to_row_and_rows_may_be_empty() -> None:
 def test_other_types_are_refused_by_name(column: pa.Array) -> None:
     with pytest.raises(TypeError, match="expected vectors, or arrays of float or double"):
         to_features(column)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.integers(1, 12),
+    features=st.integers(1, 9),
+    density=st.sampled_from([0.0, 0.2, 0.5, 0.6, 1.0]),
+    odd=st.sampled_from([None, -0.0, np.nan, 1e-60]),
+    single=st.booleans(),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_numbers_are_kept_as_the_vectors_of_an_assembler(
+    seed: int, rows: int, features: int, density: float, odd: float | None, single: bool
+) -> None:
+    dtype = np.float32 if single else np.float64
+    X = random_rows(seed, rows, features, density)
+    X[X == 0.0] = 0.0
+    if odd is not None:
+        X[0, 0] = odd
+    # Vector.compressed of Spark, after an assembler that leaves out what equals 0
+    encoded = [
+        sparse_vector(row)
+        if 1.5 * (np.count_nonzero(row) + 1.0) < features
+        else dense_vector(np.where(row == 0.0, 0.0, row))
+        for row in X
+    ]
+    expected = to_features(vectors([*encoded]), dtype)
+    lists = pa.array(X.tolist(), type=pa.list_(pa.float64()))
+    found = as_assembled(to_features(lists), dtype)
+    assert type(found.X) is type(expected.X)
+    parts = ("data", "indices", "indptr") if isinstance(found.X, CsrRows) else ("view",)
+    for name in parts:
+        one, other = (getattr(each.X, name) for each in (found, expected))
+        one, other = (each() if callable(each) else each for each in (one, other))
+        assert one.dtype == other.dtype
+        assert one.tobytes() == other.tobytes()
+    assert (found.shortest, found.longest) == (expected.shortest, expected.longest)
+
+
+def test_there_may_be_no_rows_to_assemble() -> None:
+    empty = to_features(pa.array([None], type=pa.list_(pa.float64())))
+    assert as_assembled(empty).X is None

@@ -1,6 +1,6 @@
 """From Arrow columns to rows: where features become NumPy, at ingest and at scoring alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,41 @@ def _from_vectors(
         full[np.repeat(np.arange(len(sizes)), counts), stored] = data
         X = full
     return Features(X, present, shortest, longest)
+
+
+def as_assembled(features: Features, dtype: npt.DTypeLike = np.float64) -> Features:
+    """Dense rows as they are when they come as the vectors of a `VectorAssembler`.
+
+    It leaves out the zeros of a row where that takes less room (``Vector.compressed``), and keeps
+    no sign of a zero.
+
+    Parameters
+    ----------
+    features : Features
+    dtype : float64 or float32
+
+    Examples
+    --------
+    >>> X = np.array([[0.0, 0.0, -0.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0, 4.0]])
+    >>> rows = as_assembled(Features(X, np.ones(2, dtype=bool), 5, 5)).X
+    >>> rows.indices.tolist(), rows.data.tolist()
+    ([4, 4], [3.0, 4.0])
+    """
+    X = features.X
+    if not isinstance(X, np.ndarray):
+        return features
+    longest = X.shape[1]
+    stored = X != 0.0
+    counts = np.count_nonzero(stored, axis=1)
+    dense = 1.5 * (counts + 1.0) >= longest
+    counts[dense] = longest
+    if counts.sum() >= DENSE_SHARE * X.size:
+        return replace(features, X=np.add(X, 0.0).astype(dtype, copy=False))
+    stored[dense] = True
+    data = np.add(X[stored], 0.0).astype(dtype, copy=False)
+    indices = np.nonzero(stored)[1].astype(np.int32)
+    indptr = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return replace(features, X=CsrRows(data, indices, indptr, longest))
 
 
 def _columns(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sparkml_lsml.engine.blocks.arrow import Features, to_features
+from sparkml_lsml.engine.blocks.arrow import Features, as_assembled, to_features
 from sparkml_lsml.engine.blocks.block import Block, CsrRows
 from sparkml_lsml.engine.blocks.checksum import checksum
 from sparkml_lsml.engine.blocks.disks import chosen_folder
@@ -48,6 +48,8 @@ class PackSettings:
         What is subtracted from some columns.
     moments : bool
         Whether the report has the moments of the features.
+    assembled : bool
+        Whether rows of numbers are packed as the vectors of a `VectorAssembler`.
     """
 
     task: Task
@@ -61,6 +63,7 @@ class PackSettings:
     ordered: bool = False
     origin: Origin | None = None
     moments: bool = True
+    assembled: bool = False
 
 
 def pack(batches: Iterable[pa.RecordBatch], settings: PackSettings) -> tuple[Handle, Report]:
@@ -120,9 +123,9 @@ class _Packer:
             fold, valid = self._folds(batch.column(batch.num_columns - 1))
             usable &= valid
         if settings.origin is None:
-            features = to_features(batch.column(0), settings.dtype)
+            features = self._features(batch, settings.dtype)
         else:
-            features = to_features(batch.column(0), np.float64)
+            features = self._features(batch, np.float64)
             if features.X is not None:
                 X = settings.origin.subtract(features.X, settings.dtype)
                 features = replace(features, X=X)
@@ -141,6 +144,11 @@ class _Packer:
             return
         note_labels(report, y, weight, settings.task)
         self._add_block(block)
+
+    def _features(self, batch: pa.RecordBatch, dtype: npt.DTypeLike) -> Features:
+        if self._settings.assembled:
+            return as_assembled(to_features(batch.column(0)), dtype)
+        return to_features(batch.column(0), dtype)
 
     def finish(self) -> tuple[Handle, Report]:
         report, wanted = self._report, self._settings.moments

@@ -50,6 +50,9 @@ class IngestPlan:
         `Origin`: only an intercept takes up what that changes. It takes the moments.
     moments : bool
         Whether to sum the `Moments` of the features; those of the label always are.
+    assembled : bool
+        Whether ``features`` are the columns of numbers that vectors were asked for of, and are to
+        be packed as those would be: mostly zeros as sparse rows.
     local_bytes : int
         Packed bytes up to which ``auto`` solves on the driver. Where a pass works longer on each
         row than one of a linear model, less of them are worth a Spark job.
@@ -70,4 +73,5 @@ class IngestPlan:
     ordered: bool = False
     centre: bool = False
     moments: bool = True
+    assembled: bool = False
     local_bytes: int = LOCAL_BYTES

@@ -242,6 +242,7 @@ class ResidentBlocks:
             ordered=plan.ordered,
             origin=origin,
             moments=plan.moments,
+            assembled=plan.assembled,
         )
         # the source may run jobs, for its shuffles, before its RDD is there
         with self._jobs.job(f"{plan.name} ingest"):

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.spark.params.fit_settings import FitSettings
+from sparkml_lsml.spark.rows.assembled import assembled
 from sparkml_lsml.spark.rows.frames import column_of
 from sparkml_lsml.spark.rows.plan import LOCAL_BYTES, IngestPlan
 from sparkml_lsml.spark.training.trainable import Trainable
@@ -20,8 +21,10 @@ def ingest_plan(
 ) -> IngestPlan:
     """How an estimator wants its rows packed; see `IngestPlan` for ``task`` and ``centre``."""
     validation = settings.validationIndicatorCol
+    given = tuple(settings.featuresCols or ())
+    inputs = () if given else assembled(dataset, settings.featuresCol)
     return IngestPlan(
-        features=tuple(settings.featuresCols or ()) or settings.featuresCol,
+        features=given or inputs or settings.featuresCol,
         label=settings.labelCol,
         weight=settings.weightCol,
         task=task,
@@ -33,6 +36,7 @@ def ingest_plan(
         folds=0 if validation is None else 2,
         validation=validation,
         centre=centre,
+        assembled=bool(inputs),
     )
 
 
