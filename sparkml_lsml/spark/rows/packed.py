@@ -48,7 +48,7 @@ def pack_rows(
     plan: IngestPlan,
     settings: PackSettings,
     partitions: int,
-    check: Callable[[], None],
+    cached: Callable[["RDD[Any]", str], CachedHandles],
 ) -> Packed:
     """Pack all rows of a frame, in one read of the source.
 
@@ -59,23 +59,15 @@ def pack_rows(
     settings : PackSettings
     partitions : int
         Most partitions.
-    check : callable
-        Raises where the fit is to end, and is called now and then.
+    cached : callable
+        The handles of an RDD of packed rows, and the name of their folder: whoever asks for the
+        rows has them from now on, and releases them when all tasks have ended.
 
     Raises
     ------
     DiskError
         If an executor's local disk, or the address space of its Python worker, is too small.
     """
-
-    def cached(packed: "RDD[Any]", folder: str) -> tuple[CachedHandles, Report]:
-        handles = CachedHandles(packed, folder, plan.depth, plan.name, check)
-        try:
-            return handles, _report_of(handles)
-        except BaseException:
-            handles.release()
-            raise
-
     scan = parquet_scan(dataset, plan, partitions)
     why = scan if isinstance(scan, str) else ""
     if isinstance(scan, ParquetScan):
@@ -83,7 +75,8 @@ def pack_rows(
         report = _packed_here(dataset, plan, scan, settings)
         if report is not None:
             return Packed(report, reading, None)
-        handles, report = cached(scan.packed(context(dataset), settings), settings.fit)
+        handles = cached(scan.packed(context(dataset), settings), settings.fit)
+        report = _report_of(handles)
         why = scan.missed(report)
         if not why:
             report.row_groups = []
@@ -95,8 +88,8 @@ def pack_rows(
     frame = training_frame(
         dataset, plan.features, plan.label, plan.weight, partitions, plan.fold, plan.factors
     )
-    handles, report = cached(frame.mapInArrow(packer(settings), HANDLE_SCHEMA).rdd, settings.fit)
-    return Packed(report, f"by Spark ({why})", handles)
+    handles = cached(frame.mapInArrow(packer(settings), HANDLE_SCHEMA).rdd, settings.fit)
+    return Packed(_report_of(handles), f"by Spark ({why})", handles)
 
 
 def _packed_here(

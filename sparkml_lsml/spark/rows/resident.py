@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from pyspark import SparkContext
+from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.block import Block
@@ -246,7 +246,7 @@ class ResidentBlocks:
         )
         # the source may run jobs, for its shuffles, before its RDD is there
         with self._jobs.job(f"{plan.name} ingest"):
-            packed = pack_rows(dataset, plan, settings, partitions, self._jobs.check)
+            packed = pack_rows(dataset, plan, settings, partitions, self._cached)
         self.report, self.reading, self._handles = packed.report, packed.reading, packed.handles
         handles = packed.report.handles
         self._nbytes = sum(handle.nbytes for _, handle in handles)
@@ -256,6 +256,11 @@ class ResidentBlocks:
         self._here = {number: (each.identity, "") for number, each in handles if each.rows}
         blocks = [each.block for _, each in handles if each.block is not None]
         self._local = LocalBlocks([Block.concat(blocks)]) if blocks else None
+
+    def _cached(self, packed: "RDD[Any]", fit: str) -> CachedHandles:
+        plan = self._plan
+        self._handles = CachedHandles(packed, fit, plan.depth, plan.name, self._jobs.check)
+        return self._handles
 
     def _check(self) -> None:
         plan, report = self._plan, self.report
