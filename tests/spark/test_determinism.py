@@ -23,7 +23,7 @@ from sparkml_lsml.engine.passes import RowsSum
 from sparkml_lsml.errors import BackendError
 from sparkml_lsml.regression import LinearRegression
 from sparkml_lsml.spark.cluster import trees as trees_room
-from sparkml_lsml.spark.rows import packed
+from sparkml_lsml.spark.rows import packed, resident
 from sparkml_lsml.spark.rows.healing import CachedHandles
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from sparkml_lsml.worker.packing import packer
