@@ -26,6 +26,7 @@ from benchmarks import (
     growth,
     jobs,
     passes,
+    reading,
     plots,
     scoring,
     tables,
@@ -59,6 +60,7 @@ class Mode:
     wide: tuple[int, ...] = ()
     checkpoints: int = 0
     scoring: int = 0
+    reading: int = 0
     driver: tuple[int, ...] = ()
 
 
@@ -100,6 +102,7 @@ def modes() -> dict[str, Mode]:
             jobs=(200_000,),
             checkpoints=million,
             scoring=million,
+            reading=million,
             driver=(100, 1_000, 10_000),
         ),
         "full": Mode(
@@ -112,6 +115,7 @@ def modes() -> dict[str, Mode]:
             wide=(million, 10 * million, 20 * million),
             checkpoints=million,
             scoring=million,
+            reading=million,
             driver=(100, 1_000, 10_000),
         ),
     }
@@ -189,8 +193,8 @@ def main(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="fits, tuning, passes, scaling, wide, checkpoints, driver, scoring or jobs; may "
-            "be given several times."
+            help="fits, tuning, passes, reading, scaling, wide, checkpoints, driver, scoring or "
+            "jobs; may be given several times."
         ),
     ] = None,
 ) -> None:
@@ -205,6 +209,7 @@ def main(
         "fits": (mode.cases, lambda: fits.measure(start(), [*mode.cases], say)),
         "tuning": (mode.tuning, lambda: grids.measure(start(), [*mode.tuning], say)),
         "passes": (mode.passes, lambda: passes.measure(start(), [*mode.passes], say)),
+        "reading": (mode.reading, lambda: reading.measure(start(), mode.reading, say)),
         "scaling": (mode.scaling, lambda: growth.measure(mode.scaling, say)),
         "wide": (mode.wide, lambda: wide.measure([*mode.wide], say)),
         "checkpoints": (

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from benchmarks.bare_passes import NoPass, ReadPass
 from benchmarks.contestants import frame
 from benchmarks.data import DataSet, ensure
 from benchmarks.measure import PAIRS, Result, Say, alternate, shown
+from benchmarks.reading import ingest, spark_reads
 from sparkml_lsml.engine.objective import BlockObjective
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
@@ -36,7 +37,7 @@ def measure(spark: SparkSession, sets: list[DataSet], say: Say) -> Iterator[Resu
         )
         work: dict[str, Callable[[], Any]] = {
             "spark_read": partial(spark_reads, rows),
-            "ingest": partial(ingest, rows, plan),
+            "ingest": partial(ingest, rows, plan, "true"),
         }
         timed = alternate(work, PAIRS if data.rows <= 1_000_000 else 1)
         with ResidentBlocks.pack(rows, plan) as blocks:
@@ -59,13 +60,3 @@ def measure(spark: SparkSession, sets: list[DataSet], say: Say) -> Iterator[Resu
         seconds = {name: each.seconds for name, each in timed.items()}
         say(f"{data.title}: {shown(timed)}")
         yield {"title": data.title, "data": asdict(data), "bytes": nbytes, "seconds": seconds}
-
-
-def spark_reads(rows: DataFrame) -> None:
-    """Let Spark read the columns and throw them away."""
-    rows.write.format("noop").mode("overwrite").save()
-
-
-def ingest(rows: DataFrame, plan: IngestPlan) -> None:
-    """Pack the rows as a fit does."""
-    ResidentBlocks.pack(rows, plan).release()

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.contestants import MLLIB, OURS
 from benchmarks.costs import predictions, residuals
 from benchmarks.goals import GOALS, median_of
+from benchmarks.reading import FIRST, READ
 
 Results = dict[str, Any]
 
@@ -145,6 +146,18 @@ def passes(results: Results) -> Table:
     return Table("passes", columns, rows)
 
 
+def reading(results: Results) -> Table:
+    """What reading takes, each with the first of its case as the unit."""
+    rows = []
+    for case in results.get("reading", []):
+        unit = READ if READ in case["seconds"] else FIRST
+        base = statistics.median(case["seconds"][unit])
+        for name, seconds in case["seconds"].items():
+            share = f"{statistics.median(seconds) / base:.2f}"
+            rows.append((case["title"], name, spread(seconds), share if name != unit else ""))
+    return Table("reading", ("What", "How", "Seconds", "Of the first"), rows)
+
+
 def scaling(results: Results) -> Table:
     rows = [
         (
@@ -274,6 +287,7 @@ def every(results: Results) -> Iterator[tuple[str, Table]]:
     yield "Where our seconds go", where(results)
     yield "Cross-validated grids", tuning(results)
     yield "A pass, beside reading the same bytes", passes(results)
+    yield "Reading", reading(results)
     yield "Growth", scaling(results)
     yield "Many features, in a local cluster", wide(results)
     yield "Fits with a checkpoint every 10 iterations", checkpoints(results)
