@@ -1,4 +1,4 @@
-"""What reading costs: the roads of an ingest beside Spark's own read, and fits that read nothing."""
+"""What reading costs: an ingest beside Spark's own read, and fits of rows that are resident."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def fits(rows: DataFrame) -> dict[str, Callable[[], Any]]:
     """A fit of the frame, and another one on rows that an earlier fit has packed."""
     resident = sparkml_lsml.resident(rows)
     LogisticRegression(regParam=0.1, tol=1e-6).fit(resident)
-    fit = LogisticRegression(regParam=0.01, tol=1e-6)
-    return {FIRST: partial(fit.fit, rows), SECOND: partial(fit.fit, resident)}
+    fit: Callable[[Any], Any] = LogisticRegression(regParam=0.01, tol=1e-6).fit
+    return {FIRST: partial(fit, rows), SECOND: partial(fit, resident)}

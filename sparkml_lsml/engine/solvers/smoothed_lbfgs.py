@@ -96,8 +96,9 @@ class SmoothedState(State):
     def resumed(self, objective: Objective) -> "SmoothedState":
         """The state, back where all rows were asked if near ones can be had no more."""
         near = self.screening.near
-        screening = replace(self.screening, most=objective.nearby)
-        if objective.nearby or near is None:
+        most = objective.nearby if self.screening.most else 0.0
+        screening = replace(self.screening, most=most)
+        if most or near is None:
             return replace(self, screening=screening)
         return self.back(replace(screening, near=None, checking=False), near)
 
@@ -178,14 +179,17 @@ class SmoothedLBFGS:
     def init(self, coef: Array, objective: Objective) -> SmoothedState:
         """The state before the first pass."""
         width = 0.0 if objective.loss.smooth else WIDEST * self.unit
-        if width and isinstance(self.inner, LBFGS) and self.inner.curvature is not None:
+        informed = isinstance(self.inner, LBFGS) and self.inner.curvature is not None
+        if width and informed:
             width = NARROWER * self.unit
         if width and self.close:
             width = CLOSE * self.unit
         inner = self.inner.init(coef, objective)
         cold = self.inner.cold if isinstance(self.inner, LBFGS) else None
         start = coef if cold is None else cold
-        screening = Screening(most=objective.nearby, share=objective.nearby)
+        # to bring near rows to the driver takes as long as the few passes that they would spare
+        nearby = 0.0 if informed else objective.nearby
+        screening = Screening(most=nearby, share=nearby)
         return SmoothedState(coef, inner=inner, width=width, start=start, screening=screening)
 
     def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
