@@ -74,6 +74,6 @@ def ingest(rows: DataFrame, plan: IngestPlan, direct: str) -> None:
 def fits(rows: DataFrame) -> dict[str, Callable[[], Any]]:
     """A fit of the frame, and another one on rows that an earlier fit has packed."""
     resident = sparkml_lsml.resident(rows)
-    LogisticRegression(regParam=0.1, tol=1e-6).fit(resident)
     fit: Callable[[Any], Any] = LogisticRegression(regParam=0.01, tol=1e-6).fit
+    fit(resident)
     return {FIRST: partial(fit, rows), SECOND: partial(fit, resident)}
