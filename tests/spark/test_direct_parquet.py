@@ -428,6 +428,7 @@ def test_plans_that_do_more_than_read(spark: SparkSession, tmp_path: Path) -> No
     assert_by_spark(spark, source.union(source), f"{bare} Union")
     assert_by_spark(spark, source.sample(fraction=0.99, seed=1), f"{bare} Sample")
     assert_by_spark(spark, source.repartition(2), bare)
+    assert_by_spark(spark, source.limit(50).select("*"), f"{bare} GlobalLimit")
     assert_by_spark(spark, source.withColumn("label", 1 - F.col("label")), "'label' is computed")
     cached = source.cache()
     cached.count()

@@ -95,8 +95,7 @@ class SmoothedState(State):
 
     def resumed(self, objective: Objective) -> "SmoothedState":
         """The state, back where all rows were asked if near ones can be had no more."""
-        near = self.screening.near
-        most = objective.nearby if self.screening.most else 0.0
+        near, most = self.screening.near, objective.nearby if self.screening.most else 0.0
         screening = replace(self.screening, most=most)
         if most or near is None:
             return replace(self, screening=screening)
@@ -184,13 +183,13 @@ class SmoothedLBFGS:
             width = NARROWER * self.unit
         if width and self.close:
             width = CLOSE * self.unit
-        inner = self.inner.init(coef, objective)
-        cold = self.inner.cold if isinstance(self.inner, LBFGS) else None
+        inner, cold = self.inner.init(coef, objective), getattr(self.inner, "cold", None)
         start = coef if cold is None else cold
         # to bring near rows to the driver takes as long as the few passes that they would spare
-        nearby = 0.0 if informed else objective.nearby
-        screening = Screening(most=nearby, share=nearby)
-        return SmoothedState(coef, inner=inner, width=width, start=start, screening=screening)
+        share = 0.0 if informed else objective.nearby
+        return SmoothedState(
+            coef, inner=inner, width=width, start=start, screening=Screening(share, share)
+        )
 
     def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
         """Value and gradient of the smoothed loss, at its minimum of the loss itself."""

@@ -45,6 +45,9 @@ IGNORING = ("ignoreCorruptFiles", "ignoreMissingFiles")
 
 FIELD_IDS = "spark.sql.parquet.fieldId.read.enabled"
 NOT_BARE = "not a bare scan of Parquet files"
+PASSING = ("Project", "Repartition", "SubqueryAlias", "View")
+"""Steps of a plan that leave all rows of their only child, once Spark has optimised them."""
+
 FILE = re.compile(r"path: (\S+), range: (\d+)-(\d+), partition values: ")
 """How Spark writes a part of a file; paths are URLs there, and have no blanks."""
 
@@ -163,6 +166,7 @@ def _check_asked(dataset: DataFrame) -> None:
 def _scan(dataset: DataFrame, plan: IngestPlan, partitions: int) -> ParquetScan:
     if plan.fold is not None and plan.validation is None:
         raise _BySparkError("rows have the folds of a search")
+    _check_plan(dataset)
     names = [plan.features] if isinstance(plan.features, str) else list(plan.features)
     features = len(names)
     names += [name for name in (plan.label, plan.weight, plan.validation) if name]
@@ -188,6 +192,15 @@ def _scan(dataset: DataFrame, plan: IngestPlan, partitions: int) -> ParquetScan:
         splits,
         _batch(dataset),
     )
+
+
+def _check_plan(dataset: DataFrame) -> None:
+    """Refuse a plan with more to it than columns before Spark optimises it, which takes time."""
+    step: Any = dataset._jdf.queryExecution().analyzed()
+    while (name := _name(step)) in PASSING:
+        step = step.child()
+    if name != "LogicalRelation":
+        raise _BySparkError(f"{NOT_BARE}: found {name}")
 
 
 def _kind(found: DataType, name: str) -> str:
