@@ -187,9 +187,8 @@ class SmoothedLBFGS:
         start = coef if cold is None else cold
         # to bring near rows to the driver takes as long as the few passes that they would spare
         share = 0.0 if informed else objective.nearby
-        return SmoothedState(
-            coef, inner=inner, width=width, start=start, screening=Screening(share, share)
-        )
+        near = Screening(share, share)
+        return SmoothedState(coef, inner=inner, width=width, start=start, screening=near)
 
     def query(self, state: SmoothedState, penalty: ElasticNet) -> Query:
         """Value and gradient of the smoothed loss, at its minimum of the loss itself."""
