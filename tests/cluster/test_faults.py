@@ -20,8 +20,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkml_lsml.classification import LinearSVC, LogisticRegression
+from sparkml_lsml.engine.solvers import warm_start
 from sparkml_lsml.errors import SourceChangedError
-from sparkml_lsml.spark.rows import healing, resident
+from sparkml_lsml.spark.rows import healing, packed
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.faults import (
     assert_same,
@@ -162,6 +163,7 @@ def test_case_43_files_are_read_again(
 def test_case_43_executor_killed_before_rows_near_the_kink_are_found(
     spark: SparkSession, frame: DataFrame, monkeypatch: Patch, caplog: Logs
 ) -> None:
+    monkeypatch.setattr(warm_start, "LEAST_A_COEFFICIENT", 10**9)  # no start from a sample
     fit = LinearSVC(execution="distributed", regParam=1e-3)
     expected = fit.fit(frame)
     run, killed = ResidentBlocks.run, list[str]()
@@ -311,11 +313,11 @@ def test_case_44_task_placed_on_the_other_executor(
             begin()
         return read(wide=wide)
 
-    read = resident.collect
+    read = packed.collect
     expected = estimator().fit(source)
     assert reads.value == 40
     monkeypatch.setattr(healing, "entered", entered)
-    monkeypatch.setattr(resident, "collect", collect)
+    monkeypatch.setattr(packed, "collect", collect)
     if where == "pass":
         hook_passes(monkeypatch, lambda blocks, number: begin() if number == 2 else None)
     try:
