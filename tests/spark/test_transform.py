@@ -379,8 +379,11 @@ def test_a_wide_model_is_sent_once(spark: SparkSession) -> None:
     [first] = files() - before
     assert predictions() == [1.0, 1.0]
     assert files() - before == {first}
-    # another function
+    # Spark compares with the threshold, so that the function stays the same
     model.setThreshold(2.0)
+    assert predictions() == [0.0, 1.0]
+    assert files() - before == {first}
+    model = LinearSVCModel(np.ones((1, size)), np.array([-2.0]))
     assert predictions() == [0.0, 1.0]
     assert len(files() - before) == 2
 

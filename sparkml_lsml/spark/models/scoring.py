@@ -27,10 +27,19 @@ from sparkml_lsml.display import text
 from sparkml_lsml.errors import ColumnError
 from sparkml_lsml.spark.cluster.checks import check_executors
 from sparkml_lsml.spark.cluster.session import allowed, is_local
-from sparkml_lsml.spark.models.jvm_scoring import TEMPORARY, computes, jvm_scores
+from sparkml_lsml.spark.models.expressions import (
+    MARGIN,
+    TEMPORARY,
+    computes,
+    is_one_margin,
+    of_one_margin,
+    score,
+)
+from sparkml_lsml.spark.models.jvm_scoring import jvm_scores
 from sparkml_lsml.spark.params.feature_columns import Features
 from sparkml_lsml.spark.rows.columns import are_there, check_features, feature_column
 from sparkml_lsml.spark.rows.frames import check_frame, column_of, folding
+from sparkml_lsml.worker.finishing import RegressionFinish
 from sparkml_lsml.worker.scoring import Scorer, from_pandas
 
 KINDS = ("raw", "probability", "prediction")
@@ -143,6 +152,19 @@ def _arrow_scores(
     dataset: DataFrame, features: Features, scorer: Scorer, kinds: tuple[str, ...], owner: object
 ) -> tuple[DataFrame, dict[str, Column]]:
     """The frame with a column of all scores, and each of them as an expression of it."""
+    if not is_one_margin(scorer):
+        return _by_python(dataset, features, scorer, kinds, owner)
+    # one number comes back, and Spark makes vectors of it in half the time that lists take
+    margin = Scorer(scorer.predictor, scorer.coef, RegressionFinish())
+    scored, found = _by_python(dataset, features, margin, ("prediction",), owner)
+    scored, values = scored.withColumn(MARGIN, found["prediction"]), of_one_margin(scorer)
+    there = F.col(MARGIN).isNotNull()
+    return scored, {kind: F.when(there, score(values[kind], kind)) for kind in kinds}
+
+
+def _by_python(
+    dataset: DataFrame, features: Features, scorer: Scorer, kinds: tuple[str, ...], owner: object
+) -> tuple[DataFrame, dict[str, Column]]:
     types = [
         StructField(kind, DoubleType() if kind == "prediction" else ArrayType(DoubleType()))
         for kind in kinds

@@ -71,7 +71,12 @@ def _described(found: Any) -> tuple[str, str]:
 
 def quoted(name: str) -> Column:
     """A column by its exact name, dots included."""
-    return F.col("`" + name.replace("`", "``") + "`")
+    return F.col(in_backticks(name))
+
+
+def in_backticks(name: str) -> str:
+    """An exact name, dots included, as Spark reads it."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def folding(dataset: DataFrame) -> Callable[[str], str]:
@@ -86,7 +91,12 @@ def column_of(dataset: DataFrame, name: str) -> Column:
     A column whose name has dots goes by that name, though MLlib wants it in backticks; these will
     do, too. Other names with dots are fields of structs, such as ``s.features``.
     """
-    return quoted(name) if _named(dataset, name) else F.col(name)
+    return F.col(reference(dataset, name))
+
+
+def reference(dataset: DataFrame, name: str) -> str:
+    """What `column_of` reads as the name of a column."""
+    return in_backticks(name) if _named(dataset, name) else name
 
 
 def has_column(dataset: DataFrame, name: str) -> bool:
