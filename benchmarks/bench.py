@@ -29,6 +29,7 @@ from benchmarks import (
     plots,
     reading,
     scoring,
+    snapml,
     tables,
     wide,
 )
@@ -193,8 +194,8 @@ def main(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="fits, tuning, passes, reading, scaling, wide, checkpoints, driver, scoring or "
-            "jobs; may be given several times."
+            help="fits, tuning, passes, reading, scaling, wide, checkpoints, driver, scoring, "
+            "jobs, or snapml, which installs that; may be given several times."
         ),
     ] = None,
 ) -> None:
@@ -219,6 +220,11 @@ def main(
         "driver": (mode.driver, lambda: driver.measure([*mode.driver], say)),
         "scoring": (mode.scoring, lambda: scoring.measure(start(), mode.scoring, say)),
         "jobs": (mode.jobs, lambda: jobs.measure([*mode.jobs], say)),
+        # not one of a whole run: it takes a package registry
+        "snapml": (
+            only and "snapml" in only,
+            lambda: snapml.measure(start(), mode.passes[0].rows, say),
+        ),
     }
     unknown = set(only or ()) - set(steps)
     if unknown:

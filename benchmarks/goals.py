@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.contestants import MLLIB, OURS, SKLEARN
 from benchmarks.reading import BY_SPARK, DIRECT, FIRST, READ, SECOND
+from benchmarks.snapml import SNAPML
 
 Results = dict[str, Any]
 SLACK = 1e-4
@@ -175,6 +176,20 @@ def whole_job(results: Results) -> Iterator[Finding]:
         yield Finding(median_of(systems[MLLIB]) / median_of(systems[OURS]), case["data"]["rows"])
 
 
+def beside_snapml(estimator: str) -> Callable[[Results], Iterator[Finding]]:
+    def find(results: Results) -> Iterator[Finding]:
+        for case in results.get("snapml", []):
+            systems = case["systems"]
+            if case["estimator"] == estimator:
+                ours, theirs = (float(systems[name]["objective"]) for name in (OURS, SNAPML))
+                apart = (ours - theirs) / abs(theirs)
+                ratio = median_of(systems[SNAPML]) / median_of(systems[OURS])
+                remark = f"objective {apart:.0e} above"
+                yield Finding(ratio, case["data"]["rows"], apart <= SLACK, remark)
+
+    return find
+
+
 def fit_goals() -> Iterator[Goal]:
     million = 1_000_000
     for name, mllib, sklearn in (("LinearSVC", 6.0, 2.0), ("LogisticRegression", 5.0, 1.5)):
@@ -182,6 +197,7 @@ def fit_goals() -> Iterator[Goal]:
         yield Goal(f"{what} MLlib", mllib, million, fit(name, "dense", MLLIB, 1e-2))
         loading = f"{what} scikit-learn with loading"
         yield Goal(loading, sklearn, million, fit(name, "dense", SKLEARN, 1e-2))
+        yield Goal(f"{what} Snap ML with loading", 1.0, million, beside_snapml(name))
     name = "LinearRegression"
     what = f"{name}, normal equations, dense 1M x 100, faster than MLlib"
     yield Goal(what, 3.0, million, fit(name, "dense", MLLIB, 1e-2))

@@ -106,6 +106,19 @@ def where(results: Results) -> Table:
     return Table("where", columns, rows)
 
 
+def beside_snapml(results: Results) -> Table:
+    rows = []
+    for case in results.get("snapml", []):
+        systems = case["systems"]
+        for name, each in systems.items():
+            parts = each.get("parts", {})
+            told = ", ".join(f"{what} {seconds:.2f}" for what, seconds in parts.items())
+            own = (case["title"], name, spread(each["seconds"]), ratio(systems, name, OURS))
+            rows.append((*own, f"{each['objective']:.9g}", told))
+    columns = ("Fit from Parquet", "System", "Seconds", "Of ours", "Objective", "Last round")
+    return Table("snapml", columns, rows)
+
+
 def tuning(results: Results) -> Table:
     rows = []
     for case in results.get("tuning", []):
@@ -285,6 +298,7 @@ def every(results: Results) -> Iterator[tuple[str, Table]]:
     yield "Goals", goals(results)
     yield "Fits", fits(results)
     yield "Where our seconds go", where(results)
+    yield "Beside Snap ML", beside_snapml(results)
     yield "Cross-validated grids", tuning(results)
     yield "A pass, beside reading the same bytes", passes(results)
     yield "Reading", reading(results)

@@ -324,7 +324,9 @@ def check_hard_data(subject: Subject, name: str, execution: str) -> None:
     """The minimum, from a few iterations or a reason that says that it is not."""
     hard = made(name, subject.task)
     kind = KINDS[subject.cls.__name__][subject.task]
-    frame = framed(name, subject.task, subject.spark)
+    # on both roads of reading; a file a row would be read by a few tasks
+    files = (execution == "distributed") != (name == "one_row_a_partition")
+    frame = framed(name, subject.task, subject.spark, files=files)
     settings = {"tol": 1e-6, "maxIter": 100, "loss": "squaredError" if kind == "squared" else kind}
     if kind in ("logistic", "multinomial"):
         del settings["loss"]
@@ -335,13 +337,14 @@ def check_hard_data(subject: Subject, name: str, execution: str) -> None:
         for number, one in enumerate(models):
             own = hard if one is model else split(name, number)
             judge(kind, own, one)
+            told = summary_of(one).reading
+            assert told.startswith("from " if files else "by Spark "), told
 
 
 def judge(kind: str, hard: Hard, model: Any) -> None:
     """Compare the objective of a model with the least one, and with what its summary says."""
     W, b = coefficients(model)
-    summary = model.summary() if callable(model.summary) else model.summary
-    reason = summary.reason
+    reason = summary_of(model).reason
     if not np.isfinite(b).all():
         return  # of one class only, which has all probability
     assert np.isfinite(W).all()
@@ -366,10 +369,18 @@ def made(name: str, task: Task) -> Hard:
     return replace(scenarios(task)[name](task), name=name)
 
 
+def summary_of(model: Any) -> Any:
+    return model.summary() if callable(model.summary) else model.summary
+
+
 @cache
-def framed(name: str, task: Task, spark: SparkSession) -> DataFrame:
-    """The frame of a scenario, made once."""
-    return made(name, task).frame(spark)
+def framed(name: str, task: Task, spark: SparkSession, *, files: bool = False) -> DataFrame:
+    """The frame of a scenario, made once; of Parquet files where wanted."""
+    if not files:
+        return made(name, task).frame(spark)
+    path = f"{spark.conf.get('spark.sql.warehouse.dir')}/hard-{task}-{name}"
+    framed(name, task, spark).write.parquet(path)
+    return spark.read.parquet(path)
 
 
 @cache
