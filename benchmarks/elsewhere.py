@@ -32,7 +32,8 @@ class Elsewhere:
 
     def __init__(self, script: str, *packages: str) -> None:
         python = environment(packages)
-        command = [str(python), str(Path(__file__).with_name(script))]
+        # without this folder among those of modules, which has some that are called as packages
+        command = [str(python), "-P", str(Path(__file__).with_name(script))]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
