@@ -132,7 +132,7 @@ def build_solver(name: str, settings: FitSettings, size: int) -> Solver:
     if cls is None:
         raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
     names = {field.name for field in fields(cls)} & SETTINGS.keys()
-    built: Solver = cls(**{name: getattr(settings, SETTINGS[name]) for name in names})
+    built: Solver = cls(**{name: settings.value(SETTINGS[name]) for name in names})
     return built
 
 
