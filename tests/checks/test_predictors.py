@@ -20,7 +20,14 @@ from sparkml_lsml.engine.kernels.sgd_steps import batches
 from sparkml_lsml.engine.objective import BlockObjective, LocalBlocks
 from sparkml_lsml.engine.passes.reweighting import Validation
 from sparkml_lsml.engine.penalties import L2
-from sparkml_lsml.engine.predictors import Layout, LinearPredictor, Slot, Standardization
+from sparkml_lsml.engine.predictors import (
+    DensePredictor,
+    Layout,
+    LinearPredictor,
+    Slot,
+    Standardization,
+)
+from sparkml_lsml.engine.predictors.initialise import start as random_start
 from sparkml_lsml.engine.solvers import (
     LBFGS,
     Adam,
@@ -35,7 +42,7 @@ from sparkml_lsml.engine.solvers.checkpoint import read_run, write_run
 from sparkml_lsml.engine.solvers.early_stopping import EarlyStopping
 from sparkml_lsml.engine.solvers.warm_start import Sample, sample_of
 from sparkml_lsml.losses import Huber, Logistic, Loss, Multinomial, Squared, SquaredHinge
-from tests.checks.dense import DensePredictor, explicit_raw
+from tests.checks.dense import explicit_raw, network
 
 Array = npt.NDArray[np.float64]
 
@@ -68,7 +75,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 def predictor_of(case: str, **more: Any) -> DensePredictor:
     loss, _, outputs = CASES[case]
-    return DensePredictor((FEATURES, HIDDEN, outputs), constants=len(loss.constants), **more)
+    return network((FEATURES, HIDDEN, outputs), constants=len(loss.constants), **more)
 
 
 def units_of(predictor: DensePredictor, y: Array) -> Standardization:
@@ -91,7 +98,7 @@ def objective_of(
 
 
 def starts(case: str, models: int = 1) -> Array:
-    return np.stack([predictor_of(case).start(seed) for seed in range(models)])
+    return np.stack([random_start(predictor_of(case), seed) for seed in range(models)])
 
 
 def solve(
@@ -259,7 +266,7 @@ class OfSquares:
     def raw(self, X: Any, coef: Array) -> Array:
         return self.inner.raw(np.square(X), coef)
 
-    def raw_and_pullback(self, X: Any, coef: Array) -> Any:
+    def raw_and_pullback(self, X: Any, coef: Array, rng: Any = None) -> Any:
         return self.inner.raw_and_pullback(np.square(X), coef)
 
     def scoring(self, coef: Array) -> Any:
@@ -444,7 +451,7 @@ def test_rows_without_weight_are_in_no_mini_batch() -> None:
     weight = np.where(np.arange(100) % 4 == 0, 0.0, 1.0)
     block = Block(np.zeros((100, 1)), np.zeros(100), weight)
     settings = SgdEpochs(epochs=3, batch_size=4)
-    plan = list(batches(block, DensePredictor((1, 2, 1)), settings, (1,)))
+    plan = list(batches(block, network((1, 2, 1)), settings, (1,)))
     drawn = np.concatenate(plan)
     assert sorted(drawn.tolist()) == sorted(3 * np.flatnonzero(weight).tolist())
     assert {len(rows) for rows in plan} <= {4, 75 % 4}
