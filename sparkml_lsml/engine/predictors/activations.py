@@ -1,5 +1,6 @@
 """What stands between two layers of a network, by name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from scipy.special import erf, expit
 Floats = npt.NDArray[np.floating[Any]]
 
 ROOT_HALF = 0.5**0.5
-ROOT_TWO_PI = (2.0 * np.pi) ** 0.5
+ROOT_TWO_PI = (2.0 * math.pi) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,14 @@ def _gelu(z: Floats) -> Floats:
 
     Hendrycks and Gimpel (2016), Gaussian Error Linear Units.
     """
-    return z * _normal(z)
+    value: Floats = z * _normal(z)
+    return value
 
 
 def _gelu_slope(z: Floats, a: Floats) -> Floats:
     density = np.exp(-0.5 * np.square(z)) / ROOT_TWO_PI
-    return _normal(z) + z * density
+    slope: Floats = _normal(z) + z * density
+    return slope
 
 
 def _normal(z: Floats) -> Floats:
