@@ -73,11 +73,3 @@ class LogisticParams(HasClassWeight, _LogisticRegressionParams, HasSolver):
         self._set(thresholds=value)
         self.clear(self.threshold)
         return self
-
-    def _check_thresholds(self, classes: int) -> None:
-        thresholds = self.value("thresholds")
-        if thresholds is not None and len(thresholds) != max(classes, 2):
-            raise ParamError(
-                f"thresholds has {len(thresholds)} entries, expected one for each of the "
-                f"{max(classes, 2)} classes"
-            )

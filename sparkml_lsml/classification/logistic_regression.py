@@ -39,6 +39,7 @@ from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import add_accessors
 from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.solvers import choose_solver
+from sparkml_lsml.spark.params.thresholds import check_thresholds
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.shared import ResidentRows
 from sparkml_lsml.spark.training.estimator import LinearEstimator
@@ -194,6 +195,9 @@ miniBatchFraction, batchSize, localEpochs, seed
     def _task(self) -> Task:
         return "binary" if self.value("family") == "binomial" else "multiclass"
 
+    def _one_margin(self) -> bool:
+        return bool(self.value("family") != "multinomial")
+
     def _check_fit(self, dataset: DataFrame) -> None:
         super()._check_fit(dataset)
         self._checkThresholdConsistency()
@@ -202,7 +206,7 @@ miniBatchFraction, batchSize, localEpochs, seed
         """See `Trainable.problem`."""
         family, bounded = self.value("family"), bounds.has_bounds(self)
         classes = count_classes(report, declared.count, family)
-        self._check_thresholds(classes)
+        check_thresholds(self, max(classes, 2))
         multinomial = family == "multinomial" or (family == "auto" and classes > 2)
         strength, share = self.value("regParam"), self.value("elasticNetParam")
         l1, l2 = strength * share, strength * (1.0 - share)
@@ -357,13 +361,8 @@ class LogisticRegressionModel(
             return BinaryFinish(float(self.getThreshold()))
         if not self.isDefined(self.thresholds):
             return MultinomialFinish(None)
-        thresholds = np.asarray(self.getOrDefault(self.thresholds))
-        if len(thresholds) != self.numClasses:
-            raise ParamError(
-                f"thresholds has {len(thresholds)} entries, expected one for each of the "
-                f"{self.numClasses} classes"
-            )
-        return MultinomialFinish(thresholds)
+        check_thresholds(self, self.numClasses)
+        return MultinomialFinish(np.asarray(self.getOrDefault(self.thresholds)))
 
     def _form(self) -> Form:
         finish: Any = self._finish()

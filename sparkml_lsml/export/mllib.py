@@ -12,7 +12,7 @@ from pyspark.ml.wrapper import JavaParams
 from pyspark.sql import SparkSession
 
 from sparkml_lsml.errors import ExportError
-from sparkml_lsml.export.form import Form, HasForm
+from sparkml_lsml.export.form import Form, HasForm, Hidden
 from sparkml_lsml.spark.cluster.session import classic
 from sparkml_lsml.spark.params.feature_columns import features_of
 
@@ -64,7 +64,7 @@ def to_mllib(model: Any) -> Any:
         if type(model).__module__.startswith("sparkml_lsml."):
             raise ExportError(
                 f"{type(model).__name__} has no counterpart in MLlib: expected a linear model, a "
-                "one-vs-rest model, or a pipeline or search of them"
+                "one-vs-rest model, a network, or a pipeline or search of them"
             )
         return model
     features = features_of(model)
@@ -75,7 +75,9 @@ def to_mllib(model: Any) -> Any:
             "before model.copy({model.featuresCols: []}).toMLlib()"
         )
     classic(SparkSession._getActiveSessionOrCreate())
-    return _with_params(_linear(model, model._form()), model)
+    form = model._form()
+    made = _linear(model, form) if form.hidden is None else _network(model, form, form.hidden)
+    return _with_params(made, model)
 
 
 def _linear(model: Any, form: Form) -> Any:
@@ -102,6 +104,19 @@ def _linear(model: Any, form: Form) -> Any:
                 form.kind == "multinomial",
             )
             return classification.LogisticRegressionModel(made)
+
+
+def _network(model: Any, form: Form, hidden: Hidden) -> Any:
+    """The network with its weights, without Params, its layers among them."""
+    if form.kind != "multinomial" or (hidden.maps and hidden.activation != "sigmoid"):
+        raise ExportError(
+            f"MLlib has classifiers with sigmoid layers alone, found a {type(model).__name__} with "
+            f"activation='{hidden.activation}': train with activation='sigmoid', or use toSklearn()"
+            " or toONNX()"
+        )
+    name = f"{_PACKAGE}.classification.MultilayerPerceptronClassificationModel"
+    made = JavaParams._new_java_obj(name, model.uid, model.weights)
+    return classification.MultilayerPerceptronClassificationModel(made)
 
 
 def _one_vs_rest(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""ONNX graphs of linear models, from plain operators, since those have kernels for float64.
+"""ONNX graphs of models, from plain operators, since those have kernels for float64.
 
 ``ai.onnx.ml`` has operators for linear models, but their weights and scores are float32. The
 graphs are written in ONNX's own text form; numbers come in as initializers.
@@ -19,9 +19,48 @@ OPSET = 17
 """The last one before reductions took their axes otherwise; every runtime since 2022 has it."""
 
 _MARGINS = """
-    products = MatMul (features, coefficients)
+    products = MatMul (inputs, coefficients)
     margins = Add (products, intercepts)
 """
+
+_FEATURES = """
+    inputs = Identity (features)
+"""
+
+_MAP = """
+    product_{k} = MatMul ({below}, weights_{k})
+    z_{k} = Add (product_{k}, biases_{k})
+"""
+
+_ACTIVATIONS = {
+    # operators for the larger of two numbers may lose a NaN
+    "relu": """
+    negative_{k} = Less (z_{k}, zero)
+    {out} = Where (negative_{k}, zero, z_{k})
+""",
+    "tanh": """
+    {out} = Tanh (z_{k})
+""",
+    "sigmoid": """
+    opposite_{k} = Neg (z_{k})
+    power_{k} = Exp (opposite_{k})
+    odds_{k} = Add (one, power_{k})
+    {out} = Div (one, odds_{k})
+""",
+    # kernels of Erf are float32 in most runtimes
+    "gelu": """
+    scaled_{k} = Mul (z_{k}, rootHalf)
+    single_{k} = Cast <to = 1> (scaled_{k})
+    erf_{k} = Erf (single_{k})
+    odd_{k} = CastLike (erf_{k}, zero)
+    sum_{k} = Add (one, odd_{k})
+    half_{k} = Mul (half, z_{k})
+    {out} = Mul (half_{k}, sum_{k})
+""",
+    "identity": """
+    {out} = Identity (z_{k})
+""",
+}
 
 _REGRESSION = """
     prediction = Squeeze (margins, last)
@@ -113,7 +152,7 @@ def to_onnx(model: HasForm) -> "onnx.ModelProto":
         raise missing(error) from None
     owner: Any = model
     form = model._form()
-    body = _MARGINS + _BODIES[form.kind]
+    body = _inputs(form) + _MARGINS + _BODIES[form.kind]
     if form.thresholds is not None:
         body = body.replace(_NO_THRESHOLDS, _THRESHOLDS)
     graph = parser.parse_graph(f"{_signature(type(owner).__name__, form)} {{{body}}}")
@@ -134,9 +173,22 @@ def to_onnx(model: HasForm) -> "onnx.ModelProto":
     return made
 
 
+def _inputs(form: Form) -> str:
+    """What the last map sees: the features, or what the hidden layers make of them."""
+    if form.hidden is None or not form.hidden.maps:
+        return _FEATURES
+    layers, last = [], len(form.hidden.maps) - 1
+    for k in range(last + 1):
+        below = f"layer_{k - 1}" if k else "features"
+        out = "inputs" if k == last else f"layer_{k}"
+        layer = _MAP + _ACTIVATIONS[form.hidden.activation]
+        layers.append(layer.format(k=k, below=below, out=out))
+    return "".join(layers)
+
+
 def _signature(name: str, form: Form) -> str:
     """Name, inputs and outputs of the graph."""
-    outputs, features = form.coefficients.shape
+    outputs, features = len(form.coefficients), form.features
     classes = 2 if form.kind in ("svc", "binomial") else outputs
     results = ["double[rows] prediction"]
     if form.kind != "regression":
@@ -156,7 +208,12 @@ def _numbers(form: Form) -> dict[str, npt.NDArray[Any]]:
         "one": np.array(1.0),
         "nan": np.array(np.nan),
         "last": np.array([1]),
+        "half": np.array(0.5),
+        "rootHalf": np.array(0.5**0.5),
     }
+    for k, (weights, biases) in enumerate(() if form.hidden is None else form.hidden.maps):
+        numbers[f"weights_{k}"] = np.ascontiguousarray(weights.T)
+        numbers[f"biases_{k}"] = biases
     if form.thresholds is not None:
         numbers["thresholds"] = form.thresholds
     return numbers

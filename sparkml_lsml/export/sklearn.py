@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sparkml_lsml.errors import ExportError
-from sparkml_lsml.export.form import Array, Form, HasForm, missing
+from sparkml_lsml.export.form import Array, Form, HasForm, Hidden, missing
 
 CERTAIN = 1075.0 * math.log(2.0)
 """Margin above which the probability of class 0, about exp(-margin), underflows to 0."""
@@ -20,6 +20,8 @@ def to_sklearn(model: HasForm) -> Any:
         raise missing(error) from None
     owner: Any = model
     form = model._form()
+    if form.hidden is not None:
+        return _network(form, form.hidden)
     match form.kind:
         case "regression":
             return _regression(owner, form)
@@ -71,6 +73,37 @@ def _logistic(form: Form) -> Any:
     if threshold == 1.0:
         return _above(made, CERTAIN, "decision_function")
     return _above(made, threshold, "predict_proba")
+
+
+def _network(form: Form, hidden: Hidden) -> Any:
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.preprocessing import LabelBinarizer
+
+    activation = {"sigmoid": "logistic"}.get(hidden.activation, hidden.activation)
+    if activation not in ("identity", "logistic", "relu", "tanh"):
+        raise ExportError(
+            f"activation='{hidden.activation}': scikit-learn has identity, relu, sigmoid and tanh, "
+            "expected one of these. Use toONNX()"
+        )
+    maps, threshold = [*hidden.maps, (form.coefficients, form.intercepts)], 0.5
+    sizes = tuple(len(biases) for _, biases in hidden.maps)
+    if form.kind == "regression":
+        made = MLPRegressor(hidden_layer_sizes=sizes, activation=activation)
+        made.out_activation_, made.n_outputs_ = "identity", 1
+    else:
+        made = MLPClassifier(hidden_layer_sizes=sizes, activation=activation)
+        threshold, classes = _common_threshold(form.thresholds), len(form.intercepts)
+        made.classes_ = np.arange(float(classes))
+        made._label_binarizer = LabelBinarizer().fit(made.classes_)
+        made.out_activation_, made.n_outputs_ = "softmax", classes
+        if classes == 2:
+            # softmax of two margins is the logistic function of their difference
+            maps[-1] = np.diff(form.coefficients, axis=0), np.diff(form.intercepts)
+            made.out_activation_, made.n_outputs_ = "logistic", 1
+    made.coefs_ = [weights.T.copy() for weights, _ in maps]
+    made.intercepts_ = [biases.copy() for _, biases in maps]
+    made.n_features_in_, made.n_layers_ = form.features, len(maps) + 1
+    return made if threshold == 0.5 else _above(made, threshold, "predict_proba")
 
 
 def _common_threshold(thresholds: Array | None) -> float:

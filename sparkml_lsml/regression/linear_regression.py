@@ -19,6 +19,7 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.export import Exportable, Form
 from sparkml_lsml.losses import Huber, Loss, Squared
 from sparkml_lsml.losses.registry import find
+from sparkml_lsml.regression.labels import LOSSES, label_moments, label_units
 from sparkml_lsml.regression.summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
@@ -37,8 +38,6 @@ from sparkml_lsml.spark.training.problem import Fitted, Problem, linear_predicto
 from sparkml_lsml.worker.finishing import RegressionFinish
 
 Array = npt.NDArray[np.float64]
-
-LOSSES: dict[str, Loss] = {"squaredError": Squared(), "huber": Huber()}
 
 
 class _Params(CheckedParams, _LinearRegressionParams):
@@ -220,18 +219,14 @@ miniBatchFraction, batchSize, localEpochs, seed
         loss = Huber(epsilon=self.value("epsilon")) if huber else find(name, LOSSES)
         solver, reason = self._choose(report, loss, strength * share)
         population = solver == "normal"
-        mean, deviation, rows = _label_moments(report, sample=not population)
-        if deviation == 0.0:
-            deviation = abs(mean) or 1.0  # a constant label: MLlib's unit is its size
-        unit, start = deviation, mean / deviation
-        if not squared and not huber and not _predicts_labels(loss, mean, deviation):
-            unit, start = 1.0, 0.0
+        mean, deviation, rows = label_moments(report, sample=not population)
+        unit, start = label_units(loss, mean, deviation)
         return Problem(
             loss,
             linear_predictor(report, 1, loss, self.value("fitIntercept")),
             strength * share,
             # MLlib's unit of the squared error's L2 penalty
-            strength * (1.0 - share) / (deviation if squared else 1.0),
+            strength * (1.0 - share) / (unit if squared else 1.0),
             solver,
             reason,
             partial(_build, rows=rows),
@@ -273,18 +268,6 @@ def _pays_direct(report: Report) -> bool:
     return pays_direct(moments.rows, nonzeros, moments.features)
 
 
-def _predicts_labels(loss: Loss, mean: float, deviation: float) -> bool:
-    """Whether a user's loss is least where the prediction is the label, and not a function of it.
-
-    Then the solver works in units of the label, and starts from its mean; otherwise, as with
-    Poisson's loss, from 0. The way to the minimum depends on it, not the minimum.
-    """
-    points = mean + deviation * np.array([-1.0, 0.0, 1.0])
-    value, _ = loss.value_and_derivative(np.array([mean]), points[None, :, None])
-    left, middle, right = value[0]
-    return bool(middle < min(left, right))
-
-
 def _build(fit: Fitted, rows: int) -> "LinearRegressionModel":
     scale = float(fit.constants[0]) if len(fit.constants) else 1.0
     intercept = fit.intercepts if fit.layout.fit_intercept else fit.intercepts[:0]
@@ -295,15 +278,6 @@ def _build(fit: Fitted, rows: int) -> "LinearRegressionModel":
         precision=fit.precision,
     )
     return LinearRegressionModel(fit.coefficients, fit.intercepts, scale, summary)
-
-
-def _label_moments(report: Report, sample: bool) -> tuple[float, float, int]:
-    """Weighted mean and standard deviation of the label, and the number of rows."""
-    moments = report.label_moments
-    if moments is None:  # pragma: no cover - blocks with rows always have moments
-        raise AssertionError("no moments of the label")
-    deviation = float(np.sqrt(moments.variance(sample)[0]))
-    return float(moments.mean()[0]), deviation, moments.rows
 
 
 def _start(intercept: float, constants: int) -> Callable[[Layout], Array]:

@@ -23,21 +23,10 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LinearRegressionSummary(RowsSummary):
-    """Metrics of a `LinearRegressionModel` on rows, all of them from one pass.
+class RegressionSummary(RowsSummary):
+    """Metrics of a regression on rows, all of them from one pass.
 
     Rows count by their weights where the model has a ``weightCol`` that the frame has.
-
-    Examples
-    --------
-    >>> from pyspark.ml.linalg import Vectors
-    >>> from sparkml_lsml.regression import LinearRegression
-    >>> rows = [(float(y), Vectors.dense(float(x))) for x, y in [(0, 1), (1, 2), (2, 2), (3, 4)]]
-    >>> df = spark.createDataFrame(rows, ["label", "features"])
-    >>> model = LinearRegression().fit(df)
-    >>> low = model.evaluate(df.where("label < 4"))
-    >>> round(model.summary.r2, 3), round(low.meanAbsoluteError, 3)
-    (0.853, 0.333)
     """
 
     _shown: ClassVar[tuple[str, ...]] = (
@@ -51,7 +40,7 @@ class LinearRegressionSummary(RowsSummary):
         return "regression"
 
     def _empty(self) -> RegressionTally:
-        return RegressionTally(bool(self._evaluation().model.getFitIntercept()))
+        return RegressionTally(intercept=True)
 
     @property
     def _sums(self) -> ResidualSums:
@@ -64,21 +53,9 @@ class LinearRegressionSummary(RowsSummary):
         return self._sums.rows
 
     @property
-    def degreesOfFreedom(self) -> int:
-        """Rows less coefficients, the intercept counted."""
-        return self.numInstances - self._evaluation().model.numFeatures - int(self._tally.intercept)
-
-    @property
     def r2(self) -> float:
         """Coefficient of determination; of a model without intercept about 0, as in MLlib."""
         return self._sums.r2(through_origin=not self._tally.intercept)
-
-    @property
-    def r2adj(self) -> float:
-        """Coefficient of determination, adjusted to the degrees of freedom; NaN without any."""
-        free = self.degreesOfFreedom
-        rows = self.numInstances - int(self._tally.intercept)
-        return 1.0 - (1.0 - self.r2) * rows / free if free > 0 else float("nan")
 
     @property
     def explainedVariance(self) -> float:
@@ -112,6 +89,56 @@ class LinearRegressionSummary(RowsSummary):
         label, found = column_of(rows, self.labelCol), column_of(rows, self.predictionCol)
         return rows.select((label.cast("double") - found).alias("residuals"))
 
+    def plot_residuals(self, ax: Any = None) -> Any:
+        """Draw residuals over predictions, of up to 2,000 rows drawn at random.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            A new figure by default.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        sample: RowSample = self._tally.sample
+        prediction, label = sample.values.T
+        return plots.residuals(prediction, label - prediction, self._sums.rows, ax=ax)
+
+
+@dataclass(frozen=True)
+class LinearRegressionSummary(RegressionSummary):
+    """Metrics of a `LinearRegressionModel` on rows, all of them from one pass.
+
+    Rows count by their weights where the model has a ``weightCol`` that the frame has.
+
+    Examples
+    --------
+    >>> from pyspark.ml.linalg import Vectors
+    >>> from sparkml_lsml.regression import LinearRegression
+    >>> rows = [(float(y), Vectors.dense(float(x))) for x, y in [(0, 1), (1, 2), (2, 2), (3, 4)]]
+    >>> df = spark.createDataFrame(rows, ["label", "features"])
+    >>> model = LinearRegression().fit(df)
+    >>> low = model.evaluate(df.where("label < 4"))
+    >>> round(model.summary.r2, 3), round(low.meanAbsoluteError, 3)
+    (0.853, 0.333)
+    """
+
+    def _empty(self) -> RegressionTally:
+        return RegressionTally(bool(self._evaluation().model.getFitIntercept()))
+
+    @property
+    def degreesOfFreedom(self) -> int:
+        """Rows less coefficients, the intercept counted."""
+        return self.numInstances - self._evaluation().model.numFeatures - int(self._tally.intercept)
+
+    @property
+    def r2adj(self) -> float:
+        """Coefficient of determination, adjusted to the degrees of freedom; NaN without any."""
+        free = self.degreesOfFreedom
+        rows = self.numInstances - int(self._tally.intercept)
+        return 1.0 - (1.0 - self.r2) * rows / free if free > 0 else float("nan")
+
     @property
     def coefficientStandardErrors(self) -> list[float]:
         """See `LinearRegressionTrainingSummary`."""
@@ -132,22 +159,6 @@ class LinearRegressionSummary(RowsSummary):
             f"{name} tell of the rows that a model was trained on, found an evaluation of others: "
             "take model.summary after a fit with solver='normal'"
         )
-
-    def plot_residuals(self, ax: Any = None) -> Any:
-        """Draw residuals over predictions, of up to 2,000 rows drawn at random.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            A new figure by default.
-
-        Returns
-        -------
-        matplotlib Axes
-        """
-        sample: RowSample = self._tally.sample
-        prediction, label = sample.values.T
-        return plots.residuals(prediction, label - prediction, self._sums.rows, ax=ax)
 
 
 @dataclass(frozen=True)

@@ -183,8 +183,7 @@ def measure_of(
         # a probability ranks rows as the margin does
         if not same("rawPredictionCol", "rawPredictionCol", "probabilityCol"):
             return None
-        binary = all(m._task() == "binary" or m.value("family") != "multinomial" for m in members)
-        return partial(Ranking, metric) if binary else None
+        return partial(Ranking, metric) if all(m._one_margin() for m in members) else None
     if kind is MulticlassClassificationEvaluator and metric in CONFUSION_METRICS:
         probable = same("probabilityCol", "probabilityCol")
         if metric == "logLoss" and not (probable and _param(evaluator, "eps") == LEAST_PROBABILITY):

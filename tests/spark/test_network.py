@@ -18,7 +18,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.classification.linear_svc import _Params as SvcParams
 from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.predictors import Predictor
+from sparkml_lsml.engine.predictors import DensePredictor, Predictor
+from sparkml_lsml.engine.predictors.initialise import start
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.losses import Multinomial
 from sparkml_lsml.spark.models.model import BlockModel
@@ -31,7 +32,7 @@ from sparkml_lsml.spark.training.problem import Fitted, Problem
 from sparkml_lsml.tuning import CrossValidator
 from sparkml_lsml.worker.finishing import HighestFinish
 from sparkml_lsml.worker.scoring import Scorer
-from tests.checks.dense import DensePredictor, explicit_raw
+from tests.checks.dense import explicit_raw, network
 from tests.faults import hook_passes
 from tests.spark.helpers import frame, nothing_left
 
@@ -66,7 +67,7 @@ class SphereNet(BlockEstimator, SvcParams, Classifier[Any]):
 
     def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
         classes = int(max(report.labels)) + 1
-        predictor = DensePredictor((report.longest, self.hidden, classes), self.activation)
+        predictor = network((report.longest, self.hidden, classes), self.activation)
         asked = self.value("solver")
         solver = "l-bfgs" if asked == "auto" else asked
         return Problem(
@@ -77,7 +78,7 @@ class SphereNet(BlockEstimator, SvcParams, Classifier[Any]):
             solver,
             "a network",
             self._build,
-            start=lambda layout: predictor.start(self.value("seed")),
+            start=lambda layout: start(predictor, self.value("seed")),
         )
 
     def row_cost(self) -> float:
@@ -85,7 +86,7 @@ class SphereNet(BlockEstimator, SvcParams, Classifier[Any]):
 
     def _build(self, fit: Fitted) -> SphereNetModel:
         sizes = (fit.layout.features, fit.layout.outputs, fit.layout.inner[-1].size)
-        return SphereNetModel(DensePredictor(sizes, self.activation), fit.coef, fit.summary)
+        return SphereNetModel(network(sizes, self.activation), fit.coef, fit.summary)
 
     def coefficients_of(self, model: Any, predictor: Predictor, scale: float) -> Array:
         if model.predictor != predictor:
@@ -125,7 +126,7 @@ class SphereNetModel(BlockModel, SvcParams, ClassificationModel):
 
     @classmethod
     def _from_saved(cls, arrays: dict[str, Array], facts: dict[str, Any]) -> SphereNetModel:
-        return cls(DensePredictor(tuple(facts["sizes"]), facts["activation"]), arrays["coef"])
+        return cls(network(facts["sizes"], facts["activation"]), arrays["coef"])
 
 
 GIVEN = {"regParam": 1e-3, "tol": 1e-9, "seed": 4, "aggregationDepth": 1, "weightCol": "weight"}

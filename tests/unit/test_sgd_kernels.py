@@ -21,7 +21,7 @@ from sparkml_lsml.engine.predictors.base import Predictor
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization
-from tests.checks.dense import DensePredictor
+from tests.checks.dense import network
 from tests.unit.formulas import FORMULAS, Array, Formula, make_block, ones_or
 
 SEED = (3, 1, 4)
@@ -435,7 +435,7 @@ def test_the_start_gradient_is_that_of_the_mean_loss_in_stored_features(formula:
 
 
 LINE = LinearPredictor(Layout(features=1))
-NETWORK = DensePredictor((1, 2, 1))
+NETWORK = network((1, 2, 1))
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,19 @@ class Predictor(Protocol):
         """
         ...
 
-    def raw_and_pullback(self, X: Rows, coef: Array) -> tuple[Array, Pullback]:
-        """The same, and what turns derivatives in it into gradients in the coefficients."""
+    def raw_and_pullback(
+        self, X: Rows, coef: Array, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Pullback]:
+        """The same, and what turns derivatives in it into gradients in the coefficients.
+
+        Parameters
+        ----------
+        X, coef
+            As for ``raw``; ``coef`` may be of this ``dtype`` here, and so may the gradients.
+        rng : Generator, optional
+            Given in the mini-batches of local updates alone: what is drawn in training, such as
+            the units that dropout leaves out, is drawn from it.
+        """
         ...
 
     def scoring(self, coef: Array) -> Callable[[Rows], Array]:

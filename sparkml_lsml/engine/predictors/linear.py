@@ -68,7 +68,9 @@ class LinearPredictor:
         intercepts = coef[layout.intercepts] if layout.fit_intercept else 0.0
         return partial(_margins, weights, intercepts)
 
-    def raw_and_pullback(self, X: Rows, coef: Array) -> tuple[Array, Pullback]:
+    def raw_and_pullback(
+        self, X: Rows, coef: Array, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Pullback]:
         """See `Predictor.raw_and_pullback`."""
         return self.raw(X, coef), partial(self.pull, X)
 

@@ -7,6 +7,7 @@ from sparkml_lsml.engine.solvers.cocoa import CoCoA
 from sparkml_lsml.engine.solvers.gradient_descent import GradientDescent
 from sparkml_lsml.engine.solvers.lbfgs import LBFGS
 from sparkml_lsml.engine.solvers.lbfgsb import LBFGSB
+from sparkml_lsml.engine.solvers.local_steps import LocalSteps
 from sparkml_lsml.engine.solvers.loop import minimize
 from sparkml_lsml.engine.solvers.minibatch_sgd import MiniBatchSGD
 from sparkml_lsml.engine.solvers.normal import NormalEquations
@@ -23,6 +24,7 @@ __all__ = [
     "GradientDescent",
     "Iteration",
     "LocalSGD",
+    "LocalSteps",
     "MiniBatchSGD",
     "NormalEquations",
     "ProximalLBFGS",

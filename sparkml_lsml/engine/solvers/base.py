@@ -42,6 +42,8 @@ ADVICE = {
     "early_stopping": "the validation loss has not improved for 'patience' iterations: the "
     "coefficients of its least value were kept; raise patience to look further",
     "direct": "solved directly, without iterations",
+    "completed": "all epochs of the schedule are done",
+    "settled": "the loss of the mini-batches has not fallen by 'tol' for some epochs in a row",
     "piece": "the epochs over one piece of the rows are done: call partialFit with the next",
 }
 """What each reason for stopping means and what to do."""
@@ -53,13 +55,14 @@ class Reason:
 
     Attributes
     ----------
-    name
-        One of the keys of `ADVICE`.
+    name, detail : str
+        One of the keys of `ADVICE`, and what was found, where that says more.
     iteration : int
     """
 
     name: str
     iteration: int
+    detail: str = ""
 
     @property
     def converged(self) -> bool:
@@ -76,7 +79,8 @@ class Reason:
         return self.name in ("max_iter", "line_search", "stalled", "diverged")
 
     def __str__(self) -> str:
-        return f"{self.name} at iteration {self.iteration}: {ADVICE[self.name]}"
+        found = f"iteration {self.iteration}{self.detail and f' ({self.detail})'}"
+        return f"{self.name} at {found}: {ADVICE[self.name]}"
 
 
 @dataclass(frozen=True)

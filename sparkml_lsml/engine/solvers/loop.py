@@ -219,7 +219,8 @@ class _Model:
     def choose(self, coef: Array, objective: float) -> None:
         """Take one of the candidates, whose objective over all rows is known now."""
         self.state = replace(self.state, coef=coef, objective=objective)
-        if not np.isfinite(objective):
+        told = self.reason is not None and self.reason.name == "diverged"
+        if not (np.isfinite(objective) or told):
             self.reason = Reason("diverged", self.state.iteration)
 
     def solution(self) -> Solution:

@@ -7,7 +7,7 @@ from sparkml_lsml.engine.solvers.sgd import Schedule
 from sparkml_lsml.spark.params.bases import HasSolverSettings
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FitSettings:
     """What a fit depends on, in the words of the Params: fields have their names and meanings.
 
@@ -20,6 +20,10 @@ class FitSettings:
         Name of the class, for errors.
     featuresCols, weightCol, validationIndicatorCol
         None where there is no such column.
+    elasticNetParam, fitIntercept
+        Of an estimator without such a Param what it does.
+    stepSize, learningRate
+        None for those of the solver.
     classWeight : str or dict
         "" in a regression.
     own : dict
@@ -39,15 +43,15 @@ class FitSettings:
     execution: Literal["auto", "local", "distributed"]
     aggregationDepth: int
     regParam: float
-    elasticNetParam: float
-    fitIntercept: bool
+    elasticNetParam: float = 0.0
+    fitIntercept: bool = True
     standardization: bool
     solver: str
     maxIter: int
     tol: float
-    stepSize: float
+    stepSize: float | None
     lineSearch: Literal["backtracking", "fixed"]
-    learningRate: Schedule
+    learningRate: Schedule | None
     powerT: float
     momentum: float
     nesterov: bool
@@ -71,7 +75,12 @@ class FitSettings:
             values[name] = values[name] or None
         names = [param.name for param in params.params]
         own = {name: params.value(name) for name in names if name not in {*PARAMS, *NO_MATTER}}
-        return FitSettings(type(params).__name__, **values, own=own, initial=params._initial)
+        initial = params._initial
+        return FitSettings(estimator=type(params).__name__, **values, own=own, initial=initial)
+
+    def value(self, name: str) -> Any:
+        """The value of a Param that a fit depends on."""
+        return self.own[name] if name in self.own else getattr(self, name)
 
     def params(self) -> dict[str, Any]:
         """The values of all Params that a fit depends on, by their names."""

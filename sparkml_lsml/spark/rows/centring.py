@@ -19,7 +19,8 @@ def can_centre(params: Any) -> bool:
     """
     bounds = ("lowerBoundsOnIntercepts", "upperBoundsOnIntercepts")
     bounded = any(params.hasParam(name) and params.value(name) is not None for name in bounds)
-    return bool(params.value("fitIntercept")) and not bounded
+    intercept = not params.hasParam("fitIntercept") or bool(params.value("fitIntercept"))
+    return intercept and not bounded
 
 
 def centred_notes(origin: Origin | None, layout: Layout, stored: Array) -> tuple[str, ...]:

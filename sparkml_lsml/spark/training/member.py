@@ -71,6 +71,10 @@ class Member:
                 "large that their variance overflows: rescale them to below 1e150"
             )
         standardized = self.settings.standardization
+        if not (standardized or self.predictor.convex):
+            # no start of a network would be the same in other units
+            units = replace(Standardization.identity(self.layout), label_scale=problem.label_scale)
+            return units, units.penalty(problem.l1, problem.l2)
         units = standardize(
             self.layout,
             mean,
@@ -131,7 +135,7 @@ class Member:
 
     def starting(self, coef: Array) -> "Member":
         """The same, with these coefficients in the solver's units as its cold start."""
-        return replace(self, problem=replace(self.problem, start=lambda layout: coef))
+        return replace(self, problem=replace(self.problem, start=lambda layout: coef, given=None))
 
     def start(self) -> Array:
         """Coefficients to start from, in the solver's units."""
@@ -147,15 +151,20 @@ class Member:
         ParamError
             If the model has other features or classes.
         """
-        units, _ = self.units()
         # a scale of the loss starts at that of the labels
-        known = self.params.coefficients_of(model, self.predictor, units.label_scale)
-        stored = self._moved(known)
-        return np.asarray(units.from_stored(stored[None, :])[0])
+        scale = self.problem.label_scale
+        return self._entered(self.params.coefficients_of(model, self.predictor, scale))
+
+    def _entered(self, coef: Array) -> Array:
+        """Coefficients in the units of the solver, from those for the features as they are."""
+        units, _ = self.units()
+        return np.asarray(units.from_stored(self._moved(coef)[None, :])[0])
 
     def cold_start(self) -> Array:
         """Where a fit starts that is given no model."""
         layout, start = self.layout, self.problem.start
+        if self.problem.given is not None:
+            return self._entered(self.problem.given)
         if start is not None:
             return start(layout)
         if not self.predictor.convex:

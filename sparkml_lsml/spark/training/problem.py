@@ -38,6 +38,8 @@ class Problem:
         Whether standard deviations are those of a sample (n - 1) or of the population (n).
     start : callable, optional
         Takes the layout and returns coefficients in the solver's units, shape (size,).
+    given : array of shape (size,), optional
+        The start for the features as they are, in place of ``start``.
     bounds : Box, optional
         On the coefficients for the stored features, for the solver ``l-bfgs-b``.
     warnings : tuple of str
@@ -54,6 +56,7 @@ class Problem:
     label_scale: float = 1.0
     sample_moments: bool = True
     start: Callable[[Layout], Array] | None = None
+    given: Array | None = None
     bounds: Box | None = None
     warnings: tuple[str, ...] = ()
 

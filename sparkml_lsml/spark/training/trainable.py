@@ -45,6 +45,10 @@ class Trainable(HasSolverSettings):
         """Which labels are valid; each estimator defines it."""
         raise AssertionError(f"{type(self).__name__} defines no _task")
 
+    def _one_margin(self) -> bool:
+        """Whether rows of two classes are ranked by one margin as by their probability."""
+        return self._task() == "binary"
+
     def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
         """What is to be minimised; each estimator defines it.
 

@@ -264,7 +264,7 @@ class Training:
             ):
                 reason = solution.reason
                 if reason.name == "diverged" or not np.isfinite(coef).all():
-                    diverged = Reason("diverged", reason.iteration)
+                    diverged = Reason("diverged", reason.iteration, reason.detail)
                     results[k] = DivergedError(f"{name}: {diverged}")
                     continue
                 if reason.fell_short:
