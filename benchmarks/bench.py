@@ -25,6 +25,7 @@ from benchmarks import (
     grids,
     growth,
     jobs,
+    neural,
     passes,
     plots,
     reading,
@@ -195,7 +196,7 @@ def main(
         list[str] | None,
         typer.Option(
             help="fits, tuning, passes, reading, scaling, wide, checkpoints, driver, scoring, "
-            "jobs, or snapml, which installs that; may be given several times."
+            "jobs; or neural and snapml, which install torch and Snap ML. May be given again."
         ),
     ] = None,
 ) -> None:
@@ -220,7 +221,8 @@ def main(
         "driver": (mode.driver, lambda: driver.measure([*mode.driver], say)),
         "scoring": (mode.scoring, lambda: scoring.measure(start(), mode.scoring, say)),
         "jobs": (mode.jobs, lambda: jobs.measure([*mode.jobs], say)),
-        # not one of a whole run: it takes a package registry
+        # not ones of a whole run: they take a package registry
+        "neural": (only and "neural" in only, lambda: neural.measure(start(), say)),
         "snapml": (
             only and "snapml" in only,
             lambda: snapml.measure(start(), mode.passes[0].rows, say),

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.contestants import MLLIB, OURS, SKLEARN
+from benchmarks.data import SPARSE_FEATURES
+from benchmarks.measure import Result
+from benchmarks.neural import EPOCHS, NARROW, TORCH
 from benchmarks.reading import BY_SPARK, DIRECT, FIRST, READ, SECOND
 from benchmarks.snapml import SNAPML
 
 Results = dict[str, Any]
 SLACK = 1e-4
 """How far our objective may lie above MLlib's, relative to it; and metrics apart."""
+MNIST = 60_000
+"""Rows."""
 NOT_MEASURED = "not measured"
 
 
@@ -242,6 +247,50 @@ def reading_goals() -> Iterator[Goal]:
         yield Goal(title, 4.0, million, find)
 
 
+def networks(
+    kind: str, measure: Callable[[Result], Finding]
+) -> Callable[[Results], Iterator[Finding]]:
+    def find(results: Results) -> Iterator[Finding]:
+        cases = [case for case in results.get("neural", []) if case["kind"] == kind]
+        yield from map(measure, cases)
+
+    return find
+
+
+def least_accuracy(results: Results) -> Iterator[Finding]:
+    """Of all numbers of partitions, and how far apart they are."""
+    found = [c["accuracy"] for c in results.get("neural", []) if c["kind"] == "partitions"]
+    if found:
+        apart = max(found) - min(found)
+        yield Finding(min(found), MNIST, apart <= 0.5, f"{apart:.2f} points apart")
+
+
+def times(unit: str, measured: str) -> Callable[[Result], Finding]:
+    """Seconds of one in units of those of another."""
+
+    def find(case: Result) -> Finding:
+        seconds = case["seconds"]
+        return Finding(
+            statistics.median(seconds[measured]) / statistics.median(seconds[unit]), MNIST
+        )
+
+    return find
+
+
+def network_goals() -> Iterator[Goal]:
+    what = f"MNIST, 784-256-10, {EPOCHS} epochs in 1, 2, 4 and 8 partitions and sorted by label"
+    yield Goal(f"{what}: the least accuracy, in %", 98.0, MNIST, least_accuracy)
+    what = "784-64-10, to the accuracy of 100 iterations of MLlib's, faster than MLlib"
+    yield Goal(what, 10.0, MNIST, networks("to accuracy", times(OURS, MLLIB)))
+    what = "784-64-10, l-bfgs at equal iterations, faster than MLlib"
+    yield Goal(what, 2.0, MNIST, networks("iterations", times(OURS, MLLIB)))
+    what = "784-256-10, an epoch in batches of 128, of torch's time with as many threads"
+    yield Goal(what, 1.0, MNIST, networks("epoch", times(TORCH, OURS)), most=True)
+    what = "Sparse rows of 47,000 features into a network, of the time of 1,000 features"
+    wide = times(f"{NARROW:,}", f"{SPARSE_FEATURES:,}")
+    yield Goal(what, 2.0, MNIST, networks("widths", wide), most=True)
+
+
 GOALS = [
     *fit_goals(),
     *reading_goals(),
@@ -270,5 +319,6 @@ GOALS = [
     ),
     Goal("breast_cancer, the slowest estimator, faster than MLlib", 5.0, 569, any_small),
     *scoring_goals(),
+    *network_goals(),
     Goal("spark-submit of a training job, 200k x 100, cold, faster", 1.2, 200_000, whole_job),
 ]

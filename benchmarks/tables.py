@@ -237,6 +237,19 @@ def checkpoints(results: Results) -> Table:
     return Table("checkpoints", ("Fit", "Checkpoints", "Seconds", "of which checkpoints"), rows)
 
 
+def neural(results: Results) -> Table:
+    rows = []
+    for case in results.get("neural", []):
+        seconds, accuracy = case["seconds"], case.get("accuracy", "")
+        if not isinstance(seconds, dict):
+            rows.append((case["title"], OURS, spread(seconds), f"{accuracy:.2f}"))
+            continue
+        for name, each in seconds.items():
+            right = f"{accuracy[name]:.2f}" if accuracy else ""
+            rows.append((case["title"], name, spread(each), right))
+    return Table("neural", ("Work", "System", "Seconds", "Accuracy in %"), rows)
+
+
 def driver(results: Results) -> Table:
     columns = (
         *("Features", "Partitions", "Executors", "Ingest s", "A pass s"),
@@ -307,6 +320,7 @@ def every(results: Results) -> Iterator[tuple[str, Table]]:
     yield "Fits with a checkpoint every 10 iterations", checkpoints(results)
     yield "Scoring cached rows", scoring(results)
     yield "A driver that meets many executors, simulated", driver(results)
+    yield "Networks", neural(results)
     yield "Whole jobs, cold, and their memory", jobs(results)
     yield "The cost model beside the measurements", check(results)
     yield "What the cost model predicts", cluster(results)
