@@ -259,6 +259,10 @@ def _rates(hits: float, false_alarms: float, misses: float) -> dict[str, float]:
 def _areas(scored: DataFrame, score: str, *, one_class: bool) -> dict[str, Any]:
     if one_class:
         return {"areaUnderROC": None, "areaUnderPR": None}
+    if score == "raw":
+        # of a network two outputs, of which only the difference ranks rows; of margins it is theirs
+        raw = vector_to_array(F.col("raw"))
+        scored = scored.withColumn("raw", 0.5 * F.get(raw, 1) - 0.5 * F.get(raw, 0))
     # Without bins: MLlib's default of 1,000 moves the areas in the fourth digit.
     evaluator = BinaryClassificationEvaluator(
         rawPredictionCol=score, labelCol="label", weightCol="weight", numBins=0

@@ -11,10 +11,11 @@ import pyspark.ml.feature
 from pyspark.ml import Model, Pipeline, PipelineModel
 from pyspark.ml.param import Param
 from pyspark.ml.pipeline import PipelineSharedReadWrite
+from pyspark.ml.regression import Regressor
 from pyspark.ml.wrapper import JavaParams
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkml_lsml import classification, regression
+from sparkml_lsml import classification, neural, regression
 from sparkml_lsml.errors import PersistenceError
 from sparkml_lsml.jobs.config import StageConfig, TrainConfig
 from sparkml_lsml.jobs.errors import ConfigError, JobError, Path, Problem, one_line
@@ -27,7 +28,7 @@ from sparkml_lsml.spark.models.model import BlockModel
 from sparkml_lsml.spark.rows.frames import folding, has_column
 from sparkml_lsml.spark.training.estimator import BlockEstimator
 
-_OUR_MODULES = (classification, regression)
+_OUR_MODULES = (classification, regression, neural)
 _PIPELINE_MODELS = {
     "org.apache.spark.ml.PipelineModel",
     "pyspark.ml.PipelineModel",
@@ -71,7 +72,8 @@ def estimators() -> dict[str, type[Any]]:
 
 def is_regression(config: TrainConfig) -> bool:
     """Tell whether the estimator predicts numbers, not classes."""
-    return config.pipeline.estimator.class_name in regression.__all__
+    kind = estimators().get(config.pipeline.estimator.class_name)
+    return kind is not None and issubclass(kind, Regressor)
 
 
 def params_of(kind: type[Any]) -> dict[str, Param[Any]]:

@@ -15,7 +15,6 @@ from pyspark.ml.evaluation import (
     RegressionEvaluator,
 )
 
-from sparkml_lsml import regression
 from sparkml_lsml.jobs import pipeline
 from sparkml_lsml.jobs.config import TuneConfig
 from sparkml_lsml.jobs.errors import Problem
@@ -127,7 +126,9 @@ def _check_values(kind: type[Any], name: str, tried: Any, path: Any) -> list[Pro
 
 def _check_metric(config: TuneConfig) -> list[Problem]:
     name, metric = config.pipeline.estimator.class_name, config.search.metric
-    known = RESIDUAL_METRICS if name in regression.__all__ else RANKING_METRICS + CONFUSION_METRICS
+    known = (
+        RESIDUAL_METRICS if pipeline.is_regression(config) else RANKING_METRICS + CONFUSION_METRICS
+    )
     if metric == "logLoss" and name == "LinearSVC":
         return [Problem(("search", "metric"), "LinearSVC has no probabilities; use areaUnderROC")]
     if metric in known:
@@ -189,6 +190,8 @@ def evaluator(config: TuneConfig, estimator: Any) -> Evaluator:
     weights: dict[str, Any] = {} if weight is None else {"weightCol": weight}
     if metric in RANKING_METRICS:
         raw = estimator.getRawPredictionCol()
+        if not estimator._one_margin():
+            raw = estimator.getProbabilityCol()
         return BinaryClassificationEvaluator(
             metricName=metric, labelCol=label, rawPredictionCol=raw, **weights
         )

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DoubleType, IntegerType
 
 import sparkml_lsml.classification
+import sparkml_lsml.neural
 import sparkml_lsml.regression
 from tests.spark.helpers import KINDS, cells, frame_of, numbers
 
@@ -33,24 +34,42 @@ FEATURES = 3
 ROOMS: dict[ModuleType, Task] = {
     sparkml_lsml.classification: "binary",
     sparkml_lsml.regression: "regression",
+    sparkml_lsml.neural: "binary",
 }
 """The rooms of estimators, and the labels that they take where `TASKS` says nothing else."""
 
 TASKS: dict[str, tuple[Task, ...]] = {
     "LogisticRegression": ("binary", "multiclass"),
     "OneVsRest": ("multiclass",),
+    "MLPClassifier": ("multiclass", "binary"),
+    "MLPRegressor": ("regression",),
 }
 
 FOLDED = ("CalibratedClassifier",)
 """Estimators with random folds: rows in another order or form give another model, which is not what
 the checks ask for. Their tests are beside those of the classifiers."""
 
+NETWORKS = ("MLPClassifier", "MLPRegressor", "MultilayerPerceptronClassifier")
+"""Estimators whose objective has more minima than one. Which of them a fit ends in follows from its
+start and its way, and differs between solvers, weights and forms of rows that only round
+differently; so their checks take a way that is all gradients of all rows (l-bfgs, in float64), of
+layers with few units, and from one start. Where a check asks for the least objective there is, they
+have one of their own (`check_hard_data_of_networks`). MLlib's networks have no penalty, which most
+checks vary: `test_multilayer_perceptron` compares them."""
+
 SETTINGS: dict[str, Any] = {"regParam": 0.1, "maxIter": 100, "tol": 1e-10}
 """Both find the minimum, so that the way to it does not matter."""
+
+WAY = {"solver": "l-bfgs", "dtype": "float64", "maxIter": 300, "seed": 3}
 
 OWN_SETTINGS: dict[str, dict[str, Any]] = {
     # a smooth loss, as the minimum of the hinge loss is hard to reach exactly
     "ours-LinearSVC": {"loss": "squaredHinge"},
+    "ours-MLPClassifier": {**WAY, "layers": {"multiclass": [3, 2, 3], "binary": [3, 2, 2]}},
+    # two units that may take each other's part have a valley of minima
+    "ours-MLPRegressor": {**WAY, "layers": {"regression": [3, 1, 1]}, "activation": "tanh"},
+    # a sigmoid with the penalty of the checks learns nothing but the shares of the classes
+    "ours-MultilayerPerceptronClassifier": {**WAY, "layers": {"binary": [3, 2]}},
     # MLlib's OWL-QN stalls at kinks wherever rounding takes it: a short way shows the same
     "mllib-LinearSVC": {"maxIter": 3},
 }
@@ -76,10 +95,15 @@ class Spec:
     def room(self) -> ModuleType:
         """Where its classes are to be found: ours, or MLlib's."""
         [room] = [room for room in ROOMS if self.cls.__name__ in room.__all__]
-        return room if self.whose == "ours" else twin_of(room)
+        found = room if self.whose == "ours" else twin_of(room)
+        assert found is not None
+        return found
 
 
-def twin_of(room: ModuleType) -> ModuleType:
+def twin_of(room: ModuleType) -> ModuleType | None:
+    """MLlib's room of the same classes; None where there is none to compare with."""
+    if room is sparkml_lsml.neural:
+        return None
     return import_module(f"pyspark.ml.{room.__name__.rpartition('.')[2]}")
 
 
@@ -103,6 +127,10 @@ def specs() -> Iterator[Spec]:
 
 
 SPECS = list(specs())
+
+
+SELDOM = ("MultilayerPerceptronClassifier",)
+"""Estimators that are all but another, which is checked more often."""
 
 
 class Rows:
@@ -167,6 +195,8 @@ class Subject:
         own_settings = OWN_SETTINGS.get(f"{self.spec.whose}-{self.cls.__name__}", {})
         settings = SETTINGS | own_settings | params
         made = self.cls()
+        if "layers" in settings:
+            settings["layers"] = settings["layers"][self.task]
         own = {name: value for name, value in settings.items() if made.hasParam(name)}
         if made.hasParam("classifier"):
             rest = {name: value for name, value in settings.items() if name not in own}

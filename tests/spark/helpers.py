@@ -102,8 +102,10 @@ def binary_rows(
 
 
 def numbers(model: Any) -> Array:
-    """Give all coefficients of a model, then its intercepts."""
-    if hasattr(model, "coefficientMatrix"):
+    """Give all coefficients of a model, then its intercepts; of a network all its weights."""
+    if hasattr(model, "weights"):
+        parts = [model.weights.toArray()]
+    elif hasattr(model, "coefficientMatrix"):
         parts = [model.coefficientMatrix.toArray().ravel(), model.interceptVector.toArray()]
     else:
         parts = [model.coefficients.toArray(), np.array([model.intercept])]

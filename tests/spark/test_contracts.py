@@ -17,7 +17,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.checks import estimators, models, params
-from tests.checks.subjects import SPECS, Check, Rows, Spec, Subject, applies, checks_of
+from tests.checks.subjects import SELDOM, SPECS, Check, Rows, Spec, Subject, applies, checks_of
 
 PARAMS = checks_of(params)
 CHECKS = [*PARAMS, *checks_of(estimators), *checks_of(models)]
@@ -75,7 +75,9 @@ def marks(spec: Spec, check: Check) -> Iterator[pytest.MarkDecorator]:
             yield pytest.mark.xfail(reason=f"{DOCS.name}: {row}", strict=True)
         if check not in PARAMS:
             yield pytest.mark.slow if spec.cls.__name__ in classes else pytest.mark.mllib
-    elif spec.second and not hasattr(check, "needs"):
+    elif (spec.second and not hasattr(check, "needs")) or (
+        spec.cls.__name__ in SELDOM and check not in PARAMS
+    ):
         yield pytest.mark.slow
 
 

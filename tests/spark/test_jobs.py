@@ -821,6 +821,26 @@ def test_train_score_evaluate(spark: SparkSession, place: Path) -> None:
     assert left_behind(place) == []
 
 
+def test_a_network_is_trained_scored_and_judged(spark: SparkSession, place: Path) -> None:
+    """Two outputs rank rows by their difference; a regressor is told from a classifier."""
+    tree = train_tree(place)
+    given = {"layers": [3, 8, 2], "maxIter": 5, "batchSize": 32, "stepSize": 0.01}
+    tree["pipeline"]["estimator"] = {"class": "MLPClassifier", "params": given}
+    report = train(config_of(tree), spark)
+    predictions = spark.read.parquet(str(place / "out" / "predictions")).toPandas()
+    positive = predictions["probability"].map(lambda vector: vector[1])
+    auc = reference.roc_auc_score(predictions["target"], positive)
+    assert report["metrics"]["areaUnderROC"] == pytest.approx(auc)
+    assert auc > 0.9
+    assert report["training"]["model"] == "MLPClassificationModel"
+    model = pipeline.load_model(spark, str(place / "out" / "model"))
+    assert model.stages[-1].getLayers() == [3, 8, 2]
+    tree["pipeline"]["estimator"]["class"] = "MLPRegressor"
+    given |= {"layers": [3, 8, 1], "maxIter": 30}
+    tree["output"]["overwrite"] = True
+    assert train(config_of(tree), spark)["metrics"]["rmse"] < 0.5
+
+
 def test_train_agrees_with_mllib_by_hand(spark: SparkSession, place: Path) -> None:
     """Fit the same rows with MLlib's own estimator and stages, and compare coefficients."""
     from pyspark.ml.classification import LogisticRegression

@@ -50,9 +50,12 @@ output:
 """
 BOUNDS = "LogisticRegression\n    params:\n      lowerBoundsOnIntercepts: [.nan]"
 BOUNDS_PATH = "pipeline.estimator.params.lowerBoundsOnIntercepts"
+SVC = "LinearSVC\n    params:\n      regParam: 1e-2"
+NETWORK = "MLPClassifier\n    params:\n      layers: [2, 0, 2]"
 SECRET = "pa'ss\"w\\rd!"
 KINDS: dict[str, type[Section]] = {
     "train-classification.yaml": TrainConfig,
+    "train-neural.yaml": TrainConfig,
     "train-regression.yaml": TrainConfig,
     "tune.yaml": TuneConfig,
     "score.yaml": ScoreConfig,
@@ -509,8 +512,9 @@ def test_a_right_pipeline() -> None:
         ("regParam", "regparm", "pipeline.estimator.params.regparm", "'regParam'?"),
         ("1e-2", "high", "pipeline.estimator.params.regParam", "expected a number, found 'high'"),
         ("1e-2", "-1", "pipeline.estimator.params.regParam", "regParam=-1"),
-        ("LinearSVC\n    params:\n      regParam: 1e-2", BOUNDS, BOUNDS_PATH, "a vector of"),
+        (SVC, BOUNDS, BOUNDS_PATH, "a vector of"),
         ("[a, b]", "7", "pipeline.stages[0].params.inputCols", "expected a list of texts"),
+        (SVC, NETWORK, "pipeline.estimator.params.layers", "layers=[2, 0, 2], expected a list of"),
         ("regParam: 1e-2", "labelCol: z", "pipeline.estimator.params.labelCol", "'y'"),
     ],
 )
@@ -524,5 +528,6 @@ def test_every_feature_stage_is_known() -> None:
     pipeline = pytest.importorskip("sparkml_lsml.jobs.pipeline", exc_type=ImportError)
     assert {"StringIndexer", "PCA", "StandardScaler", "Word2Vec"} <= set(pipeline.feature_stages())
     assert {"LinearSVC", "LogisticRegression", "LinearRegression"} <= set(pipeline.estimators())
+    assert {"MLPClassifier", "MLPRegressor"} <= set(pipeline.estimators())
     for kind in pipeline.estimators().values():
         assert "maxIter" in pipeline.params_of(kind)

@@ -22,6 +22,8 @@ class FitSettings:
         None where there is no such column.
     elasticNetParam, fitIntercept
         Of an estimator without such a Param what it does.
+    stepSize, learningRate
+        None for those of the solver.
     classWeight : str or dict
         "" in a regression.
     own : dict
@@ -47,9 +49,9 @@ class FitSettings:
     solver: str
     maxIter: int
     tol: float
-    stepSize: float
+    stepSize: float | None
     lineSearch: Literal["backtracking", "fixed"]
-    learningRate: Schedule
+    learningRate: Schedule | None
     powerT: float
     momentum: float
     nesterov: bool

@@ -11,6 +11,7 @@ from sparkml_lsml.engine.solvers import (
     CoCoA,
     GradientDescent,
     LocalSGD,
+    LocalSteps,
     MiniBatchSGD,
     ProximalLBFGS,
     SmoothedLBFGS,
@@ -43,6 +44,11 @@ SETTINGS = {
     "fraction": "miniBatchFraction",
     "batch_size": "batchSize",
     "epochs": "localEpochs",
+    "local_epochs": "localEpochs",
+    "max_epochs": "maxIter",
+    "optimizer": "optimizer",
+    "warmup": "warmup",
+    "max_grad_norm": "maxGradNorm",
 }
 """The Params that fields of solvers are set from; a solver reads those that it has a field for."""
 
@@ -51,11 +57,17 @@ ITERATIVE_SOLVERS = ("l-bfgs", *FIRST_ORDER_SOLVERS)
 SAMPLING_SOLVERS = ("sgd", "minibatch-sgd", "adam")
 """Solvers that draw rows by themselves, and so cannot leave out a fold by its weights."""
 
-AVERAGING_SOLVERS = ("sgd",)
+AVERAGING_SOLVERS = ("sgd", "local-steps")
 """Solvers that average the models of partitions, which must not hold one class each."""
 
 BINARY_SOLVERS = (*ITERATIVE_SOLVERS, "cocoa")
 """Solvers of two classes."""
+
+NETWORK_SOLVERS = ("auto", "local-steps", *ITERATIVE_SOLVERS)
+"""Solvers that take models which are not linear in their coefficients."""
+
+OTHERS: dict[str, type[Any]] = {"cocoa": CoCoA, "local-steps": LocalSteps}
+"""Solvers of some estimators."""
 
 MAX_PROXIMAL = 4_096
 """Coefficients up to which the driver's work of `ProximalLBFGS` is small beside a pass."""
@@ -128,11 +140,13 @@ def build_solver(name: str, settings: FitSettings, size: int) -> Solver:
         solver = build_solver(inner, settings, size)
         assert isinstance(solver, LBFGS | ProximalLBFGS)
         return SmoothedLBFGS(tol=tol, inner=solver)
-    cls = CoCoA if name == "cocoa" else FIRST_ORDER.get(name)
+    cls = OTHERS.get(name) or FIRST_ORDER.get(name)
     if cls is None:
         raise ParamError(f"solver={name!r} is not one of {', '.join(BINARY_SOLVERS)}")
     names = {field.name for field in fields(cls)} & SETTINGS.keys()
-    built: Solver = cls(**{name: settings.value(SETTINGS[name]) for name in names})
+    values = {name: settings.value(SETTINGS[name]) for name in names}
+    # a Param without a value leaves the solver's own
+    built: Solver = cls(**{name: value for name, value in values.items() if value is not None})
     return built
 
 

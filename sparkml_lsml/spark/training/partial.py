@@ -268,7 +268,7 @@ class _Update:
     def _epochs(self, rate: float, penalty: ElasticNet) -> SgdEpochs:
         """The epochs, with the step that the schedule has come to."""
         before, schedule = self._before, self._settings.learningRate
-        rate *= self._settings.stepSize
+        rate *= self._settings.value("stepSize")
         decay = 0.0
         if schedule == "adaptive":
             rate /= (1.0 + before.epochs) ** POWER
