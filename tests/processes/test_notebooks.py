@@ -25,8 +25,8 @@ def name(path: Path) -> str:
     return path.stem
 
 
-def test_there_are_five() -> None:
-    expected = ["descent", "quickstart", "streaming", "text", "tuning"]
+def test_there_are_six() -> None:
+    expected = ["descent", "neural_networks", "quickstart", "streaming", "text", "tuning"]
     assert [script.stem for script in scripts()] == expected
 
 
