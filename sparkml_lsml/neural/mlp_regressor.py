@@ -109,7 +109,7 @@ class MLPRegressor(NetworkEstimator, _Params, Regressor["MLPRegressionModel"]):
         Stop when the loss has not fallen by this much, relative to it, in 10 epochs. Of other
         solvers as in MLlib, relative to the objective.
     stepSize : float, optional
-        First step. Where it is not set, 0.001 with ``adam`` and ``adamw``, 0.1 with ``sgd`` and
+        First step. Where it is not set, 0.002 with ``adam`` and ``adamw``, 0.1 with ``sgd`` and
         0.01 with ``momentum`` and ``nesterov``. It is multiplied by the number of partitions that
         are averaged, of ``adam`` and ``adamw`` by its root.
     learningRate : str, optional

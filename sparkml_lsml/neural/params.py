@@ -118,7 +118,7 @@ class StepsParams(HasSolverSettings):
     stepSize: Param[float] = Param(
         Params._dummy(),
         "stepSize",
-        "First step, > 0; where it is not set, what the solver usually takes: local-steps 0.001, "
+        "First step, > 0; where it is not set, what the solver usually takes: local-steps 0.002, "
         "with optimizer sgd 0.1, with momentum and nesterov 0.01; other solvers 1.",
         typeConverter=TypeConverters.toFloat,
     )

@@ -48,6 +48,12 @@ ADVICE = {
 }
 """What each reason for stopping means and what to do."""
 
+STEPS_DIVERGED = (
+    "also with smaller and smaller steps: lower stepSize, set maxGradNorm, or rescale features and "
+    "labels of extreme size"
+)
+"""The same of local steps that say where they failed, for which no other solver is at hand."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -80,7 +86,8 @@ class Reason:
 
     def __str__(self) -> str:
         found = f"iteration {self.iteration}{self.detail and f' ({self.detail})'}"
-        return f"{self.name} at {found}: {ADVICE[self.name]}"
+        lost = self.name == "diverged" and self.detail
+        return f"{self.name} at {found}: {STEPS_DIVERGED if lost else ADVICE[self.name]}"
 
 
 @dataclass(frozen=True)
