@@ -20,7 +20,7 @@ from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
 from sparkml_lsml.engine.solvers import LocalSGD, NormalEquations, Solution, minimize
-from sparkml_lsml.engine.solvers.base import ADVICE
+from sparkml_lsml.engine.solvers.advice import ADVICE
 from sparkml_lsml.losses import Logistic, Loss, Squared
 from tests.checks.problems import CountingBlocks, Problem, is_random, make_problem, make_solver
 from tests.checks.registry import ITERATIVE, LOSSES, SMOOTH, Array, domain, draw_labels

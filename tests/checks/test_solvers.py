@@ -27,7 +27,8 @@ from sparkml_lsml.engine.solvers import (
     Solver,
     minimize,
 )
-from sparkml_lsml.engine.solvers.base import ADVICE, Progress
+from sparkml_lsml.engine.solvers.advice import ADVICE
+from sparkml_lsml.engine.solvers.base import Progress
 from sparkml_lsml.losses import Hinge, Huber, Logistic, Loss, Squared
 from tests.checks.problems import CountingBlocks, Problem, is_random, make_problem, make_solver
 from tests.checks.registry import DIRECT, ITERATIVE, KINKED, LOSSES, SMOOTH, Array
