@@ -19,7 +19,13 @@ from sparkml_lsml.engine.penalties import L2, ElasticNet
 from sparkml_lsml.engine.predictors.layout import Layout
 from sparkml_lsml.engine.predictors.linear import LinearPredictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, standardize
-from sparkml_lsml.engine.solvers import LocalSGD, NormalEquations, Solution, minimize
+from sparkml_lsml.engine.solvers import (
+    LocalSGD,
+    LocalSteps,
+    NormalEquations,
+    Solution,
+    minimize,
+)
 from sparkml_lsml.engine.solvers.advice import ADVICE
 from sparkml_lsml.losses import Logistic, Loss, Squared
 from tests.checks.problems import CountingBlocks, Problem, is_random, make_problem, make_solver
@@ -192,7 +198,7 @@ def test_comparisons_of_small_numbers_can_fail() -> None:
 def test_labels_whose_squares_have_no_squares_are_named(cls: type) -> None:
     X, y = harmless(Squared)
     problem, penalty = problem_of(Squared(), X, 1e100 * y, 0.0)
-    solution = solve(problem, penalty, cls())
+    solution = solve(problem, penalty, make_solver(cls))
     assert np.isfinite(solution.coef).all()
     # local SGD takes no norm, and needs none
     if solution.reason.name != "diverged":
@@ -205,14 +211,17 @@ def test_one_row_is_fitted_or_the_reason_is_named(cls: type, loss: type) -> None
     y = draw_labels(loss(), rng, 1)
     problem, penalty = problem_of(loss(), rng.normal(size=(1, 3)), y, 0.0)
     start = problem.plain(problem.start()[0], penalty)[0]
-    solution = solve(problem, penalty, cls(), 100)
+    solution = solve(problem, penalty, make_solver(cls), 100)
     assert np.isfinite(solution.coef).all()
     np.testing.assert_array_equal(solution.coef[problem.layout.weights], 0.0)
     # the best scale of one row is 0, where Huber's loss ends
-    assert solution.reason.name != "diverged" or (is_random(cls) and problem.layout.constants)
-    assert solution.objective <= start
+    diverged = solution.reason.name == "diverged"
+    assert not diverged or (is_random(cls) and problem.layout.constants)
+    # local steps keep no best model, as they have no use for one: of what diverges none is made
+    assert solution.objective <= start or (diverged and cls is LocalSteps)
     if loss is Squared:
-        assert solution.coef[problem.layout.intercepts][0] == pytest.approx(y[0], abs=1e-2)
+        close = 2e-2 if cls is LocalSteps else 1e-2  # a hundred short steps
+        assert solution.coef[problem.layout.intercepts][0] == pytest.approx(y[0], abs=close)
 
 
 @pairs([(cls, loss) for cls, loss in PAIRS if domain(loss()).labels != "real"])
@@ -229,7 +238,7 @@ def test_classes_that_can_be_separated_end_near_zero_with_finite_coefficients(
     )
     problem, penalty = problem_of(loss(), X, y, 0.0)
     start = problem.plain(problem.start()[0], penalty)[0]
-    solution = solve(problem, penalty, cls(), 200)
+    solution = solve(problem, penalty, make_solver(cls), 200)
     assert solution.reason.name in ADVICE
     assert solution.reason.name != "diverged"
     assert np.isfinite(solution.coef).all()
@@ -279,11 +288,12 @@ def test_a_gradient_that_overflows_is_named_even_where_the_value_is_finite(
     )
     start = np.zeros((1, layout.size))
     start[:, layout.extras] = 1.0
-    [solution] = minimize(objective, L2(0.0), cls(), start, max_iter=100)
+    [solution] = minimize(objective, L2(0.0), make_solver(cls), start, max_iter=100)
     assert np.isfinite(solution.coef).all()
     # a loss that stops growing is 0 for predictions that are infinite and right
     if solution.reason.name != "diverged":
-        assert (cls, solution.objective) == (LocalSGD, 0.0)
+        assert cls in (LocalSGD, LocalSteps)
+        assert solution.objective == 0.0
 
 
 # ---------------------------------------------------- normal equations
@@ -345,7 +355,9 @@ def test_gradients_that_fall_to_nothing_break_no_division(cls: type) -> None:
     problem, penalty = problem_of(Logistic(), X, (X[:, 0] > 0.0).astype(np.float64), 0.0)
     solution = solve(problem, penalty, make_solver(cls, tol=1e-12), 200)
     assert np.isfinite(solution.coef).all()
-    assert 0.0 <= solution.objective < (0.01 if is_random(cls) else 1e-3)
+    # the epochs of local steps end with their schedule, after some 200 short steps
+    least = 0.03 if cls is LocalSteps else 0.01 if is_random(cls) else 1e-3
+    assert 0.0 <= solution.objective < least
 
 
 @pytest.mark.parametrize("step_size", [1e3, 1e10, 1e200])

@@ -208,4 +208,11 @@ def test_what_cannot_be_trained(spark: SparkSession, iris: DataFrame) -> None:
 
 def test_jobs_offer_only_what_a_configuration_can_describe() -> None:
     """A classifier is no value of a Param that YAML has."""
-    assert set(estimators()) == {"LinearRegression", "LinearSVC", "LogisticRegression"}
+    assert set(estimators()) == {
+        "LinearRegression",
+        "LinearSVC",
+        "LogisticRegression",
+        "MLPClassifier",
+        "MLPRegressor",
+        "MultilayerPerceptronClassifier",
+    }

@@ -243,6 +243,9 @@ class _Training:
             in_chunks(optimiser, self.w, gradient, rate, self.t, self._memory, self._l1)
         if not np.isfinite(self.w).all():
             raise FloatingPointError("coefficients are not finite")
+        # of gradients that overflow Adam takes no steps: coefficients would stand still in silence
+        if not all(np.isfinite(each).all() for each in self._memory):
+            raise FloatingPointError("gradients or their squares are not finite")
 
     def _add_slopes(self, rows: Numbers, rng: np.random.Generator) -> None:
         """Gradient of the mean loss of a mini-batch."""

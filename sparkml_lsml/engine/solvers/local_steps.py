@@ -292,4 +292,6 @@ class LocalSteps:
         limit = GROWTH_LIMIT * max(abs(start), 1.0)
         if not found.loss <= limit:
             return f"round {number}: the loss has grown to {found.loss:g}"
+        if not np.isfinite(found.coef).all():
+            return f"round {number}: averages of coefficients are not finite"
         return ""
