@@ -44,6 +44,7 @@ class Goal:
     rows: int
     find: Callable[[Results], Iterator[Finding]]
     most: bool = False
+    unit: str = "x"
 
     def judge(self, results: Results) -> tuple[str, str]:
         """What was measured, and whether that is the goal."""
@@ -51,7 +52,9 @@ class Goal:
         if not found:
             return NOT_MEASURED, ""
         finding = found[0]
-        measured = f"{finding.ratio:.2f} x" + (f", {finding.remark}" if finding.remark else "")
+        measured = f"{finding.ratio:.2f} {self.unit}" + (
+            f", {finding.remark}" if finding.remark else ""
+        )
         if finding.rows != self.rows:
             return f"{NOT_MEASURED} ({measured} at {finding.rows:,} rows)", ""
         reached = finding.ratio <= self.ratio if self.most else finding.ratio >= self.ratio
@@ -59,7 +62,7 @@ class Goal:
 
     @property
     def asked(self) -> str:
-        return f"{'at most ' if self.most else ''}{self.ratio:g} x"
+        return f"{'at most ' if self.most else ''}{self.ratio:g} {self.unit}"
 
 
 def median_of(system: dict[str, Any]) -> float:
@@ -189,7 +192,7 @@ def beside_snapml(estimator: str) -> Callable[[Results], Iterator[Finding]]:
                 ours, theirs = (float(systems[name]["objective"]) for name in (OURS, SNAPML))
                 apart = (ours - theirs) / abs(theirs)
                 ratio = median_of(systems[SNAPML]) / median_of(systems[OURS])
-                remark = f"objective {apart:.0e} above"
+                remark = f"objective {abs(apart):.0e} {'above' if apart > 0.0 else 'below'}"
                 yield Finding(ratio, case["data"]["rows"], apart <= SLACK, remark)
 
     return find
@@ -279,7 +282,7 @@ def times(unit: str, measured: str) -> Callable[[Result], Finding]:
 
 def network_goals() -> Iterator[Goal]:
     what = f"MNIST, 784-256-10, {EPOCHS} epochs in 1, 2, 4 and 8 partitions and sorted by label"
-    yield Goal(f"{what}: the least accuracy, in %", 98.0, MNIST, least_accuracy)
+    yield Goal(f"{what}, the least accuracy", 98.0, MNIST, least_accuracy, unit="%")
     what = "784-64-10, to the accuracy of 100 iterations of MLlib's, faster than MLlib"
     yield Goal(what, 10.0, MNIST, networks("to accuracy", times(OURS, MLLIB)))
     what = "784-64-10, l-bfgs at equal iterations, faster than MLlib"

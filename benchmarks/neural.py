@@ -113,7 +113,7 @@ def partitions(spark: SparkSession, train: Path, test: Path, say: Say) -> Iterat
         assert timed.result is not None
         summary = timed.result.summary
         yield result(
-            f"MNIST, {name} partitions",
+            f"MNIST, partitions: {name}",
             kind="partitions",
             accuracy=share,
             seconds=timed.seconds,
