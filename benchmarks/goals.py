@@ -52,9 +52,9 @@ class Goal:
         if not found:
             return NOT_MEASURED, ""
         finding = found[0]
-        measured = f"{finding.ratio:.2f} {self.unit}" + (
-            f", {finding.remark}" if finding.remark else ""
-        )
+        number = f"{finding.ratio:.2f}" if finding.ratio >= 0.005 else f"{finding.ratio:.0e}"
+        measured = f"{number} {self.unit}".strip()
+        measured += f", {finding.remark}" if finding.remark else ""
         if finding.rows != self.rows:
             return f"{NOT_MEASURED} ({measured} at {finding.rows:,} rows)", ""
         reached = finding.ratio <= self.ratio if self.most else finding.ratio >= self.ratio
@@ -62,7 +62,7 @@ class Goal:
 
     @property
     def asked(self) -> str:
-        return f"{'at most ' if self.most else ''}{self.ratio:g} {self.unit}"
+        return f"{'at most ' if self.most else ''}{self.ratio:g} {self.unit}".strip()
 
 
 def median_of(system: dict[str, Any]) -> float:
@@ -289,6 +289,9 @@ def network_goals() -> Iterator[Goal]:
     yield Goal(what, 2.0, MNIST, networks("iterations", times(OURS, MLLIB)))
     what = "784-256-10, an epoch in batches of 128, of torch's time with as many threads"
     yield Goal(what, 1.0, MNIST, networks("epoch", times(TORCH, OURS)), most=True)
+    what = "Gradients of networks, each activation with each loss, beside torch's: apart, relative"
+    apart = networks("gradients", lambda case: Finding(case["apart"], MNIST))
+    yield Goal(what, 1e-6, MNIST, apart, most=True, unit="")
     what = "Sparse rows of 47,000 features into a network, of the time of 1,000 features"
     wide = times(f"{NARROW:,}", f"{SPARSE_FEATURES:,}")
     yield Goal(what, 2.0, MNIST, networks("widths", wide), most=True)

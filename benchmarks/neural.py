@@ -28,6 +28,12 @@ from benchmarks.data import FOLDER, SPARSE_FEATURES, DataSet, ensure
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.measure import Result, Say, Timed, alternate, shown
 from benchmarks.session import CORES
+from sparkml_lsml.engine.blocks import Block
+from sparkml_lsml.engine.kernels.value_gradient import value_and_gradient
+from sparkml_lsml.engine.predictors import DensePredictor
+from sparkml_lsml.engine.predictors.activations import ACTIVATIONS
+from sparkml_lsml.engine.predictors.initialise import start
+from sparkml_lsml.losses import Hinge, Logistic, Loss, Multinomial, Squared, SquaredHinge
 from sparkml_lsml.neural import MLPClassifier, MultilayerPerceptronClassifier
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -42,6 +48,7 @@ MLLIB_ITERATIONS = 100
 EQUAL_ITERATIONS = 20
 NARROW = 1_000
 HIDDEN = 64
+LOSSES: tuple[Loss, ...] = (Multinomial(), Logistic(), Squared(), Hinge(), SquaredHinge())
 
 
 def measure(spark: SparkSession, say: Say) -> Iterator[Result]:
@@ -53,7 +60,9 @@ def measure(spark: SparkSession, say: Say) -> Iterator[Result]:
     train, test = (parquet(Path(folder) / "mnist", name) for name in ("train", "t10k"))
     yield from partitions(spark, train, test, say)
     yield from beside_mllib(spark, train, test, say)
-    yield an_epoch(spark, train, say)
+    with Elsewhere("torch_networks.py", "torch==2.14.1", "pyarrow", "numpy") as torch:
+        yield an_epoch(spark, train, torch, say)
+        yield gradients(torch, say)
     yield widths(spark, say)
 
 
@@ -174,27 +183,57 @@ def beside_mllib(spark: SparkSession, train: Path, test: Path, say: Say) -> Iter
     held.unpersist(blocking=True)
 
 
-def an_epoch(spark: SparkSession, train: Path, say: Say) -> Result:
+def an_epoch(spark: SparkSession, train: Path, torch: Elsewhere, say: Say) -> Result:
     """Seconds of an epoch: of ours by the history of a fit, of torch by its loop."""
     rows = spark.read.parquet(str(train)).repartition(CORES).cache()
     rows.count()
     question = {"path": str(train), "layers": LAYERS, "batch": 128, "threads": CORES}
-    with Elsewhere("torch_epochs.py", "torch==2.14.1", "pyarrow", "numpy") as theirs:
-        seconds: dict[str, list[float]] = {OURS: [], TORCH: []}
-        for number in range(4):
-            model = network(maxIter=4).fit(rows)
-            lines = model.summary.history
-            ours = statistics.median(
-                after.seconds - before.seconds for before, after in itertools.pairwise(lines)
-            )
-            answer = theirs.ask(epochs=3, **question)
-            if number:  # the first round is the warm-up
-                seconds[OURS].append(ours)
-                seconds[TORCH].append(statistics.median(answer["seconds"]))
+    seconds: dict[str, list[float]] = {OURS: [], TORCH: []}
+    for number in range(4):
+        model = network(maxIter=4).fit(rows)
+        lines = model.summary.history
+        ours = statistics.median(
+            after.seconds - before.seconds for before, after in itertools.pairwise(lines)
+        )
+        answer = torch.ask(what="epochs", epochs=3, **question)
+        if number:  # the first round is the warm-up
+            seconds[OURS].append(ours)
+            seconds[TORCH].append(statistics.median(answer["seconds"]))
     rows.unpersist(blocking=True)
     told = {name: statistics.median(each) for name, each in seconds.items()}
     say(f"an epoch of 784-256-10: {', '.join(f'{n} {s:.2f} s' for n, s in told.items())}")
     return result("784-256-10, an epoch", kind="epoch", seconds=seconds)
+
+
+def gradients(torch: Elsewhere, say: Say) -> Result:
+    """How far our gradients are from those of torch, at most, in double precision.
+
+    As a share of the longest gradient of a layer; each activation with each loss.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 5))
+    worst = 0.0
+    for activation, of in itertools.product(ACTIVATIONS, LOSSES):
+        outputs = 3 if of.name == "multinomial" else 1
+        predictor = DensePredictor((5, 7, 6, outputs), activation, precision="float64")
+        y = rng.integers(max(2, outputs), size=len(X)).astype(float)
+        coef = start(predictor, seed=2) + 0.1 * rng.normal(size=predictor.layout.size)
+        rows = Block(X, y)
+        _, [ours], _ = value_and_gradient(rows, of, predictor, coef[None, :])
+        question = {"layers": list(predictor.sizes), "activation": activation, "loss": of.name}
+        answer = torch.ask(
+            what="gradient", coef=coef.tolist(), X=X.tolist(), y=y.tolist(), **question
+        )
+        theirs = np.array(answer["gradient"])
+        for mine, other in zip(predictor.maps(ours), predictor.maps(theirs), strict=True):
+            for one, two in zip(mine, other, strict=True):
+                worst = max(worst, float(np.abs(one - two).max() / np.abs(two).max()))
+    say(f"gradients beside torch's: {worst:.1e} apart at most")
+    return result(
+        f"gradients of {len(ACTIVATIONS)} activations with {len(LOSSES)} losses",
+        kind="gradients",
+        apart=worst,
+    )
 
 
 def widths(spark: SparkSession, say: Say) -> Result:

@@ -240,6 +240,8 @@ def checkpoints(results: Results) -> Table:
 def neural(results: Results) -> Table:
     rows = []
     for case in results.get("neural", []):
+        if "seconds" not in case:
+            continue
         seconds, accuracy = case["seconds"], case.get("accuracy", "")
         if not isinstance(seconds, dict):
             rows.append((case["title"], OURS, spread(seconds), f"{accuracy:.2f}"))

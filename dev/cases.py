@@ -1,7 +1,7 @@
 """Fills the figures of docs/reliability.md from what the tests of the numbered cases did.
 
     export SPARKML_LSML_CASES=cases.txt
-    ./dev/test && ./dev/test --slow && python dev/cases.py cases.txt
+    ./dev/test --all && python dev/cases.py cases.txt
 
 A test of a case is called test_case_NN_..., a contract check check_case_NN_...;
 `tests/conftest.py` writes a line for each that ran.

@@ -8,6 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkml_lsml.errors import BackendError, PersistenceError, without_secrets
+from sparkml_lsml.neural.network_estimator import NetworkEstimator
 from sparkml_lsml.spark.folders.paths import (
     exists,
     file_system,
@@ -35,7 +36,7 @@ QUERY = "sql.streaming.queryId"
 class StreamingTrainer:
     """A function for ``foreachBatch``: the model at a path learns from each micro-batch once.
 
-    Each micro-batch is a piece for `LinearEstimator.partialFit`. The model is saved after it, whole
+    Each micro-batch is a piece for ``partialFit``. The model is saved after it, whole
     or not at all, together with the id of the query and the number of the batch. Spark hands a
     batch over again where a query died before it had noted that the batch was done: the trainer
     then sees its number in the saved model and leaves the model as it is. So each batch counts
@@ -46,13 +47,13 @@ class StreamingTrainer:
 
     Parameters
     ----------
-    estimator : LinearSVC, LogisticRegression or LinearRegression
+    estimator : LinearSVC, LogisticRegression, LinearRegression, or one of `sparkml_lsml.neural`
     path : str or os.PathLike
         Of the model, on any Hadoop file system. Other processes may load it with the class of the
         model while the query runs; while a new one takes the place of the old, for the time of a
         rename, there is none.
     classes : int, optional
-        Number of classes, for the first batch: see `LinearEstimator.partialFit`.
+        Number of classes, for the first batch: see ``partialFit``. Of a network its layers tell.
 
     Raises
     ------
@@ -89,14 +90,14 @@ class StreamingTrainer:
 
     def __init__(
         self,
-        estimator: LinearEstimator,
+        estimator: LinearEstimator | NetworkEstimator,
         path: "str | os.PathLike[str]",
         classes: int | None = None,
     ) -> None:
-        if not isinstance(estimator, LinearEstimator):
+        if not isinstance(estimator, LinearEstimator | NetworkEstimator):
             raise TypeError(
                 f"StreamingTrainer: found a {type(estimator).__name__}, expected a linear estimator"
-                " of sparkml_lsml, which has partialFit"
+                " or a network of sparkml_lsml, which have partialFit"
             )
         self._estimator, self._classes = estimator, classes
         self._path = path_text(path, type(self).__name__)

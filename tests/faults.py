@@ -21,6 +21,8 @@ from pyspark.sql import functions as F
 from sparkml_lsml.classification import LogisticRegression
 from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.passes import Pass
+from sparkml_lsml.neural import MLPClassifier
+from sparkml_lsml.neural.network_model import NetworkModel
 from sparkml_lsml.spark.cluster.session import setting
 from sparkml_lsml.spark.rows.resident import ResidentBlocks
 from tests.programs import JVM_OPTIONS
@@ -60,8 +62,16 @@ def estimator(**params: Any) -> LogisticRegression:
     )
 
 
+def network(**params: Any) -> MLPClassifier:
+    """A network with dropout, whose rounds are Spark jobs."""
+    settings = {"layers": [FEATURES, 16, 2], "dropout": 0.3, "batchSize": 64, "maxIter": 6}
+    return MLPClassifier(execution="distributed", seed=1, **{**settings, **params})
+
+
 def coefficients(model: Any) -> npt.NDArray[np.float64]:
     """All numbers of a model."""
+    if isinstance(model, NetworkModel):
+        return np.asarray(model.weights.toArray())
     return np.append(model.coefficients.toArray(), model.intercept)
 
 
@@ -182,9 +192,13 @@ def fit_while_a_task_stays(
     monkeypatch: pytest.MonkeyPatch,
     disturb: Any,
     after: int = 2,
+    of: Callable[..., Any] = estimator,
     **params: Any,
 ) -> Any:
-    """Fit, and call ``disturb`` with the pid of the worker that is inside of a pass."""
+    """Fit what ``of`` makes of the Params, and disturb a worker that is inside of a pass.
+
+    ``disturb`` is called with its pid.
+    """
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -204,7 +218,7 @@ def fit_while_a_task_stays(
     thread.start()
     try:
         hook_passes(monkeypatch, inside=stay_once(folder, after))
-        return estimator(**params).fit(frame)
+        return of(**params).fit(frame)
     finally:
         thread.join()
         if errors:

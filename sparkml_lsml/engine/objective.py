@@ -37,6 +37,9 @@ Array = npt.NDArray[np.float64]
 
 __all__ = ["Anchor", "BlockObjective", "LocalBlocks", "Objective"]
 
+ORDERED_BYTES = 256 * 2**20
+"""Sums of a round of a network that are merged in the order of the partitions, all together."""
+
 DRAWS = 100
 """Samples that are drawn, at most, until one has rows: an empty one says nothing of the loss."""
 
@@ -299,7 +302,9 @@ class BlockObjective:
             for one, penalty, number in zip(units, penalties, numbers, strict=True)
         )
         weights = self._weights(len(coef), models)
-        total: UpdateSum = self._run(LocalUpdatePass(asked, tuple(updates), coef, seed, weights))
+        task = LocalUpdatePass(asked, tuple(updates), coef, seed, weights)
+        # where training is not convex, last bits grow from round to round
+        total: UpdateSum = self._run(task, *(() if self.predictor.convex else (ORDERED_BYTES,)))
         needed = np.array([update.needs_loss for update in updates])
         value = np.where(needed, total.value / total.weight, np.nan)
         results = [
@@ -383,6 +388,6 @@ class BlockObjective:
             return None
         return self.reweighting.of(range(number) if models is None else models)
 
-    def _run(self, task: Pass) -> Any:
+    def _run(self, task: Pass, *small: int) -> Any:
         self.passes += 1
-        return self.blocks.run(task, f"{self.name} pass {self.passes}")
+        return self.blocks.run(task, f"{self.name} pass {self.passes}", *small)

@@ -17,6 +17,7 @@ from sparkml_lsml.errors import ParamError
 from sparkml_lsml.losses import Loss, Multinomial
 from sparkml_lsml.neural.notes import noted
 from sparkml_lsml.neural.params import SCHEDULES, STEPS, LayersParams, StepsParams
+from sparkml_lsml.neural.pieces import RoundUpdate
 from sparkml_lsml.neural.summary import (
     BinaryMultilayerPerceptronClassificationTrainingSummary,
     MultilayerPerceptronClassificationTrainingSummary,
@@ -30,6 +31,7 @@ from sparkml_lsml.spark.params.thresholds import check_thresholds
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.plan import LOCAL_BYTES
 from sparkml_lsml.spark.training.estimator import BlockEstimator
+from sparkml_lsml.spark.training.partial import partial_fit
 from sparkml_lsml.spark.training.problem import Fitted, Problem
 
 Array = npt.NDArray[np.float64]
@@ -51,6 +53,72 @@ class NetworkEstimator(BlockEstimator, StepsParams, LayersParams):
         found = super().settings()
         given = self.isDefined(self.stepSize)
         return found if given else replace(found, stepSize=self._usual_step())
+
+    def partialFit(self, dataset: DataFrame, model: Any = None, classes: int | None = None) -> Any:
+        """A model that has also learned from a piece of rows: for data that comes in pieces.
+
+        A call reads its piece once, and takes one round of local steps over it (``localEpochs``
+        epochs of mini-batches on every partition, then their average), from the model so far. The
+        model holds what the next piece needs, saved with it: moments of all features and labels so
+        far, by which features are standardised, and the number of pieces. ``learningRate`` is the
+        schedule over all pieces: ``constant``, where it is not set, or ``invscaling``, which
+        divides by ``(1 + t) ** powerT``, t in epochs. ``maxIter``, ``tol``, ``warmup`` and
+        checkpoints are without effect. To callbacks a piece is a fit of one iteration, which they
+        cannot stop, other than by raising.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+            The piece; without rows it leaves the model as it is.
+        model : model of this class of estimators, optional
+            From the piece before. One from `fit`, or loaded without what pieces need, brings its
+            weights only. Without one, the initial model is taken, if there is one.
+        classes : int, optional
+            Number of classes, which ``layers`` end in anyway.
+
+        Returns
+        -------
+        model
+            A new one; ``model`` stays as it is. The objective in its summary is of this piece.
+
+        Raises
+        ------
+        ParamError
+            For solvers other than ``auto`` and ``local-steps``, ``learningRate='cosine'``, a
+            ``validationIndicatorCol``, balanced classes, or a model that does not fit.
+        TypeError
+            If ``model`` is of another class.
+        NoRowsError
+            If there are neither rows nor a model.
+        DataError, ColumnError
+            If rows cannot be used, or have a label beyond those of ``layers``.
+        DivergedError
+            If the step was too long.
+
+        Examples
+        --------
+        >>> from pyspark.ml.linalg import Vectors
+        >>> from sparkml_lsml.neural import MLPClassifier
+        >>> rows = [(float(i % 3 == 1), Vectors.dense(i % 3 + 0.1 * (i % 7))) for i in range(300)]
+        >>> df = spark.createDataFrame(rows, ["label", "features"])
+        >>> estimator = MLPClassifier(layers=[1, 16, 2], stepSize=0.05, batchSize=8, localEpochs=5)
+        >>> model = None
+        >>> for piece in df.randomSplit([1.0, 1.0, 1.0], seed=1):
+        ...     model = estimator.partialFit(piece, model)
+        >>> [model.predict(Vectors.dense(value)) for value in (0.3, 1.3, 2.3)]
+        [0.0, 1.0, 0.0]
+        """
+        self._check_model(model, "partialFit")
+        known = self._known_classes()
+        if classes not in (None, known) and self.isDefined(self.layers):
+            expected = f"{known}, in which layers end" if known else "None: a regression has none"
+            raise ParamError(f"{type(self).__name__}: classes={classes!r}, expected {expected}")
+        start = self._initial if model is None else model
+        return partial_fit(self, dataset, start, known, RoundUpdate)
+
+    def _known_classes(self) -> int | None:
+        """Number of classes; None for a regression."""
+        return None
 
     def row_cost(self) -> float:
         """See `Trainable.row_cost`: at home stays what is trained there in about a second."""
@@ -163,6 +231,9 @@ class NetworkClassifier(NetworkEstimator):
 
     def _task(self) -> Task:
         return "multiclass"
+
+    def _known_classes(self) -> int | None:
+        return int(self.value("layers")[-1]) if self.isDefined(self.layers) else None
 
     def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
         """See `Trainable.problem`."""

@@ -20,6 +20,7 @@ from sparkml_lsml.neural.summary import (
 from sparkml_lsml.neural.weights import in_mllibs_order, in_own_order, network_of
 from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import BlockModel
+from sparkml_lsml.spark.models.pieces import Pieces
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.thresholds import check_thresholds
 from sparkml_lsml.spark.rows.shared import ResidentRows
@@ -94,7 +95,11 @@ class NetworkModel(Exportable, BlockModel, LayersParams):
         return Form(kind, coefficients, intercepts, thresholds=thresholds, hidden=hidden)
 
     def _saved_arrays(self) -> dict[str, Array]:
-        return {"weights": self.weights.toArray()}
+        return {"weights": self.weights.toArray(), **self._saved_pieces()}
+
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what was saved beside the weights."""
+        self._pieces = Pieces.of_arrays(arrays, self.numFeatures, len(self._coef))
 
     def _saved_facts(self) -> dict[str, Any]:
         return {"layers": list(self._network.sizes), "activation": self._network.activation}

@@ -27,6 +27,7 @@ from tests.faults import (
     hook_passes,
     left_behind,
     made_up_rows,
+    network,
     stay_once,
     wait_for,
 )
@@ -183,6 +184,19 @@ def main(shared: Path) -> dict[str, Any]:
         )
         thread = release_once_copied(spark, in_pass)
         found["pass"] = result(spark, in_pass, lambda: estimator().fit(frame))
+        thread.join()
+
+    found["undisturbed network"] = result(spark, shared, lambda: network().fit(frame))
+    in_network = shared / "network"
+    in_network.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        hook_passes(
+            patch,
+            lambda blocks, number: copy_slow_tasks(spark, yes=number == 3),
+            stay_once(in_network, after=2, partition=SLOW),
+        )
+        thread = release_once_copied(spark, in_network)
+        found["network"] = result(spark, in_network, lambda: network().fit(frame))
         thread.join()
 
     in_round = shared / "round"

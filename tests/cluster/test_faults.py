@@ -35,6 +35,7 @@ from tests.faults import (
     hook_passes,
     left_behind,
     made_up_rows,
+    network,
     python_workers,
     wait_for,
 )
@@ -140,6 +141,18 @@ def test_case_43_executor_killed(
             expected,
         )
     assert "lost and packed anew, with the same rows" in caplog.text
+    replace_executor(spark)
+
+
+def test_case_76_executor_killed_in_a_round_with_dropout(
+    spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    expected = network().fit(frame)
+    found = fit_while_a_task_stays(
+        frame, tmp_path, monkeypatch, lambda _: kill_executor(spark), of=network
+    )
+    assert any("lost" in note for note in found.summary.notes)
+    assert coefficients(found).tobytes() == coefficients(expected).tobytes()
     replace_executor(spark)
 
 

@@ -14,12 +14,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tests.faults import (
     assert_same,
+    coefficients,
     estimator,
     fail_once,
     fit_while_a_task_stays,
     hook_passes,
     left_behind,
     made_up_rows,
+    network,
     python_workers,
 )
 
@@ -95,3 +97,16 @@ def test_case_42_python_worker_killed(
         os.kill(pid, signal.SIGKILL)
 
     assert_same(fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill), expected)
+
+
+def test_case_76_python_worker_killed_in_a_round_with_dropout(
+    spark: SparkSession, frame: DataFrame, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    expected = network().fit(frame)
+
+    def kill(pid: int) -> None:
+        assert pid in python_workers(spark)
+        os.kill(pid, signal.SIGKILL)
+
+    found = fit_while_a_task_stays(frame, tmp_path, monkeypatch, kill, of=network)
+    assert coefficients(found).tobytes() == coefficients(expected).tobytes()

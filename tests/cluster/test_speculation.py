@@ -73,3 +73,9 @@ def test_case_40_copy_without_the_block_does_not_win(fits: dict[str, Any], where
     else:
         assert found["reason"] == "converged"
         assert found["objective"] == pytest.approx(expected["objective"], rel=1.1e-4)
+
+
+def test_case_76_round_with_dropout_that_is_run_twice(fits: dict[str, Any]) -> None:
+    found = fits["network"]
+    assert_copied(found, "original")
+    assert found["coefficients"] == fits["undisturbed network"]["coefficients"]

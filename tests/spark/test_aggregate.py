@@ -18,7 +18,7 @@ from sparkml_lsml.spark.cluster import trees
 from sparkml_lsml.spark.cluster.broadcasts import broadcast
 from sparkml_lsml.worker.packing import SMALL_REPORT
 from sparkml_lsml.worker.totals import Total
-from tests.faults import wait_for
+from tests.faults import estimator, made_up_rows, network, wait_for
 from tests.spark.helpers import binary_rows, frame, jobs_so_far, nothing_left, numbers
 
 
@@ -161,3 +161,25 @@ def test_case_49_an_interrupt_while_something_is_sent(spark: SparkSession) -> No
     ):
         pass
     assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_rounds_of_a_network_are_averaged_in_the_order_of_the_partitions(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they weigh: last bits of an average would grow from round to round."""
+    trees_taken: list[int] = []
+    levels = trees.levels
+
+    def counted(places: Any, depth: int, nbytes: int) -> Any:
+        trees_taken.append(nbytes)
+        return levels(places, depth, nbytes)
+
+    monkeypatch.setattr(trees, "SMALL_BYTES", 0)
+    monkeypatch.setattr(trees, "levels", counted)
+    rows = made_up_rows(spark, 200, 9)
+    passes = estimator(maxIter=3).fit(rows).summary.passes
+    assert len(trees_taken) >= passes - 1
+    trees_taken.clear()
+    # the loss over all rows at the end may come through a tree
+    network(maxIter=5).fit(rows)
+    assert len(trees_taken) <= 1

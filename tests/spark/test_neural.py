@@ -197,7 +197,7 @@ def test_searches_leave_folds_out_of_mini_batches(spark: SparkSession, rows: Dat
     assert note == "one of 4 models that shared their passes"
 
 
-def test_a_fit_that_died_goes_on_to_the_bit(
+def test_case_76_a_fit_that_died_goes_on_to_the_bit(
     rows: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Died(BaseException):
@@ -412,3 +412,23 @@ def test_a_regression_is_saved_with_its_scale(values: DataFrame, tmp_path: Path)
     assert weights(found).tobytes() == weights(model).tobytes()
     vector = cells(X[:1])[0]
     assert found.predict(vector) == model.predict(vector)
+
+
+def test_wide_sparse_rows_are_centred_where_most_of_them_have_a_value(spark: SparkSession) -> None:
+    """So that a mini-batch does not touch all columns; they learn what dense rows do."""
+    rng = np.random.default_rng(5)
+    count, features = 400, 2_000
+    y = rng.integers(2, size=count).astype(float)
+    texts = np.zeros((count, features))
+    texts[np.arange(count), rng.integers(1, 1_000, size=count) + 999 * y.astype(int)] = 1.0
+    texts[:, 0] = 3.0 + y
+    rows = frame(spark, texts, y, kind="sparse", partitions=2)
+    given = {"layers": [features, 8, 2], "batchSize": 8, "maxIter": 3, "seed": 2}
+    model = MLPClassifier(execution="distributed", **given).fit(rows)
+    assert model.evaluate(rows).accuracy > 0.9
+    begun = MLPClassifier(execution="distributed", **given | {"maxIter": 1, "stepSize": 1e-12})
+    start = begun.fit(rows)
+    weights, *_ = (each.toArray() for each in start.coefficientMatrices)
+    biases, *_ = (each.toArray() for each in start.interceptVectors)
+    # they begin at 0 in the units of the solver: the mean of the first column alone is in them
+    np.testing.assert_allclose(biases, -weights[:, 0] * texts[:, 0].mean(), rtol=1e-5)

@@ -138,7 +138,8 @@ def test_a_restart_goes_on_where_it_was(
 
 def test_what_is_carried_is_checked_when_it_is_loaded(first: Any) -> None:
     good = first._saved_arrays()
-    assert Pieces.of_arrays({"coefficients": good["coefficients"]}) is None
+    sizes = good["coefficients"].shape[1], good["coefficients"].size
+    assert Pieces.of_arrays({"coefficients": good["coefficients"]}, *sizes) is None
     for name, wrong in (
         ("pieceCounts", -good["pieceCounts"]),
         ("pieceCounts", good["pieceCounts"][1:]),
@@ -146,7 +147,7 @@ def test_what_is_carried_is_checked_when_it_is_loaded(first: Any) -> None:
         ("pieceIterate", good["pieceIterate"] * np.inf),
     ):
         with pytest.raises(ValueError, match=r"damaged|unpack"):
-            Pieces.of_arrays({**good, name: wrong})
+            Pieces.of_arrays({**good, name: wrong}, *sizes)
     assert issubclass(PersistenceError, ValueError)
 
 
@@ -297,7 +298,7 @@ def test_models_of_before_pieces_were_compared(first: Any) -> None:
     """Saved by a version that did not keep the spread: nothing is said of its pieces."""
     arrays = first._saved_arrays()
     del arrays["pieceSpread"]
-    found = Pieces.of_arrays(arrays)
+    found = Pieces.of_arrays(arrays, first.numFeatures, first._coefficients.size)
     assert found is not None
     assert (found.spread, found.sorted) == (None, False)
     assert "pieceSpread" not in found.arrays()

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from sparkml_lsml.engine.blocks import Block
 from sparkml_lsml.engine.blocks.block import as_csr
+from sparkml_lsml.engine.kernels import wide_training
 from sparkml_lsml.engine.kernels.local import LocalModel
 from sparkml_lsml.engine.kernels.local_steps import OptimiserSteps, Round, StepsSum
 from sparkml_lsml.engine.kernels.optimisers import Adam, Sgd
@@ -55,6 +56,7 @@ def plain_loop(
     l2: Array,
     units: Standardization,
     coef: Array,
+    X: Array = X,
 ) -> Array:
     """The round in the words of a textbook, over rows that were scaled beforehand."""
     w = coef.copy()
@@ -90,7 +92,9 @@ def plain_loop(
                     w = w - rate * unit * l2 * w
                 m = 0.9 * m + 0.1 * g
                 v = 0.999 * v + 0.001 * g**2
-                w = w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+                w = w - rate * (m / (1 - 0.9**t)) / (
+                    np.sqrt(v / (1 - 0.999**t)) + optimiser.epsilon
+                )
             else:
                 m = optimiser.momentum * m - rate * g
                 w = w + (optimiser.momentum * m - rate * g if optimiser.nesterov else m)
@@ -121,6 +125,110 @@ def test_a_round_is_the_plain_loop(kind: str, loss: Loss, optimiser: Any, rows: 
     np.testing.assert_allclose(found.coef, expected, rtol=1e-9, atol=1e-11)
     assert np.abs(expected - coef).max() > 0.01
     assert (found.weight, found.steps) == (WEIGHT.sum(), 14)
+
+
+@pytest.mark.parametrize("loss", [("classes", Multinomial()), ("real", Squared())], ids=str)
+@pytest.mark.parametrize("centred", [(), (1, 7)], ids=["", "two columns centred"])
+@pytest.mark.parametrize(
+    ("optimiser", "strength", "max_norm"),
+    [
+        (Adam(epsilon=1e-16), 0.0, 0.5),
+        (Adam(epsilon=1e-16, decoupled=True), 0.1, 0.5),
+        (Sgd(), 0.1, math.inf),
+        (Sgd(0.9), 0.0, 0.5),
+        (Sgd(0.9), 0.1, math.inf),
+        (Sgd(0.9, nesterov=True), 0.1, math.inf),
+    ],
+    ids=lambda value: repr(value),
+)
+def test_a_round_of_wide_rows_is_the_plain_loop_of_all_columns(
+    optimiser: Any,
+    strength: float,
+    max_norm: float,
+    centred: tuple[int, ...],
+    loss: tuple[str, Loss],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Columns that a mini-batch lacks are not touched by it, and are where they would be."""
+    monkeypatch.setattr(wide_training, "COLUMNS_A_VALUE", 0.0)
+    monkeypatch.setattr(wide_training, "CHUNK", 11)
+    kind, of = loss
+    features = 30
+    rng = np.random.default_rng(4)
+    wide = np.where(rng.random((ROWS, features)) < 0.04, rng.normal(size=(ROWS, features)), 0.0)
+    wide[:, list(centred)] += 2.0
+    wide[:, 3] = 0.0
+    predictor = network((features, 5, 3 if kind == "classes" else 1))
+    shift = np.zeros(features)
+    shift[list(centred)] = 2.0
+    scale = np.where(wide.any(axis=0), rng.uniform(0.5, 2.0, features), 0.0)
+    label = units_of(predictor, kind).label_scale
+    units = Standardization(predictor.layout, scale, shift, label)
+    deviation = np.divide(1.0, scale, out=np.zeros(features), where=scale > 0.0)
+    penalty = units.penalty(0.0, strength, deviation)
+    schedule = Schedule(0.02, "cosine", epochs=5)
+    settings = OptimiserSteps(optimiser, schedule, 1.0, 2, batch_size=4, max_norm=max_norm)
+    coef = start(predictor, 2)
+    block = Block(as_csr(wide), LABELS[kind], WEIGHT)
+    model = LocalModel(of, predictor, units, penalty, 0)
+    assert wide_training.pays(block, model, optimiser, 4, max_norm)
+    found = settings.run(block, 1, model, coef, SEED)
+    l2 = np.broadcast_to(penalty.l2(), coef.shape)
+    expected = plain_loop(predictor, of, kind, settings, l2, units, coef, wide)
+    used = np.ones(len(coef), dtype=bool)
+    # of a weight that is multiplied by 0 nothing is said
+    used[: 5 * features] = np.tile(scale > 0.0, 5)
+    np.testing.assert_allclose(found.coef[used], expected[used], rtol=1e-9, atol=1e-11)
+    assert np.abs(expected - coef)[used].max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "l1", "l2", "max_norm", "expected"),
+    [
+        (Adam(), 0.0, 0.0, 1.0, True),
+        (Adam(), 0.0, 0.1, math.inf, False),
+        (Adam(decoupled=True), 0.0, 0.1, 1.0, True),
+        (Adam(beta1=0.9, beta2=0.5), 0.0, 0.0, math.inf, False),
+        (Sgd(0.9), 0.0, 0.1, math.inf, True),
+        (Sgd(0.9), 0.0, 0.1, 1.0, False),
+        (Sgd(), 0.1, 0.0, math.inf, False),
+    ],
+)
+def test_what_is_not_linear_without_a_gradient_steps_along_all_columns(
+    optimiser: Any, l1: float, l2: float, max_norm: float, expected: bool
+) -> None:
+    features = 1_000
+    predictor = DensePredictor((features, 2, 2))
+    units = Standardization.identity(predictor.layout)
+    model = LocalModel(Multinomial(), predictor, units, units.penalty(l1, l2), 0)
+    few = Block(as_csr(np.eye(20, features)), np.zeros(20))
+    assert wide_training.pays(few, model, optimiser, 10, max_norm) is expected
+    assert not wide_training.pays(few, model, optimiser, 500, max_norm)
+    dense = Block(np.eye(20, features), np.zeros(20))
+    assert not wide_training.pays(dense, model, optimiser, 10, max_norm)
+
+
+def test_mini_batches_without_values_and_what_is_not_finite() -> None:
+    """Rows of zeros train the biases, and a loss that overflows is named, in wide rows too."""
+    features = 1_000
+    predictor = DensePredictor((features, 4, 3))
+    units = Standardization.identity(predictor.layout)
+    model = LocalModel(Multinomial(), predictor, units, L2(0.0), 0)
+    values = np.zeros((8, features))
+    values[0, 5] = 1.0
+    settings = OptimiserSteps(batch_size=1)
+    block = Block(as_csr(values), np.zeros(8))
+    coef = start(predictor, 2)
+    assert wide_training.pays(block, model, settings.optimiser, 1, math.inf)
+    found = settings.run(block, 0, model, coef, SEED)
+    assert found.steps == 8
+    changed = np.flatnonzero(found.coef[: 4 * features] != coef[: 4 * features].astype(np.float32))
+    assert set(changed % features) == {5}
+    assert (found.coef[-3:] != coef[-3:]).all()
+    values[3, 7] = np.inf
+    [failure] = settings.run(Block(as_csr(values), np.zeros(8)), 4, model, coef, SEED).failures
+    assert str(failure).startswith("the loss is nan in mini-batch")
+    assert failure.partition == 4
 
 
 def rounds(

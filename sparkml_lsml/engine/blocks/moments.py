@@ -114,6 +114,10 @@ class Moments:
         full = self.dense()
         return full.stored_mean * (full.stored / (self.weight or 1.0))
 
+    def stored_share(self) -> Array:
+        """Share of the weight of the rows in which each feature is stored; shape (features,)."""
+        return self.dense().stored / (self.weight or 1.0)
+
     def variance(self, sample: bool = True) -> Array:
         """Weighted variance of each feature, zeros included; shape (features,).
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from scipy.linalg import blas
 
-from sparkml_lsml.engine.blocks.block import Block, CsrRows, Rows
+from sparkml_lsml.engine.blocks.block import Block
 from sparkml_lsml.engine.kernels.local import LocalModel
-from sparkml_lsml.engine.kernels.optimisers import Adam, Floats, Optimiser, in_chunks
+from sparkml_lsml.engine.kernels.optimisers import Adam, Floats, Optimiser
 from sparkml_lsml.engine.kernels.schedules import Schedule
-from sparkml_lsml.engine.kernels.sgd_steps import counted, mean_weight
+from sparkml_lsml.engine.kernels.sgd_steps import counted
+from sparkml_lsml.engine.kernels.training import Training
+from sparkml_lsml.engine.kernels.wide_training import WideTraining, pays
 from sparkml_lsml.engine.predictors.standardization import Standardization
 
 RAMP_SHARE = 1.0 / 3.0
@@ -151,12 +151,16 @@ class OptimiserSteps:
         self, block: Block, partition: int, model: LocalModel, coef: Array, seed: tuple[int, ...]
     ) -> StepsSum:
         """See `LocalUpdate.run`."""
-        training = _Training(block, model, self, coef, seed)
+        wide = pays(block, model, self.optimiser, self.batch_size, self.max_norm)
+        kind = WideTraining if wide else Training
+        training = kind(block, model, self.optimiser, coef, self.max_norm)
         try:
-            training.run()
+            # another stream than that of the order
+            training.run(self._steps(block, seed), np.random.default_rng((*seed, self.part, 1)))
         except FloatingPointError as error:
             failure = Failure(partition, training.t, str(error))
-            return StepsSum(np.zeros_like(training.w), 0.0, 0.0, 0.0, 0, (failure,))
+            nothing = np.zeros(len(coef), dtype=model.predictor.dtype)
+            return StepsSum(nothing, 0.0, 0.0, 0.0, 0, (failure,))
         weight = block.weight_sum
         loss, first = (weight * each for each in (training.mean_loss, training.first))
         return StepsSum(training.w, weight, loss, first, training.t)
@@ -167,6 +171,15 @@ class OptimiserSteps:
         failures = tuple(sorted(total.failures, key=lambda each: each.partition))
         coef = total.total() / seen
         return Round(coef, total.loss / seen, total.first / seen, total.steps, failures)
+
+    def _steps(self, block: Block, seed: tuple[int, ...]) -> list[tuple[float, Numbers]]:
+        """How long each step of the round is, and its rows."""
+        plan = list(self.plan(block, seed))
+        ramp = max(1.0, min(self.optimiser.ramp, RAMP_SHARE * len(plan)))
+        return [
+            (self.schedule.at(epoch) * min(1.0, (t + 1) / ramp), rows)
+            for t, (epoch, rows) in enumerate(plan)
+        ]
 
     def plan(self, block: Block, seed: tuple[int, ...]) -> Iterator[tuple[float, Numbers]]:
         """Mini-batches of the round: the epochs before each, and its rows.
@@ -184,112 +197,3 @@ class OptimiserSteps:
                 start = number * self.batch_size
                 done = before + epoch + number / batches
                 yield done, order[start : start + self.batch_size]
-
-
-class _Training:
-    """The steps of one block: batch, gradient, penalty, clipping, optimiser."""
-
-    def __init__(
-        self,
-        block: Block,
-        model: LocalModel,
-        settings: OptimiserSteps,
-        coef: Array,
-        seed: tuple[int, ...],
-    ) -> None:
-        self._block, self._model, self._settings, self._seed = block, model, settings, seed
-        dtype = model.predictor.dtype
-        self.w: npt.NDArray[Any] = coef.astype(dtype)
-        self.t = 0
-        self._gradient: npt.NDArray[Any] = np.zeros_like(self.w)
-        self._memory = [np.zeros_like(self.w) for _ in range(settings.optimiser.vectors)]
-        self._unit = model.predictor.step_unit(model.loss.curvature, model.units, 1)
-        strengths = (model.penalty.l1(), model.penalty.l2())
-        self._l1, self._l2 = (np.asarray(self._unit * s, dtype=dtype) for s in strengths)
-        self.first = self._loss = self._seen = 0.0
-        self._mean_weight = mean_weight(block) if len(counted(block)) else 1.0
-        units = model.units
-        self._plain = not units.shift.any() and bool((units.scale == 1.0).all())
-        # centred, sparse rows would be dense: the first map takes up the means instead
-        self._folded = isinstance(block.X, CsrRows) and bool(units.shift.any())
-        kind = np.float64 if isinstance(block.X, CsrRows) else block.X.dtype
-        self._shift, self._scale = (each.astype(kind) for each in (units.shift, units.scale))
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss of the mini-batches, each before its step."""
-        return self._loss / self._seen if self._seen else 0.0
-
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-    def run(self) -> None:
-        """All steps of the round."""
-        settings, optimiser = self._settings, self._settings.optimiser
-        decayed = bool(self._l2.any())
-        # another stream than that of the order
-        rng = np.random.default_rng((*self._seed, settings.part, 1))
-        plan = list(settings.plan(self._block, self._seed))
-        ramp = max(1.0, min(optimiser.ramp, RAMP_SHARE * len(plan)))
-        for epoch, rows in plan:
-            rate = settings.schedule.at(epoch) * min(1.0, (self.t + 1) / ramp)
-            gradient = self._gradient
-            gradient[:] = 0.0
-            self._add_slopes(rows, rng)
-            if decayed and not optimiser.decoupled:
-                gradient += self._l2 * self.w
-            self._clip()
-            if decayed and optimiser.decoupled:
-                self.w -= rate * self._l2 * self.w
-            self.t += 1
-            in_chunks(optimiser, self.w, gradient, rate, self.t, self._memory, self._l1)
-        if not np.isfinite(self.w).all():
-            raise FloatingPointError("coefficients are not finite")
-        # of gradients that overflow Adam takes no steps: coefficients would stand still in silence
-        if not all(np.isfinite(each).all() for each in self._memory):
-            raise FloatingPointError("gradients or their squares are not finite")
-
-    def _add_slopes(self, rows: Numbers, rng: np.random.Generator) -> None:
-        """Gradient of the mean loss of a mini-batch."""
-        model, units = self._model, self._model.units
-        X, y, weight = self._block.take(rows)
-        point, gradient = self.w[None, :], self._gradient[None, :]
-        if self._folded:
-            point = units.to_stored(point)
-        raw, pull = model.predictor.raw_and_pullback(self._scaled(X), point, rng)
-        scale = 1.0 if self._folded else units.label_scale
-        raw *= scale
-        losses, derivative = model.loss.value_and_derivative(y, raw)
-        value = float(losses.sum() if weight is None else weight @ losses[:, 0])
-        if not np.isfinite(value):
-            raise FloatingPointError(f"the loss is {value}")
-        seen = float(len(y) if weight is None else weight.sum())
-        self._loss += value
-        self._seen += seen
-        if self.t == 0:
-            self.first = value / seen
-        shares = 1.0 if weight is None else (weight / self._mean_weight)[:, None, None]
-        pull(derivative * (scale * self._unit / len(y) * shares), gradient)
-        if self._folded:
-            self._gradient[:] = units.gradient(gradient)[0]
-
-    def _scaled(self, X: Rows) -> Rows:
-        """Rows in the units of the solver, of the predictor's type."""
-        dtype = self.w.dtype
-        if self._plain or self._folded:
-            return X.astype(dtype, copy=False)
-        units = self._model.units
-        if sparse.issparse(X):
-            X.data = (X.data * units.scale[X.indices]).astype(dtype, copy=False)
-            return X
-        # in the type of the rows: what is subtracted from them may be as large as they are
-        X -= self._shift
-        X *= self._scale
-        return X.astype(dtype, copy=False)
-
-    def _clip(self) -> None:
-        """Shorten the gradient, where it is too long."""
-        if not np.isfinite(self._settings.max_norm):
-            return
-        norm = blas.snrm2 if self.w.dtype == np.float32 else blas.dnrm2
-        length = float(norm(self._gradient))
-        if length > self._settings.max_norm:
-            self._gradient *= self._settings.max_norm / length

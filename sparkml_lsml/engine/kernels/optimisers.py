@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
+Numbers = npt.NDArray[np.intp]
 
 CHUNK = 16_384
 """Coordinates at a time: what a step reads and writes of them stays in the cache."""
@@ -45,6 +47,50 @@ class Optimiser(Protocol):
         -------
         float or array of shape (size,)
             How far a gradient of 1 would have led, which a proximal step goes on with.
+        """
+        ...
+
+    def linear(self, decayed: bool) -> bool:
+        """Whether a step without a gradient is a linear map of a coefficient and its direction.
+
+        Parameters
+        ----------
+        decayed : bool
+            Whether the L2 penalty is in the gradients.
+        """
+        ...
+
+    def idle_map(self, rate: float, t: int, l2: float) -> Array:
+        """What step ``t`` makes of a coefficient and its direction without a gradient.
+
+        Parameters
+        ----------
+        rate : float
+        t : int
+        l2 : float
+            Strength of the penalty, whose gradient or decay it has.
+
+        Returns
+        -------
+        array of shape (2, 2)
+        """
+        ...
+
+    def make_up(
+        self, w: Floats, memory: Sequence[Floats], missed: Floats, met: Numbers, t: int
+    ) -> None:
+        """Take, in place, the steps that coordinates have missed for want of a gradient.
+
+        Parameters
+        ----------
+        w : array of shape (columns, weights a column)
+        memory : sequence of arrays of this shape
+        missed : array of shape (2, 2, columns, 1)
+            Products of `idle_map` of these steps, of the type of ``w``.
+        met : array of shape (columns, 1)
+            The last step with a gradient, from 1.
+        t : int
+            The last step.
         """
         ...
 
@@ -109,6 +155,33 @@ class Sgd:
         else:
             w += v
         return rate
+
+    def linear(self, decayed: bool) -> bool:
+        """See `Optimiser.linear`."""
+        return True
+
+    def idle_map(self, rate: float, t: int, l2: float) -> Array:
+        """See `Optimiser.idle_map`."""
+        decay, kept = rate * l2, self.momentum
+        # the new velocity, and where it leads
+        v = np.array([-decay, kept])
+        w = [1.0 - decay, 0.0] + kept * v if self.nesterov else np.array([1.0, 0.0]) + v
+        return np.array([w, v])
+
+    def make_up(
+        self, w: Floats, memory: Sequence[Floats], missed: Floats, met: Numbers, t: int
+    ) -> None:
+        """See `Optimiser.make_up`: the direction is the velocity."""
+        (ww, wv), (vw, vv) = missed
+        if not memory:
+            w *= ww
+            return
+        [v] = memory
+        before = v.copy()
+        v *= vv
+        v += vw * w
+        w *= ww
+        w += wv * before
 
 
 @dataclass(frozen=True)
@@ -176,6 +249,35 @@ class Adam:
         change /= 1.0 - self.beta1**t
         w -= change
         return lengths
+
+    def linear(self, decayed: bool) -> bool:
+        """See `Optimiser.linear`: not with a penalty that its root divides.
+
+        Nor where the root forgets sooner than the mean, so that steps without a gradient grow.
+        """
+        return not decayed and self.beta2 > 0.0 and self.beta1**2 <= self.beta2
+
+    def idle_map(self, rate: float, t: int, l2: float) -> Array:
+        """See `Optimiser.idle_map`."""
+        left = self.beta1 / math.sqrt(self.beta2)
+        length = rate * math.sqrt(1.0 - self.beta2**t) / (1.0 - self.beta1**t)
+        return np.array([[1.0 - rate * l2, -length * left], [0.0, left]])
+
+    def make_up(
+        self, w: Floats, memory: Sequence[Floats], missed: Floats, met: Numbers, t: int
+    ) -> None:
+        """See `Optimiser.make_up`: the direction is the mean over the root, as of the next step."""
+        m, v = memory
+        unit = np.sqrt(self.beta2 / (1.0 - self.beta2 ** (met + 1.0))).astype(v.dtype)
+        change = np.sqrt(v)
+        change *= unit
+        change += self.epsilon
+        np.divide(m, change, out=change)
+        change *= unit * missed[0, 1]
+        w *= missed[0, 0]
+        w += change
+        for each, beta in zip(memory, (self.beta1, self.beta2), strict=True):
+            each *= (beta ** (t - met)).astype(each.dtype)
 
 
 def in_chunks(

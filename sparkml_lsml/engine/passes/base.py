@@ -49,6 +49,10 @@ class Blocks(Protocol):
         """Bytes that passes have sent between the driver and executors so far."""
         ...
 
-    def run(self, task: Pass, description: str) -> Any:
-        """Run a pass over every block and return the merged `Sum`."""
+    def run(self, task: Pass, description: str, small: int | None = None) -> Any:
+        """Run a pass over every block and return the merged `Sum`.
+
+        Up to ``small`` bytes of sums are merged in the order of the blocks; None for a usual
+        number. What is more may be merged as it comes, so that last bits are others each time.
+        """
         ...

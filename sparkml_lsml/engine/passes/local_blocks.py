@@ -42,7 +42,7 @@ class LocalBlocks:
         """Nothing leaves this process."""
         return 0
 
-    def run(self, task: Pass, description: str) -> Any:
+    def run(self, task: Pass, description: str, small: int | None = None) -> Any:
         """Run a pass over every block, in order, and return the merged sum."""
         sums = (task(block, number) for number, block in enumerate(self._blocks))
         return reduce(lambda left, right: left.merge(right), sums)

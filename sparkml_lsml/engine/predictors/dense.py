@@ -1,7 +1,7 @@
 """Networks of dense layers, and how errors go back through them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -144,6 +144,10 @@ class DensePredictor:
     def width(self) -> int:
         """See `Predictor.width`."""
         return sum(self.sizes[1:])
+
+    def narrowed(self, features: int) -> "DensePredictor":
+        """The same of so many features."""
+        return replace(self, sizes=(features, *self.sizes[1:]))
 
     def maps(self, coef: npt.NDArray[Any]) -> list[Map]:
         """The layers of one model, as views of its flat vector."""

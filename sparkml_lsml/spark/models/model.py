@@ -31,6 +31,9 @@ class BlockModel(HasFeaturesCols, SafeReadWrite):
     summary : TrainingSummary, optional
     """
 
+    _pieces: Pieces | None = None
+    """What ``partialFit`` goes on from."""
+
     def __init__(self, summary: TrainingSummary | None = None) -> None:
         super().__init__()
         self._summary = summary
@@ -105,6 +108,10 @@ class BlockModel(HasFeaturesCols, SafeReadWrite):
         """Prediction for one vector of features."""
         return float(self._score_one(value, "prediction"))
 
+    def _saved_pieces(self) -> dict[str, Array]:
+        """What ``partialFit`` goes on from, to be saved."""
+        return {} if self._pieces is None else self._pieces.arrays()
+
     def _check_loaded(self) -> None:
         checked: Any = self  # every model has the Params of its estimator
         checked._normalise()
@@ -122,8 +129,6 @@ class LinearModel(BlockModel):
     """
 
     _most_outputs: ClassVar[int] = 1
-    _pieces: Pieces | None = None
-    """What `LinearEstimator.partialFit` goes on from."""
 
     def __init__(
         self, coefficients: Array, intercepts: Array, summary: TrainingSummary | None = None
@@ -148,12 +153,12 @@ class LinearModel(BlockModel):
         return Scorer.linear(self._coefficients, self._intercepts, self._finish())
 
     def _saved_arrays(self) -> dict[str, Array]:
-        pieces = {} if self._pieces is None else self._pieces.arrays()
+        pieces = self._saved_pieces()
         return {"coefficients": self._coefficients, "intercepts": self._intercepts, **pieces}
 
     def _restore(self, arrays: dict[str, Array]) -> None:
         """Take over what was saved beside coefficients and intercepts."""
-        self._pieces = Pieces.of_arrays(arrays)
+        self._pieces = Pieces.of_arrays(arrays, self.numFeatures, self._coefficients.size)
 
     def _repr_html_(self) -> str:
         """The model in a notebook: its largest coefficients, and its summary."""

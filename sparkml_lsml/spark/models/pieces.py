@@ -85,8 +85,16 @@ class Pieces:
         return found if self.label is None else {**found, "pieceLabel": _plain(self.label)}
 
     @staticmethod
-    def of_arrays(arrays: dict[str, Array]) -> "Pieces | None":
+    def of_arrays(arrays: dict[str, Array], features: int, size: int) -> "Pieces | None":
         """From arrays; None if they are of a model without.
+
+        Parameters
+        ----------
+        arrays : dict
+        features : int
+            Features of the model.
+        size : int
+            Its coefficients, at least.
 
         Raises
         ------
@@ -96,17 +104,16 @@ class Pieces:
         if "pieceCounts" not in arrays:
             return None
         weight, squares, rows, number, epochs, batches, rate = arrays["pieceCounts"].tolist()
-        features, label = arrays["pieceFeatures"], arrays.get("pieceLabel")
-        width = arrays["coefficients"].shape[1]
-        parts = [arrays["pieceCounts"], features, arrays["pieceIterate"]]
+        seen, label = arrays["pieceFeatures"], arrays.get("pieceLabel")
+        parts = [arrays["pieceCounts"], seen, arrays["pieceIterate"]]
         parts += [] if label is None else [label]
         spread = arrays.get("pieceSpread")
         if spread is not None:
             parts.append(spread)
         good = spread is None or (spread.ndim == 1 and (len(spread) == 1) == (label is not None))
         good = good and (spread is None or bool((spread >= 0.0).all()))
-        good = good and features.shape == (3, width) and (label is None or label.shape == (3, 1))
-        good = good and arrays["pieceIterate"].shape[0] >= arrays["coefficients"].size
+        good = good and seen.shape == (3, features) and (label is None or label.shape == (3, 1))
+        good = good and arrays["pieceIterate"].shape[0] >= size
         good = good and all(np.isfinite(part).all() for part in parts)
         if not good or min(weight, rows, number, epochs, batches, rate) < 0.0:
             raise ValueError("what partialFit goes on from is damaged")
@@ -115,7 +122,7 @@ class Pieces:
             return Moments(weight, squares, int(rows), plain.shape[1], None, *plain)
 
         return Pieces(
-            moments(features),
+            moments(seen),
             None if label is None else moments(label),
             arrays["pieceIterate"],
             int(number),

@@ -30,13 +30,9 @@ def check_fits(model: Any, settings: FitSettings, outputs: int, features: int) -
         If it has another number of features or of classes, an intercept where there is to be
         none, or coefficients that are not finite.
     """
-    name = f"{settings.estimator}: the model to start from, {model.uid},"
-    found, columns = model._coefficients.shape
-    if columns != features:
-        raise ParamError(
-            f"{name} has {columns:,} features, the rows have {features:,}: expected a model of the "
-            "same features in the same order"
-        )
+    check_features(model, settings, features)
+    name = _named(model, settings)
+    found = len(model._coefficients)
     if found != outputs:
         raise ParamError(
             f"{name} has {found} rows of coefficients, expected {outputs}: the labels, or the Param"
@@ -52,6 +48,24 @@ def check_fits(model: Any, settings: FitSettings, outputs: int, features: int) -
             f"{name} has coefficients or intercepts that are not finite, as of labels of a single "
             "class: expected finite numbers. Start without it: setInitialModel(None)"
         )
+
+
+def check_features(model: Any, settings: FitSettings, features: int) -> None:
+    """Refuse a model of another number of features than the rows have.
+
+    Raises
+    ------
+    ParamError
+    """
+    if model.numFeatures != features:
+        raise ParamError(
+            f"{_named(model, settings)} has {model.numFeatures:,} features, the rows have "
+            f"{features:,}: expected a model of the same features in the same order"
+        )
+
+
+def _named(model: Any, settings: FitSettings) -> str:
+    return f"{settings.estimator}: the model to start from, {model.uid},"
 
 
 def stored_coefficients_of(model: Any, layout: Layout, scale: float) -> Array:

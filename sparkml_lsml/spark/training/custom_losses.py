@@ -28,7 +28,7 @@ for _kind in (CustomLoss, CustomKinkedLoss):
 
 
 class _Runs(Protocol):
-    def run(self, task: Pass, description: str) -> Any: ...
+    def run(self, task: Pass, description: str, small: int | None = None) -> Any: ...
 
 
 def check_losses(losses: Sequence[Any], blocks: _Runs, name: str) -> None:

@@ -18,7 +18,7 @@ from sparkml_lsml.spark.params.keywords import unknown_param
 from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
 from sparkml_lsml.spark.rows.frames import check_frame
 from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of
-from sparkml_lsml.spark.training.partial import partial_fit
+from sparkml_lsml.spark.training.partial import SgdUpdate, partial_fit
 from sparkml_lsml.spark.training.trainable import Trainable
 from sparkml_lsml.spark.training.training import fit_linear, raise_diverged
 from sparkml_lsml.spark.watching.callbacks import checked_callbacks
@@ -234,7 +234,7 @@ class LinearEstimator(BlockEstimator):
         """
         self._check_model(model, "partialFit")
         start = self._initial if model is None else model
-        return partial_fit(self, dataset, start, classes)
+        return partial_fit(self, dataset, start, classes, SgdUpdate)
 
     def coefficients_of(self, model: Any, predictor: Predictor, scale: float) -> Array:
         """See `Trainable.coefficients_of`."""

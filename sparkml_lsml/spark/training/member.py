@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report
+from sparkml_lsml.engine.kernels.wide_training import wide
 from sparkml_lsml.engine.penalties import ElasticNet
 from sparkml_lsml.engine.predictors import Layout, Predictor
 from sparkml_lsml.engine.predictors.standardization import Standardization, less_origin, standardize
@@ -21,6 +22,9 @@ from sparkml_lsml.spark.training.problem import Fitted, Problem
 from sparkml_lsml.spark.training.trainable import Trainable
 
 Array = npt.NDArray[np.float64]
+
+CENTRED_SHARE = 0.5
+"""Share of the rows in which a column of wide rows has to be stored for a network to centre it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,13 @@ class Member:
             label_scale=problem.label_scale,
             about_zero=problem.solver in FIRST_ORDER_SOLVERS,
         )
+        stored = moments.stored_share()
+        values = self.settings.batchSize * float(stored.sum())
+        if problem.solver == "local-steps" and wide(len(stored), values):
+            # centred, a column is part of every mini-batch; of one that most rows lack the mean is
+            # no more than a deviation
+            rare = stored < CENTRED_SHARE
+            units = replace(units, shift=np.where(rare, 0.0, units.shift))
         if problem.bounds is not None:
             intercepts = self.layout.intercepts
             ends = problem.bounds.lower[intercepts], problem.bounds.upper[intercepts]

@@ -3,7 +3,7 @@
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from sparkml_lsml.engine.solvers import Iteration, Reason, Solution
 from sparkml_lsml.errors import DataError, DivergedError, NoRowsError, ParamError
 from sparkml_lsml.spark.models.pieces import Pieces, gini
 from sparkml_lsml.spark.models.summary import TrainingSummary
-from sparkml_lsml.spark.params.starting import check_fits, stored_coefficients_of
+from sparkml_lsml.spark.params.starting import check_features
 from sparkml_lsml.spark.training.batch import Batch
 from sparkml_lsml.spark.training.custom_losses import check_losses
 from sparkml_lsml.spark.training.member import Member
@@ -50,8 +50,25 @@ def _spread(piece: Report, classes: int, before: Pieces | None) -> Array | None:
     return found if before is None or before.spread is None else found + before.spread
 
 
-def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: int | None) -> Any:
-    """See `LinearEstimator.partialFit`.
+def partial_fit(
+    estimator: Trainable,
+    dataset: DataFrame,
+    model: Any,
+    classes: int | None,
+    updates: "type[Update]",
+) -> Any:
+    """A model that has also learned from a piece of rows.
+
+    Parameters
+    ----------
+    estimator : Trainable
+    dataset : DataFrame
+    model : model or None
+        From the piece before.
+    classes : int or None
+        Number of classes; None for that of the model, or as many as the first piece shows.
+    updates : type of Update
+        What learns from the piece.
 
     Returns
     -------
@@ -60,11 +77,13 @@ def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: i
     """
     given: Any = estimator.copy()._normalise()
     own = given.copy()
-    if own.value("solver") not in ("auto", "sgd"):
+    solver = updates.solver
+    if own.value("solver") not in ("auto", solver):
         raise ParamError(
-            f"{type(own).__name__}: partialFit takes epochs of SGD over a piece, found "
-            f"solver={own.value('solver')!r}: set solver='auto' or 'sgd'"
+            f"{type(own).__name__}: partialFit takes {updates.steps} over a piece, found "
+            f"solver={own.value('solver')!r}: set solver='auto' or {solver!r}"
         )
+    updates.check(own)
     # what a fit learns from all rows, a piece of them does not tell
     if own.value("validationIndicatorCol"):
         raise ParamError(
@@ -77,7 +96,7 @@ def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: i
             "classWeight='balanced': give a map of labels to weights"
         )
     # a piece is one iteration, also to those who watch
-    own._set(solver="sgd", checkpointDir="", maxIter=1)
+    own._set(solver=solver, checkpointDir="", maxIter=1)
     own._check_fit(dataset)
     started = time.perf_counter()
     try:
@@ -91,13 +110,13 @@ def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: i
         training.shuffle_if_sorted()
         piece = training.report
         if model is not None:
-            check_fits(model, own.settings(), len(model._intercepts), piece.longest)
+            check_features(model, own.settings(), piece.longest)
         before = None if model is None else model._pieces
         seen = _merged(piece, before, own, model, classes)
         member = training.member(own, seen)
         with training.watch([member]) as watch:
             check_losses([member.problem.loss], training.blocks, type(own).__name__)
-            update = _Update(member, training, before, model)
+            update = updates(member, training, before, model)
             solution, after = update.run(piece)
             blocks = training.blocks
             notes: tuple[str, ...] = (f"piece {after.number}; {after.features.rows:,} rows so far",)
@@ -114,7 +133,7 @@ def partial_fit(estimator: Trainable, dataset: DataFrame, model: Any, classes: i
                 history=solution.history,
                 objective=solution.objective,
                 reason=solution.reason,
-                solver="sgd",
+                solver=solver,
                 solver_reason="partialFit",
                 execution="local" if blocks.local else "distributed",
                 execution_reason=f"{blocks.nbytes / 2**20:.1f} MB",
@@ -171,16 +190,21 @@ def _merged(
     return replace(piece, moments=moments, label_moments=label, labels=smooth)
 
 
-class _Update:
-    """The epochs over a piece.
+class Update:
+    """What learns from a piece.
 
     Parameters
     ----------
     member : Member
     training : Training
     before : Pieces or None
-    model : LinearModel or None
+    model : model or None
     """
+
+    solver: ClassVar[str]
+    """Its name."""
+    steps: ClassVar[str]
+    """What it takes, in words."""
 
     def __init__(
         self, member: Member, training: Training, before: Pieces | None, model: Any
@@ -192,8 +216,9 @@ class _Update:
         if model is None:
             average = iterate = cold
         else:
-            check_fits(model, member.settings, layout.outputs, layout.features)
-            average = stored_coefficients_of(model, layout, self._units.label_scale)
+            average = member.params.coefficients_of(
+                model, member.predictor, self._units.label_scale
+            )
             iterate = average if before is None else before.iterate
         if iterate.shape != (layout.size,):
             raise ParamError(
@@ -207,6 +232,46 @@ class _Update:
         self._before = before or Pieces(moments, label, iterate)
         self.objective = Batch.of([member]).objective(training.blocks, [self._units], "partialFit")
 
+    @staticmethod
+    def check(estimator: Any) -> None:
+        """Refuse Params that a piece cannot be learned with."""
+
+    def run(self, piece: Report) -> tuple[Solution, Pieces]:
+        """The solution for the features as they are, and what is to be carried."""
+        raise AssertionError(f"{type(self).__name__} defines no run")
+
+    def _after(self, piece: Report, iterate: Array, batches: float, rate: float) -> Pieces:
+        """What is to be carried.
+
+        Parameters
+        ----------
+        piece : Report
+        iterate : array of shape (size,)
+            In the solver's units.
+        batches : float
+            Mini-batches of a partition.
+        rate : float
+        """
+        before, report = self._before, self._member.report
+        assert report.moments is not None
+        return Pieces(
+            report.moments,
+            report.label_moments if not report.labels else None,
+            leave(self._units, iterate, self._iterate),
+            before.number + 1,
+            before.epochs + self._settings.localEpochs,
+            before.batches + batches,
+            rate,
+            _spread(piece, len(report.labels), self._seen),
+        )
+
+
+class SgdUpdate(Update):
+    """Epochs of SGD, and the average over the pieces."""
+
+    solver = "sgd"
+    steps = "epochs of SGD"
+
     # a step that is too long overflows, which the value tells
     @np.errstate(over="ignore", invalid="ignore")
     def run(self, piece: Report) -> tuple[Solution, Pieces]:
@@ -215,8 +280,8 @@ class _Update:
         report = self._member.report
         assert piece.moments is not None
         assert report.moments is not None
-        start = _enter(self._units, self._iterate)
-        average = _enter(self._units, self._average)
+        start = enter(self._units, self._iterate)
+        average = enter(self._units, self._average)
         # weights that grow with the rows so far, as those of 1, 2, 3, ... for pieces of one size
         weight, total = piece.moments.weight, report.moments.weight
         share = min(1.0, 2.0 * weight / (total + weight)) if self._settings.averaging else 1.0
@@ -247,22 +312,14 @@ class _Update:
                 break
         if not (np.isfinite(goal).all() and np.isfinite([last, found]).all()):
             raise DivergedError(f"{self._settings.estimator}: {Reason('diverged', tries)}")
-        after = Pieces(
-            report.moments,
-            report.label_moments if not report.labels else None,
-            _leave(self._units, goal, self._iterate),
-            before.number + 1,
-            before.epochs + epochs,
-            before.batches + epochs * max(1.0, objective.rows_per_block / rows),
-            rate,
-            _spread(piece, len(report.labels), self._seen),
-        )
+        batches = epochs * max(1.0, objective.rows_per_block / rows)
+        after = self._after(piece, goal, batches, rate)
         step, nan = sgd.step_size, float("nan")
         history = (
             Iteration(0, first, nan, nan, 1, 0.0),
             Iteration(1, found, nan, step, objective.passes, 0.0, sent=objective.sent),
         )
-        coef = _leave(self._units, mean, self._average)
+        coef = leave(self._units, mean, self._average)
         return Solution(coef, found, history, Reason("piece", 1)), after
 
     def _epochs(self, rate: float, penalty: ElasticNet) -> SgdEpochs:
@@ -290,7 +347,7 @@ class _Update:
         )
 
 
-def _enter(units: Standardization, stored: Array) -> Array:
+def enter(units: Standardization, stored: Array) -> Array:
     """Coefficients in the solver's units; columns without a unit move into the intercept.
 
     A column may be constant in the first pieces of a model that knows more of it: its part of the
@@ -303,7 +360,7 @@ def _enter(units: Standardization, stored: Array) -> Array:
     return np.asarray(coef)
 
 
-def _leave(units: Standardization, coef: Array, stored: Array) -> Array:
+def leave(units: Standardization, coef: Array, stored: Array) -> Array:
     """Coefficients for the features as they are; columns without a unit keep what they had."""
     layout = units.layout
     [out] = units.to_stored(coef[None, :])
