@@ -169,7 +169,7 @@ validationIndicatorCol, patience, validationTol, aggregationDepth, featuresCols
         miniBatchFraction: float = 1.0,
         seed: int = 0,
         weightCol: str | None = None,
-        dtype: str = "float64",
+        dtype: str = "float32",
         execution: str = "auto",
         checkpointDir: str | os.PathLike[str] = "",
         checkpointInterval: int = 10,
@@ -181,7 +181,7 @@ validationIndicatorCol, patience, validationTol, aggregationDepth, featuresCols
     ) -> None:
         super().__init__()
         # the steps of all networks have defaults of their own
-        self._setDefault(stepSize=STEP_SIZE, dtype="float64")
+        self._setDefault(stepSize=STEP_SIZE, dtype="float32")
         self._set(**self._input_kwargs)
 
     def settings(self) -> FitSettings:

@@ -10,7 +10,7 @@ from sparkml_lsml.engine.predictors import DensePredictor
 Array = npt.NDArray[np.float64]
 
 MLLIB_SPREAD = 2.4
-"""Largest weight that MLlib's networks start with, times the inputs of its layer."""
+"""Largest weight that MLlib's networks start with, times the root of the inputs of its layer."""
 
 
 def network_of(layers: Sequence[int], activation: str) -> DensePredictor:
@@ -60,12 +60,12 @@ def in_own_order(network: DensePredictor, weights: Array) -> Array:
 def mllibs_start(network: DensePredictor, seed: int) -> Array:
     """Weights and biases that are drawn as MLlib draws them, from another generator.
 
-    Uniform in plus and minus 2.4 over the inputs of the layer.
+    Uniform in plus and minus 2.4 over the root of the inputs of the layer.
     """
     rng = np.random.default_rng(seed)
     coef = np.zeros(network.layout.size)
     for W, b in network.maps(coef):
-        spread = MLLIB_SPREAD / W.shape[1]
+        spread = MLLIB_SPREAD / W.shape[1] ** 0.5
         W[:] = rng.uniform(-spread, spread, W.shape)
         b[:] = rng.uniform(-spread, spread, b.shape)
     return coef

@@ -144,7 +144,7 @@ def test_networks_that_mllib_does_not_have(spark: SparkSession) -> None:
 def test_steps_of_gd_are_mllibs(rows: DataFrame) -> None:
     """From the same weights, along the gradient of all rows, for it is one block of MLlib's."""
     given = {**GIVEN, "solver": "gd", "maxIter": 7, "stepSize": 0.5, "tol": 0.0}
-    found = MultilayerPerceptronClassifier(**given).fit(rows)
+    found = MultilayerPerceptronClassifier(**given, dtype="float64").fit(rows)
     expected = mllib.MultilayerPerceptronClassifier(**given).fit(rows)
     apart = found.weights.toArray() - START.toArray()
     assert abs(apart).max() > 0.05
@@ -153,9 +153,24 @@ def test_steps_of_gd_are_mllibs(rows: DataFrame) -> None:
     )
 
 
+def test_the_start_is_drawn_as_mllibs(spark: SparkSession) -> None:
+    """Which shows in what MLlib's steps of no length leave of it."""
+    layers = [200, 50, 2]
+    rng = np.random.default_rng(0)
+    rows = frame(spark, rng.normal(size=(4, 200)), np.array([0.0, 1.0, 0.0, 1.0]))
+    given = {"layers": layers, "solver": "gd", "maxIter": 1, "stepSize": 1e-12, "seed": 3}
+    kinds = (mllib.MultilayerPerceptronClassifier, MultilayerPerceptronClassifier)
+    theirs, ours = (kind(**given).fit(rows).weights.toArray() for kind in kinds)
+    first = 201 * 50
+    for part in (slice(first), slice(first, None)):
+        one, two = np.abs(theirs[part]), np.abs(ours[part])
+        assert two.max() == pytest.approx(one.max(), rel=0.1)
+        assert two.mean() == pytest.approx(one.mean(), rel=0.2)
+
+
 @pytest.mark.parametrize("standardization", [False, True])
 def test_the_start_is_the_one_that_is_given(rows: DataFrame, standardization: bool) -> None:
-    params = {**GIVEN, "maxIter": 0, "standardization": standardization}
+    params = {**GIVEN, "maxIter": 0, "dtype": "float64", "standardization": standardization}
     model = MultilayerPerceptronClassifier(**params).fit(rows)
     np.testing.assert_allclose(model.weights.toArray(), START.toArray(), rtol=1e-12, atol=1e-14)
     with pytest.raises(ParamError, match=r"initialWeights has 3 numbers, layers=.* have 55"):
@@ -163,7 +178,7 @@ def test_the_start_is_the_one_that_is_given(rows: DataFrame, standardization: bo
 
 
 def test_l_bfgs_finds_no_worse_than_mllib(rows: DataFrame, theirs: Any) -> None:
-    ours = MultilayerPerceptronClassifier(**GIVEN, maxIter=20).fit(rows)
+    ours = MultilayerPerceptronClassifier(**GIVEN, maxIter=20, dtype="float64").fit(rows)
     assert ours.summary.objectiveHistory[0] == pytest.approx(
         theirs.summary().objectiveHistory[0], rel=1e-9
     )
