@@ -150,6 +150,23 @@ def result(spark: SparkSession, folder: Path, fit: Callable[[], Any]) -> dict[st
     }
 
 
+def copied_in_pass(
+    spark: SparkSession, folder: Path, number: int, fit: Callable[[], Any]
+) -> dict[str, Any]:
+    """What a fit came to whose task in this pass stays until it has a copy."""
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        hook_passes(
+            patch,
+            lambda blocks, at: copy_slow_tasks(spark, yes=at == number),
+            stay_once(folder, after=number - 1, partition=SLOW),
+        )
+        thread = release_once_copied(spark, folder)
+        found = result(spark, folder, fit)
+        thread.join()
+    return found
+
+
 def main(shared: Path) -> dict[str, Any]:
     builder = SparkSession.builder.master(os.environ["SPARK_MASTER"])
     for key, value in {**SETTINGS, "spark.local.dir": str(shared)}.items():
@@ -174,43 +191,13 @@ def main(shared: Path) -> dict[str, Any]:
         hook_passes(patch, ingest_is_over)
         found["ingest"] = result(spark, in_ingest, lambda: estimator().fit(source))
 
-    in_pass = shared / "pass"
-    in_pass.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        hook_passes(
-            patch,
-            lambda blocks, number: copy_slow_tasks(spark, yes=number == 3),
-            stay_once(in_pass, after=2, partition=SLOW),
-        )
-        thread = release_once_copied(spark, in_pass)
-        found["pass"] = result(spark, in_pass, lambda: estimator().fit(frame))
-        thread.join()
+    found["pass"] = copied_in_pass(spark, shared / "pass", 3, lambda: estimator().fit(frame))
 
     found["undisturbed network"] = result(spark, shared, lambda: network().fit(frame))
-    in_network = shared / "network"
-    in_network.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        hook_passes(
-            patch,
-            lambda blocks, number: copy_slow_tasks(spark, yes=number == 3),
-            stay_once(in_network, after=2, partition=SLOW),
-        )
-        thread = release_once_copied(spark, in_network)
-        found["network"] = result(spark, in_network, lambda: network().fit(frame))
-        thread.join()
+    found["network"] = copied_in_pass(spark, shared / "network", 3, lambda: network().fit(frame))
 
-    in_round = shared / "round"
-    in_round.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        hook_passes(
-            patch,
-            lambda blocks, number: copy_slow_tasks(spark, yes=number == 4),
-            stay_once(in_round, after=3, partition=SLOW),
-        )
-        rounds = estimator(solver="cocoa", tol=1e-4, maxIter=500)
-        thread = release_once_copied(spark, in_round)
-        found["round"] = result(spark, in_round, lambda: rounds.fit(frame))
-        thread.join()
+    rounds = estimator(solver="cocoa", tol=1e-4, maxIter=500)
+    found["round"] = copied_in_pass(spark, shared / "round", 4, lambda: rounds.fit(frame))
 
     spark.stop()
     return found
