@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import random
@@ -18,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from py4j.protocol import Py4JError
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.tuning import ParamGridBuilder
@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.resources import ALLOWANCES, Growth, Sample, growth, sample
+from sparkml_lsml.callbacks import FitCallback
 from sparkml_lsml.classification import LinearSVC, LogisticRegression, LogisticRegressionModel
 from sparkml_lsml.regression import LinearRegression
-from sparkml_lsml.spark.cluster.interrupts import was_interrupted
 from sparkml_lsml.tuning import CrossValidator, regularization_path
 
 MINUTES = 15.0
@@ -146,21 +146,25 @@ def _save_and_load(estimator: Any, frame: DataFrame, folder: Path) -> None:
 
 
 def _interrupted(frame: DataFrame) -> None:
-    """A fit that would take hours, and a Ctrl-C."""
+    """A fit that would take hours, and a Ctrl-C in one of its passes, or between two."""
     endless = LogisticRegression(execution="distributed", solver="gradient-descent", tol=0.0)
     endless.setParams(maxIter=1_000_000, lineSearch="fixed", stepSize=1e-9)
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
+    pressing = _Pressing()
+    endless.setCallbacks([pressing])
+    with contextlib.suppress(KeyboardInterrupt):
         endless.fit(frame)
-    except KeyboardInterrupt:
-        return
-    except Py4JError as error:
-        # Py4J may lose its connection as it handles the signal, and raises that instead
-        if not was_interrupted(error):
-            raise
-    finally:
-        timer.join()
+        raise AssertionError("a fit of hours ended")
+    pressing.timer.join()
+
+
+class _Pressing(FitCallback):
+    """Presses Ctrl-C once the rows are packed."""
+
+    def __init__(self) -> None:
+        self.timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+
+    def on_fit_begin(self, fit: Any) -> None:
+        self.timer.start()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from py4j.clientserver import ClientServerConnection
 from pyspark import RDD
 from pyspark.sql import SparkSession
 
@@ -161,6 +163,60 @@ def test_case_49_an_interrupt_while_something_is_sent(spark: SparkSession) -> No
     ):
         pass
     assert signal.getsignal(signal.SIGINT) is usual
+
+
+@pytest.fixture
+def interrupting_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
+    """Send a SIGINT between a command of Py4J, after so many others, and its answer."""
+    send = ClientServerConnection.send_command
+    main = threading.main_thread()
+
+    class Stream:
+        """What an answer is read from."""
+
+        def __init__(self, connection: Any) -> None:
+            self.connection, self.stream = connection, connection.stream
+            connection.stream = self
+
+        def readline(self) -> Any:
+            self.connection.stream = self.stream
+            os.kill(os.getpid(), signal.SIGINT)
+            sum(range(99))
+            return self.stream.readline()
+
+    def after(calls: int) -> list[str]:
+        commands: list[str] = []
+
+        def send_command(connection: Any, command: str) -> Any:
+            if threading.current_thread() is not main:
+                return send(connection, command)
+            commands.append(command)
+            if len(commands) == calls:
+                Stream(connection)
+            return send(connection, command)
+
+        monkeypatch.setattr(ClientServerConnection, "send_command", send_command)
+        return commands
+
+    return after
+
+
+@pytest.mark.parametrize("part", [0.02, 0.2, 0.4, 0.5, 0.7, 0.9])
+def test_case_49_an_interrupt_in_the_middle_of_a_call(
+    spark: SparkSession, interrupting_calls: Callable[[int], list[str]], part: float
+) -> None:
+    """PySpark answers it by a call of its own: each would take the answer of the other."""
+    rows = made_up_rows(spark)
+    commands = interrupting_calls(0)
+    expected = numbers(estimator().fit(rows))
+    calls = int(part * len(commands))
+    with nothing_left(spark):
+        commands = interrupting_calls(calls)
+        with pytest.raises(KeyboardInterrupt):
+            estimator().fit(rows)
+    assert len(commands) >= calls
+    interrupting_calls(0)
+    np.testing.assert_allclose(numbers(estimator().fit(rows)), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_rounds_of_a_network_are_averaged_in_the_order_of_the_partitions(

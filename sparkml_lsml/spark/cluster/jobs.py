@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pyspark import SparkContext
 
 from sparkml_lsml.errors import SparkMLError
+from sparkml_lsml.spark.cluster.interrupts import heeded, raise_if_interrupted
 from sparkml_lsml.spark.cluster.session import allowed
 
 LAST_TASKS_SECONDS = 15.0
@@ -66,6 +67,7 @@ class JobGroup:
         self.check()
         with contextlib.ExitStack() as stack:
             try:
+                stack.enter_context(heeded(self._cancel))
                 allowed(lambda: self._name(stack, description), lambda: None)
                 yield
             except BaseException:
@@ -99,7 +101,9 @@ class JobGroup:
             group = group._outer
 
     def check(self) -> None:
-        """Raise `SparkMLError` if the group, or one around it, was stopped."""
+        """Raise `SparkMLError` if the group, or one around it, was stopped; a Ctrl-C that waits."""
+        if not self._apart:  # those are what is cleaned up with
+            raise_if_interrupted()
         if any(group._stopped for group in self._chain()):
             raise SparkMLError("this fit was stopped, because another fit of the same grid failed")
 
@@ -108,6 +112,10 @@ class JobGroup:
         self._stopped = True
         with contextlib.suppress(Exception):
             self._sc.cancelJobsWithTag(self.tag)
+
+    def _cancel(self) -> None:
+        """Cancel the jobs that run, where they could be tagged; those of the session elsewhere."""
+        allowed(lambda: self._sc.cancelJobsWithTag(self.tag), self._sc.cancelAllJobs)
 
     def cancel(self) -> None:
         """End whatever jobs of the fit still run.

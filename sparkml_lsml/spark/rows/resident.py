@@ -25,7 +25,6 @@ from sparkml_lsml.spark.cluster.causes import (
     raise_for_source,
 )
 from sparkml_lsml.spark.cluster.checks import check_executors
-from sparkml_lsml.spark.cluster.interrupts import heeded
 from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.placement import copies_wait
 from sparkml_lsml.spark.cluster.reserve import disk_reserve
@@ -179,7 +178,6 @@ class ResidentBlocks:
         assert self._handles is not None
         table, elsewhere = self._handles.table, copies_wait(self._sc)
         with (
-            heeded(),
             broadcast(self._sc, (task, table)) as sent,
             self._jobs.job(description),
         ):

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from sparkml_lsml.engine.blocks.report import Report, Task
 from sparkml_lsml.engine.solvers import Iteration, Reason
 from sparkml_lsml.errors import DivergedError
+from sparkml_lsml.spark.cluster.interrupts import heeded
 from sparkml_lsml.spark.cluster.jobs import JobGroup, surrounding_jobs
 from sparkml_lsml.spark.cluster.session import context
 from sparkml_lsml.spark.cluster.sizing import parallelism
@@ -78,6 +79,7 @@ class Training:
         If ``checkpointDir`` cannot be written to.
     """
 
+    @heeded()
     def __init__(
         self,
         params: Trainable,
@@ -149,6 +151,8 @@ class Training:
         return self._plan.factors
 
     def __enter__(self) -> Self:
+        self._heeded = heeded()
+        self._heeded.__enter__()
         return self
 
     def __exit__(
@@ -159,6 +163,7 @@ class Training:
     ) -> None:
         # the last first, and each of them whatever becomes of the others
         with contextlib.ExitStack() as stack:
+            stack.callback(self._heeded.__exit__, kind, error, trace)
             stack.callback(self._checkpoints.__exit__, kind, error, trace)
             stack.callback(self.blocks.release)
             stack.callback(self._progress.close, error)
