@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +48,7 @@ def calibrate(results: Results) -> Machine | None:
     for case in results.get("passes", []):
         if case["data"]["float32"]:
             continue
-        one = {name: statistics.median(each) for name, each in case["seconds"].items()}
+        one = {name: min(each) for name, each in case["seconds"].items()}
         cores = results["settings"]["cores"]
         rate = case["bytes"] / cores
         return Machine(one["job"], rate / (one["pass"] - one["job"]), rate / one["ingest"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +64,9 @@ class Goal:
         return f"{'at most ' if self.most else ''}{self.ratio:g} {self.unit}".strip()
 
 
-def median_of(system: dict[str, Any]) -> float:
+def least_of(system: dict[str, Any]) -> float:
     seconds: list[float] = system["seconds"]
-    return statistics.median(seconds)
+    return min(seconds)
 
 
 def excess(systems: dict[str, Any]) -> float | None:
@@ -90,7 +89,7 @@ def fit(
             above = excess(systems)
             held = above is None or above <= SLACK
             remark = "" if held else f"objective {above:+.1e} relative to MLlib's"
-            ratio = median_of(systems[against]) / median_of(systems[OURS])
+            ratio = least_of(systems[against]) / least_of(systems[OURS])
             yield Finding(ratio, case["data"]["rows"], held, remark)
 
     return find
@@ -117,7 +116,7 @@ def grid(name: str) -> Callable[[Results], Iterator[Finding]]:
             apart = max(abs(one - other) for one, other in pairs)
             same = ours["best"] == base["best"]
             remark = f"{'same' if same else 'another'} best model, metrics {apart:.0e} apart"
-            ratio = median_of(base) / median_of(ours)
+            ratio = least_of(base) / least_of(ours)
             yield Finding(ratio, case["data"]["rows"], same and apart <= SLACK, remark)
 
     return find
@@ -126,7 +125,7 @@ def grid(name: str) -> Callable[[Results], Iterator[Finding]]:
 def pass_of_read(results: Results) -> Iterator[Finding]:
     for case in results.get("passes", []):
         if case["data"]["float32"]:
-            seconds = {name: statistics.median(each) for name, each in case["seconds"].items()}
+            seconds = {name: min(each) for name, each in case["seconds"].items()}
             yield Finding(seconds["pass"] / seconds["read"], case["data"]["rows"])
 
 
@@ -137,8 +136,8 @@ def checkpoints(results: Results) -> Iterator[Finding]:
     """
     found = []
     for case in results.get("checkpoints", []):
-        without = statistics.median(case["seconds"]["without"])
-        share = statistics.median(case["checkpoints"]) / without
+        without = min(case["seconds"]["without"])
+        share = min(case["checkpoints"]) / without
         found.append(Finding(1.0 + share, case["data"]["rows"], remark=case["title"]))
     if found:
         yield max(found, key=lambda each: each.ratio)
@@ -155,7 +154,7 @@ def scoring(
             data, seconds = case["data"], case["seconds"]
             title = str(case["title"])
             if (data["kind"], data["float32"]) == (kind, float32) and title.endswith(what):
-                ratio = statistics.median(seconds[OURS]) / statistics.median(seconds[MLLIB])
+                ratio = min(seconds[OURS]) / min(seconds[MLLIB])
                 found.append(Finding(ratio, data["rows"], remark=title.partition(",")[0]))
         if found:
             yield max(found, key=lambda each: each.ratio)
@@ -181,7 +180,7 @@ def scoring_goals() -> Iterator[Goal]:
 def whole_job(results: Results) -> Iterator[Finding]:
     for case in results.get("jobs", []):
         systems = case["systems"]
-        yield Finding(median_of(systems[MLLIB]) / median_of(systems[OURS]), case["data"]["rows"])
+        yield Finding(least_of(systems[MLLIB]) / least_of(systems[OURS]), case["data"]["rows"])
 
 
 def beside_snapml(estimator: str) -> Callable[[Results], Iterator[Finding]]:
@@ -191,7 +190,7 @@ def beside_snapml(estimator: str) -> Callable[[Results], Iterator[Finding]]:
             if case["estimator"] == estimator:
                 ours, theirs = (float(systems[name]["objective"]) for name in (OURS, SNAPML))
                 apart = (ours - theirs) / abs(theirs)
-                ratio = median_of(systems[SNAPML]) / median_of(systems[OURS])
+                ratio = least_of(systems[SNAPML]) / least_of(systems[OURS])
                 remark = f"objective {abs(apart):.0e} {'above' if apart > 0.0 else 'below'}"
                 yield Finding(ratio, case["data"]["rows"], apart <= SLACK, remark)
 
@@ -229,7 +228,7 @@ def road(
             if (data["kind"], data["float32"]) != (kind, False) or unit not in seconds:
                 continue
             if title.startswith(beginning):
-                ratio = statistics.median(seconds[measured]) / statistics.median(seconds[unit])
+                ratio = min(seconds[measured]) / min(seconds[unit])
                 yield Finding(1.0 / ratio if inverse else ratio, data["rows"])
 
     return find
@@ -277,9 +276,7 @@ def times(unit: str, measured: str) -> Callable[[Result], Finding]:
 
     def find(case: Result) -> Finding:
         seconds = case["seconds"]
-        return Finding(
-            statistics.median(seconds[measured]) / statistics.median(seconds[unit]), MNIST
-        )
+        return Finding(min(seconds[measured]) / min(seconds[unit]), MNIST)
 
     return find
 

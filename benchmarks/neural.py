@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
-import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -118,7 +117,7 @@ def partitions(spark: SparkSession, train: Path, test: Path, say: Say) -> Iterat
         timed = Timed[Any]()
         timed.run(partial(network().fit, cached))
         share = accuracy(timed.result, held)
-        say(f"{EPOCHS} epochs in {name} partitions: {share:.2f} % in {timed.median:.1f} s")
+        say(f"{EPOCHS} epochs in {name} partitions: {share:.2f} % in {timed.least:.1f} s")
         assert timed.result is not None
         summary = timed.result.summary
         blocks = summary.partitions
@@ -154,8 +153,8 @@ def beside_mllib(spark: SparkSession, train: Path, test: Path, say: Say) -> Iter
         ours.run(partial(network(layers=SMALL_LAYERS, maxIter=epochs).fit, rows))
         reached = accuracy(ours.result, held)
     say(
-        f"to {wanted:.2f} %: MLlib {theirs.median:.1f} s, "
-        f"ours {reached:.2f} % in {ours.median:.1f} s, {epochs} epochs"
+        f"to {wanted:.2f} %: MLlib {theirs.least:.1f} s, "
+        f"ours {reached:.2f} % in {ours.least:.1f} s, {epochs} epochs"
     )
     yield result(
         f"784-64-10, to the accuracy of {MLLIB_ITERATIONS} iterations of MLlib's",
@@ -193,15 +192,13 @@ def an_epoch(spark: SparkSession, train: Path, torch: Elsewhere, say: Say) -> Re
     for number in range(4):
         model = network(maxIter=4).fit(rows)
         lines = model.summary.history
-        ours = statistics.median(
-            after.seconds - before.seconds for before, after in itertools.pairwise(lines)
-        )
+        ours = min(after.seconds - before.seconds for before, after in itertools.pairwise(lines))
         answer = torch.ask(what="epochs", epochs=3, **question)
         if number:  # the first round is the warm-up
             seconds[OURS].append(ours)
-            seconds[TORCH].append(statistics.median(answer["seconds"]))
+            seconds[TORCH].append(min(answer["seconds"]))
     rows.unpersist(blocking=True)
-    told = {name: statistics.median(each) for name, each in seconds.items()}
+    told = {name: min(each) for name, each in seconds.items()}
     say(f"an epoch of 784-256-10: {', '.join(f'{n} {s:.2f} s' for n, s in told.items())}")
     return result("784-256-10, an epoch", kind="epoch", seconds=seconds)
 

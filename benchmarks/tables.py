@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.contestants import MLLIB, OURS
 from benchmarks.costs import predictions, residuals
-from benchmarks.goals import GOALS, median_of
+from benchmarks.goals import GOALS, least_of
 from benchmarks.reading import FIRST, READ
 
 Results = dict[str, Any]
@@ -41,16 +40,16 @@ def goals(results: Results) -> Table:
 
 
 def spread(seconds: list[float]) -> str:
-    middle = f"{statistics.median(seconds):.2f}"
+    least = f"{min(seconds):.2f}"
     if len(seconds) == 1:
-        return f"{middle} (once)"
-    return f"{middle} ({min(seconds):.2f} to {max(seconds):.2f})"
+        return f"{least} (once)"
+    return f"{least} (to {max(seconds):.2f})"
 
 
 def ratio(systems: dict[str, Any], name: str, ours: str) -> str:
     if name == ours or ours not in systems:
         return ""
-    return f"{median_of(systems[name]) / median_of(systems[ours]):.2f}"
+    return f"{least_of(systems[name]) / least_of(systems[ours]):.2f}"
 
 
 def fits(results: Results) -> Table:
@@ -128,7 +127,7 @@ def tuning(results: Results) -> Table:
                 abs(one - other)
                 for one, other in zip(each["metrics"], base["metrics"], strict=True)
             )
-            faster = f"{median_of(base) / median_of(each):.1f}"
+            faster = f"{least_of(base) / least_of(each):.1f}"
             best = f"{each['best']:.3g}"
             rows.append(
                 (case["title"], name, spread(each["seconds"]), faster, best, f"{apart:.0e}")
@@ -140,7 +139,7 @@ def tuning(results: Results) -> Table:
 def passes(results: Results) -> Table:
     rows = []
     for case in results.get("passes", []):
-        one = {name: statistics.median(each) for name, each in case["seconds"].items()}
+        one = {name: min(each) for name, each in case["seconds"].items()}
         rows.append(
             (
                 f"{case['title']}, {case['bytes'] / 1e6:,.0f} MB",
@@ -164,9 +163,9 @@ def reading(results: Results) -> Table:
     rows = []
     for case in results.get("reading", []):
         unit = READ if READ in case["seconds"] else FIRST
-        base = statistics.median(case["seconds"][unit])
+        base = min(case["seconds"][unit])
         for name, seconds in case["seconds"].items():
-            share = f"{statistics.median(seconds) / base:.2f}"
+            share = f"{min(seconds) / base:.2f}"
             rows.append((case["title"], name, spread(seconds), share if name != unit else ""))
     return Table("reading", ("What", "How", "Seconds", "Of the first"), rows)
 
