@@ -1,35 +1,33 @@
 """Probabilities for a classifier that has only margins, such as the support vector machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyspark.sql.functions as F
-from pyspark.ml.classification import ClassificationModel, Classifier
-from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.classification import Classifier
+from pyspark.ml.linalg import DenseVector
 from pyspark.sql import Column, DataFrame
 
+from sparkml_lsml.classification.calibrated_model import CalibratedModel, saved_calibration
 from sparkml_lsml.classification.calibration_params import CalibrationParams
 from sparkml_lsml.classification.classes import check_both_classes
 from sparkml_lsml.classification.linear_svc import LinearSVC
 from sparkml_lsml.classification.logistic_regression import LogisticRegression
-from sparkml_lsml.classification.summary import (
-    CalibratedClassifierSummary,
-    CalibratedClassifierTrainingSummary,
-)
+from sparkml_lsml.classification.summary import CalibratedClassifierTrainingSummary
 from sparkml_lsml.engine.blocks.folds import without
 from sparkml_lsml.engine.metrics.calibration import (
-    METHODS,
     Calibration,
     CalibrationCounts,
+    SigmoidCalibration,
     calibrate,
 )
 from sparkml_lsml.engine.passes.reweighting import HeldOut
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.spark.folders.persistence import SafeReadWrite
 from sparkml_lsml.spark.folders.saved_params import params_from_json, params_to_json
-from sparkml_lsml.spark.models.evaluation import Evaluation
 from sparkml_lsml.spark.models.model import LinearModel, own_transform
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.bases import add_accessors
@@ -42,21 +40,24 @@ from sparkml_lsml.spark.rows.validating import refuse_validation
 from sparkml_lsml.spark.training.cross_fitting import check_fold, measures
 from sparkml_lsml.spark.training.estimator import own_fit
 from sparkml_lsml.spark.training.training import Training
-from sparkml_lsml.worker.finishing import CalibratedFinish
 
 Array = npt.NDArray[np.float64]
 
-CLASSIFIERS: dict[str, type[Any]] = {
-    "LinearSVC": LinearSVC,
-    "LogisticRegression": LogisticRegression,
+CLASSIFIERS = {
+    "LinearSVC": "sparkml_lsml.classification",
+    "LogisticRegression": "sparkml_lsml.classification",
+    "MLPClassifier": "sparkml_lsml.neural",
+    "MultilayerPerceptronClassifier": "sparkml_lsml.neural",
 }
+"""Classifiers that are saved with what calibrates them, and where they are from."""
+
+AS_IT_IS = SigmoidCalibration(-1.0, 0.0)
+"""The sigmoid that takes a margin for the log-odds."""
 
 
 @add_accessors
-class CalibratedClassifier(
-    SafeReadWrite, CalibrationParams, Classifier["CalibratedClassifierModel"]
-):
-    r"""Probabilities for a linear classifier of two classes, by cross-fitting.
+class CalibratedClassifier(SafeReadWrite, CalibrationParams, Classifier[CalibratedModel]):
+    r"""Probabilities for a classifier of two classes, by cross-fitting.
 
     For each fold a model is trained without its rows, and gives them margins. From the margins of
     all rows and their labels follows one function that turns a margin into a probability; the
@@ -66,11 +67,12 @@ class CalibratedClassifier(
 
     Parameters
     ----------
-    classifier : LinearSVC or LogisticRegression
+    classifier : LinearSVC, LogisticRegression, MLPClassifier or MultilayerPerceptronClassifier
         Of this package, or a subclass, whose own ``fit`` or ``_fit`` is called, fold after fold; a
-        `LinearSVC` by default. Its columns of features, labels and weights are
-        replaced by those of this estimator. It is no Param, but kept by ``copy`` and ``save``; maps
-        of Params (grids) reach its Params.
+        `LinearSVC` by default. A network has two classes, and its margin is its raw prediction of
+        class 1 less that of class 0. Its columns of features, labels and weights are replaced by
+        those of this estimator. It is no Param, but kept by ``copy`` and ``save``; maps of Params
+        (grids) reach its Params.
     method : {"sigmoid", "isotonic"}
         ``sigmoid`` has two parameters, ``isotonic`` any function that does not fall; the latter
         needs some thousand rows.
@@ -164,7 +166,7 @@ class CalibratedClassifier(
         copied._classifier = self._classifier.copy(extra)
         return copied
 
-    def _fit(self, dataset: DataFrame | ResidentRows) -> "CalibratedClassifierModel":
+    def _fit(self, dataset: DataFrame | ResidentRows) -> CalibratedModel:
         frame = frame_of(dataset)
         check_frame(frame, type(self).__name__)
         own: Any = self.copy()._normalise()
@@ -174,8 +176,9 @@ class CalibratedClassifier(
         rows, fold = own._folds(dataset, folds)
         name = type(self).__name__
         with Training(classifier, rows, "binary", fold=fold, folds=folds, name=name) as training:
+            check_both_classes(training.report.labels, "the rows")
+            training.shuffle_for([classifier])
             report = training.report
-            check_both_classes(report.labels, "the rows")
             members = []
             for number in range(folds):
                 seen = without(report.folds, number)
@@ -188,8 +191,9 @@ class CalibratedClassifier(
                 models = _fit_one_by_one(classifier, [*parts, frame])
             else:
                 models = training.models(members)
+            kind = _kind(classifier)
             found = measures(
-                models[:-1],
+                [kind.of(model, AS_IT_IS) for model in models[:-1]],
                 HeldOut(tuple(range(folds))),
                 CalibrationCounts,
                 training.blocks,
@@ -200,12 +204,8 @@ class CalibratedClassifier(
         for each in found:
             counts.merge(each)
         last = models[-1]
-        model = CalibratedClassifierModel(
-            last._coefficients,
-            last._intercepts,
-            calibrate(own.value("method"), counts),
-            CalibratedClassifierTrainingSummary.of(last.summary),
-        )
+        summary = CalibratedClassifierTrainingSummary.of(last.summary)
+        model = kind.of(last, calibrate(own.value("method"), counts), summary)
         model._resetUid(self.uid)
         own._copyValues(model)
         for name in ("featuresCols", "weightCol"):
@@ -218,12 +218,7 @@ class CalibratedClassifier(
     def _binary_classifier(self) -> Any:
         """A copy of the classifier, checked, with the columns of this estimator."""
         given: Any = self._classifier
-        known: tuple[type[Any], ...] = (LinearSVC, LogisticRegression)
-        if not isinstance(given, known):
-            raise ParamError(
-                f"classifier is a {type(given).__module__}.{type(given).__name__}: expected a "
-                f"{' or a '.join(CLASSIFIERS)} of sparkml_lsml.classification"
-            )
+        _kind(given)
         if given.value("solver") in SAMPLING_SOLVERS:
             raise ParamError(
                 f"the classifier has solver='{given.value('solver')}', which draws rows by itself "
@@ -245,6 +240,15 @@ class CalibratedClassifier(
                     "one margin is calibrated"
                 )
             columns[given.family] = "binomial"
+        if (
+            given.hasParam("layers")
+            and given.isDefined("layers")
+            and given.value("layers")[-1] != 2
+        ):
+            raise ParamError(
+                f"the classifier has layers={given.value('layers')}: expected layers that end in 2 "
+                "classes, since one margin is calibrated"
+            )
         return given.copy(columns)._normalise()
 
     def _folds(
@@ -272,40 +276,62 @@ class CalibratedClassifier(
     def _saved_facts(self) -> dict[str, Any]:
         classifier = self._classifier
         kind = type(classifier)
-        if CLASSIFIERS.get(kind.__name__) is not kind:
+        if kind.__name__ not in CLASSIFIERS or _classifier(kind.__name__) is not kind:
             raise ParamError(
                 f"classifier is a {kind.__module__}.{kind.__name__}, which cannot be saved: "
-                f"expected a {' or a '.join(CLASSIFIERS)} of sparkml_lsml.classification"
+                f"expected a {_known()}"
             )
         return {"classifier": {"class": kind.__name__, **params_to_json(classifier)}}
 
     @classmethod
     def _from_saved(cls, arrays: dict[str, Array], facts: dict[str, Any]) -> "CalibratedClassifier":
         saved = facts["classifier"]
-        classifier = CLASSIFIERS[saved["class"]]()
+        classifier = _classifier(saved["class"])()
         params_from_json(classifier, saved)
         classifier._check_loaded()
         return cls(classifier=classifier)
 
 
+def _classifier(name: str) -> Any:
+    """The class of that name; those of rooms above this one are imported when asked for."""
+    return getattr(import_module(CLASSIFIERS[name]), name)
+
+
+def _kind(classifier: Any) -> type[CalibratedModel]:
+    """The class of its calibrated models; those of rooms above this one bring theirs."""
+    if isinstance(classifier, LinearSVC | LogisticRegression):
+        return CalibratedClassifierModel
+    if not hasattr(classifier, "_calibrated_class"):
+        raise ParamError(
+            f"classifier is a {type(classifier).__module__}.{type(classifier).__name__}: expected "
+            f"a {_known()}"
+        )
+    found: type[CalibratedModel] = classifier._calibrated_class()
+    return found
+
+
+def _known() -> str:
+    return " or a ".join(f"{module}.{name}" for name, module in CLASSIFIERS.items())
+
+
 def _fit_one_by_one(classifier: Any, parts: list[DataFrame]) -> list[Any]:
     """Models of a subclass with a ``fit`` of its own, which knows what it does with the rows."""
     models = [classifier.fit(rows) for rows in parts]
+    expected = _kind(classifier).calibrates
     for model in models:
         # margins are counted where the rows are, from coefficients
-        if not isinstance(model, LinearModel) or own_transform(model):
+        if not isinstance(model, expected) or own_transform(model):
             raise ParamError(
-                f"{type(classifier).__name__} fits a {type(model).__name__} that is no linear "
-                "model of sparkml_lsml, or scores in a way of its own: expected a "
-                f"{' or a '.join(f'{name}Model' for name in CLASSIFIERS)}, whose margins are "
-                "calibrated"
+                f"{type(classifier).__name__} fits a {type(model).__name__} that is no "
+                f"{expected.__name__} of sparkml_lsml, or scores in a way of its own: expected "
+                "one of those, whose margins are calibrated"
             )
     return models
 
 
 @add_accessors
-class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationModel):
-    """Model of a `CalibratedClassifier`.
+class CalibratedClassifierModel(CalibratedModel, LinearModel):
+    """Model of a `CalibratedClassifier` of a linear classifier.
 
     ``transform`` adds ``rawPrediction`` (the margins of the two classes), ``probability`` and
     ``prediction``, in one function. A row whose features hold NaN gets NaN, a row without features
@@ -323,6 +349,8 @@ class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationMo
         How the fit to all rows went; its metrics are those of the calibrated model.
     """
 
+    calibrates = LinearModel
+
     def __init__(
         self,
         coefficients: Array,
@@ -332,6 +360,13 @@ class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationMo
     ) -> None:
         super().__init__(coefficients, intercepts, summary)
         self._calibration = calibration
+
+    @classmethod
+    def of(
+        cls, model: LinearModel, calibration: Calibration, summary: TrainingSummary | None = None
+    ) -> "CalibratedClassifierModel":
+        """The model of a linear classifier, calibrated."""
+        return cls(model._coefficients, model._intercepts, calibration, summary)
 
     @property
     def coefficients(self) -> DenseVector:
@@ -343,49 +378,9 @@ class CalibratedClassifierModel(LinearModel, CalibrationParams, ClassificationMo
         """Intercept, 0 without one."""
         return float(self._intercepts[0])
 
-    @property
-    def calibration(self) -> Calibration:
-        """The function from margins to probabilities."""
-        return self._calibration
-
-    @property
-    def numClasses(self) -> int:
-        """Number of classes, 2."""
-        return 2
-
-    def evaluate(self, dataset: DataFrame | ResidentRows) -> CalibratedClassifierSummary:
-        """Metrics of the model on rows with labels, which are computed when asked for.
-
-        Of `ResidentRows` the frame is read.
-
-        Raises
-        ------
-        ColumnError
-            If the features or the label are missing, or of a type that cannot be used.
-        """
-        return CalibratedClassifierSummary(evaluation=Evaluation.of(self, dataset).check())
-
-    def predictRaw(self, value: Vector) -> DenseVector:
-        """Margins of the two classes for one vector of features."""
-        return DenseVector(self._score_one(value, "raw"))
-
-    def predictProbability(self, value: Vector) -> DenseVector:
-        """Probabilities of the two classes for one vector of features."""
-        return DenseVector(self._score_one(value, "probability"))
-
-    def _finish(self) -> Callable[[Array], dict[str, Array]]:
-        return CalibratedFinish(self._calibration, float(self.getOrDefault("threshold")))
-
-    def _saved_arrays(self) -> dict[str, Array]:
-        return {**super()._saved_arrays(), "calibration": self._calibration.to_array()}
-
-    def _saved_facts(self) -> dict[str, Any]:
-        [method] = [name for name, cls in METHODS.items() if isinstance(self._calibration, cls)]
-        return {"method": method}
-
     @classmethod
     def _from_saved(
         cls, arrays: dict[str, Array], facts: dict[str, Any]
     ) -> "CalibratedClassifierModel":
-        calibration = METHODS[facts["method"]].from_array(arrays["calibration"])
+        calibration = saved_calibration(arrays, facts)
         return cls(arrays["coefficients"], arrays["intercepts"], calibration)

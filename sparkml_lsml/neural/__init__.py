@@ -1,5 +1,6 @@
 """Networks of dense layers: multilayer perceptrons for classes and for numbers."""
 
+from sparkml_lsml.neural.calibrated import CalibratedNetworkModel
 from sparkml_lsml.neural.mlp_classifier import MLPClassificationModel, MLPClassifier
 from sparkml_lsml.neural.mlp_regressor import MLPRegressionModel, MLPRegressor
 from sparkml_lsml.neural.multilayer_perceptron import (
@@ -8,6 +9,7 @@ from sparkml_lsml.neural.multilayer_perceptron import (
 )
 
 __all__ = [
+    "CalibratedNetworkModel",
     "MLPClassificationModel",
     "MLPClassifier",
     "MLPRegressionModel",

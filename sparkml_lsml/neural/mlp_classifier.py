@@ -74,6 +74,8 @@ class MLPClassifier(NetworkClassifier, _Params, ProbabilisticClassifier):
         Rows in a mini-batch.
     localEpochs : int
         Epochs on each partition between two averages.
+    localSteps : int
+        Where greater than 0, mini-batches between two averages, about: several averages an epoch.
     maxGradNorm : float, optional
         Longer gradients are shortened to this length.
     dropout : float
@@ -168,6 +170,7 @@ class MLPClassifier(NetworkClassifier, _Params, ProbabilisticClassifier):
         warmup: float = 0.0,
         batchSize: int = 128,
         localEpochs: int = 1,
+        localSteps: int = 0,
         maxGradNorm: float | None = None,
         dropout: float = 0.0,
         momentum: float = 0.9,

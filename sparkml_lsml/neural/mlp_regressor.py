@@ -18,7 +18,7 @@ from sparkml_lsml.export import Form
 from sparkml_lsml.losses import Huber
 from sparkml_lsml.losses.registry import find
 from sparkml_lsml.neural.network_estimator import NetworkEstimator
-from sparkml_lsml.neural.network_model import NetworkModel
+from sparkml_lsml.neural.network_model import TrainedNetworkModel
 from sparkml_lsml.neural.params import ACTIVATION, VALUE_LAYERS, HasActivation, LayersParams
 from sparkml_lsml.neural.summary import MLPRegressionSummary, MLPRegressionTrainingSummary
 from sparkml_lsml.neural.weights import in_mllibs_order, network_of
@@ -121,6 +121,8 @@ class MLPRegressor(NetworkEstimator, _Params, Regressor["MLPRegressionModel"]):
         Rows in a mini-batch.
     localEpochs : int
         Epochs on each partition between two averages.
+    localSteps : int
+        Where greater than 0, mini-batches between two averages, about: several averages an epoch.
     maxGradNorm : float, optional
         Longer gradients are shortened to this length.
     dropout : float
@@ -208,6 +210,7 @@ class MLPRegressor(NetworkEstimator, _Params, Regressor["MLPRegressionModel"]):
         warmup: float = 0.0,
         batchSize: int = 128,
         localEpochs: int = 1,
+        localSteps: int = 0,
         maxGradNorm: float | None = None,
         dropout: float = 0.0,
         momentum: float = 0.9,
@@ -263,7 +266,7 @@ class MLPRegressor(NetworkEstimator, _Params, Regressor["MLPRegressionModel"]):
 
 
 @add_accessors
-class MLPRegressionModel(NetworkModel, _Params, RegressionModel[Any]):
+class MLPRegressionModel(TrainedNetworkModel, _Params, RegressionModel[Any]):
     """Model of an `MLPRegressor`.
 
     ``transform`` adds ``prediction``. A row whose features hold NaN gets NaN, a row without

@@ -98,10 +98,10 @@ tol, seed, layers, stepSize
         In MLlib's order, see ``weights`` of the model.
     blockSize : int
         Accepted, and without effect.
-    optimizer, learningRate, warmup, batchSize, localEpochs, maxGradNorm, dropout, momentum, \
-regParam, standardization, powerT, lineSearch, nesterov, averaging, varianceReduction, \
-miniBatchFraction, weightCol, classWeight, dtype, execution, checkpointDir, checkpointInterval, \
-validationIndicatorCol, patience, validationTol, aggregationDepth, featuresCols
+    optimizer, learningRate, warmup, batchSize, localEpochs, localSteps, maxGradNorm, \
+dropout, momentum, regParam, standardization, powerT, lineSearch, nesterov, averaging, \
+varianceReduction, miniBatchFraction, weightCol, classWeight, dtype, execution, checkpointDir, \
+checkpointInterval, validationIndicatorCol, patience, validationTol, aggregationDepth, featuresCols
         As in `MLPClassifier`.
 
     Raises
@@ -158,6 +158,7 @@ validationIndicatorCol, patience, validationTol, aggregationDepth, featuresCols
         warmup: float = 0.0,
         batchSize: int = 128,
         localEpochs: int = 1,
+        localSteps: int = 0,
         maxGradNorm: float | None = None,
         dropout: float = 0.0,
         momentum: float = 0.9,

@@ -15,6 +15,7 @@ from sparkml_lsml.engine.predictors import DensePredictor, Predictor
 from sparkml_lsml.engine.predictors.initialise import start
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.losses import Loss, Multinomial
+from sparkml_lsml.neural.calibrated import CalibratedNetworkModel
 from sparkml_lsml.neural.notes import noted
 from sparkml_lsml.neural.params import SCHEDULES, STEPS, LayersParams, StepsParams
 from sparkml_lsml.neural.pieces import RoundUpdate
@@ -180,6 +181,12 @@ class NetworkEstimator(BlockEstimator, StepsParams, LayersParams):
                 f"{name}: learningRate='{schedule}' with solver='{solver}', expected one of "
                 f"{', '.join(known)}"
             )
+        if self.value("localSteps") and self.value("localEpochs") > 1:
+            raise ParamError(
+                f"{name}: localSteps={self.value('localSteps')} and localEpochs="
+                f"{self.value('localEpochs')}: a round takes a part of an epoch, or several of "
+                "them: set one, and leave localSteps=0 or localEpochs=1"
+            )
         if solver != "local-steps" and self.value("dropout"):
             raise ParamError(
                 f"{name}: dropout={self.value('dropout')} with solver='{solver}': units are left "
@@ -231,6 +238,9 @@ class NetworkClassifier(NetworkEstimator):
 
     def _task(self) -> Task:
         return "multiclass"
+
+    def _calibrated_class(self) -> type[CalibratedNetworkModel]:
+        return CalibratedNetworkModel
 
     def _known_classes(self) -> int | None:
         return int(self.value("layers")[-1]) if self.isDefined(self.layers) else None

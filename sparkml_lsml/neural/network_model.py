@@ -1,4 +1,4 @@
-"""The base class of models that are networks."""
+"""The base classes of models that are networks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,8 +30,8 @@ from sparkml_lsml.worker.scoring import Scorer
 Array = npt.NDArray[np.float64]
 
 
-class NetworkModel(Exportable, BlockModel, LayersParams):
-    """What networks have in common.
+class NetworkModel(BlockModel):
+    """What networks have in common, whatever is made of their raw predictions.
 
     Parameters
     ----------
@@ -53,10 +53,6 @@ class NetworkModel(Exportable, BlockModel, LayersParams):
         self._network = network_of(layers, activation)
         values = weights.toArray() if isinstance(weights, Vector) else weights
         self._coef = in_own_order(self._network, np.asarray(values, dtype=np.float64))
-        self._set(layers=list(layers))
-        known = self.getOrDefault("activation") if self.hasParam("activation") else activation
-        if activation != known:
-            self._set(activation=activation)
 
     @property
     def network(self) -> DensePredictor:
@@ -89,11 +85,6 @@ class NetworkModel(Exportable, BlockModel, LayersParams):
     def _scorer(self) -> Scorer:
         return Scorer(self._network, self._coef, self._finish())
 
-    def _described(self, kind: Kind, thresholds: Array | None = None) -> Form:
-        *maps, (coefficients, intercepts) = self._maps()
-        hidden = Hidden(self._network.activation, tuple(maps))
-        return Form(kind, coefficients, intercepts, thresholds=thresholds, hidden=hidden)
-
     def _saved_arrays(self) -> dict[str, Array]:
         return {"weights": self.weights.toArray(), **self._saved_pieces()}
 
@@ -103,18 +94,6 @@ class NetworkModel(Exportable, BlockModel, LayersParams):
 
     def _saved_facts(self) -> dict[str, Any]:
         return {"layers": list(self._network.sizes), "activation": self._network.activation}
-
-    def _check_loaded(self) -> None:
-        super()._check_loaded()
-        network = self._network
-        found = [self.value("layers"), network.activation]
-        if self.hasParam("activation"):
-            found[1] = self.value("activation")
-        if found != [list(network.sizes), network.activation]:
-            raise ValueError(
-                f"its Params say layers={found[0]} and activation='{found[1]}', its weights are of "
-                f"{list(network.sizes)} and '{network.activation}'"
-            )
 
     def _repr_html_(self) -> str:
         """The model in a notebook: its layers, and its summary."""
@@ -136,7 +115,41 @@ class NetworkModel(Exportable, BlockModel, LayersParams):
         return f"{type(self).__name__}: uid={self.uid}, layers={list(self._network.sizes)}"
 
 
-class NetworkClassificationModel(NetworkModel):
+class TrainedNetworkModel(Exportable, NetworkModel, LayersParams):
+    """What networks have in common that have the Params of the estimator that trained them."""
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        weights: Any,
+        activation: str,
+        summary: TrainingSummary | None = None,
+    ) -> None:
+        super().__init__(layers, weights, activation, summary)
+        self._set(layers=list(layers))
+        known = self.getOrDefault("activation") if self.hasParam("activation") else activation
+        if activation != known:
+            self._set(activation=activation)
+
+    def _described(self, kind: Kind, thresholds: Array | None = None) -> Form:
+        *maps, (coefficients, intercepts) = self._maps()
+        hidden = Hidden(self._network.activation, tuple(maps))
+        return Form(kind, coefficients, intercepts, thresholds=thresholds, hidden=hidden)
+
+    def _check_loaded(self) -> None:
+        super()._check_loaded()
+        network = self._network
+        found = [self.value("layers"), network.activation]
+        if self.hasParam("activation"):
+            found[1] = self.value("activation")
+        if found != [list(network.sizes), network.activation]:
+            raise ValueError(
+                f"its Params say layers={found[0]} and activation='{found[1]}', its weights are of "
+                f"{list(network.sizes)} and '{network.activation}'"
+            )
+
+
+class NetworkClassificationModel(TrainedNetworkModel):
     """What networks of classes have in common."""
 
     @property

@@ -15,7 +15,7 @@ from pyspark.ml.param.shared import (
 
 from sparkml_lsml.engine.predictors.activations import ACTIVATIONS
 from sparkml_lsml.spark.params.bases import CheckedParams, HasSolverSettings
-from sparkml_lsml.spark.params.ranges import BELOW_ONE, POSITIVE, Range, one_of
+from sparkml_lsml.spark.params.ranges import BELOW_ONE, COUNT_OR_ZERO, POSITIVE, Range, one_of
 from sparkml_lsml.spark.params.solvers import NETWORK_SOLVERS, SAMPLING_SOLVERS
 
 
@@ -154,6 +154,13 @@ class StepsParams(HasSolverSettings):
         "Share of maxIter over which the step of local-steps grows from 0, in [0, 1).",
         typeConverter=TypeConverters.toFloat,
     )
+    localSteps: Param[int] = Param(
+        Params._dummy(),
+        "localSteps",
+        "Mini-batches, about, of each partition between two averages of local-steps, in parts of "
+        "an epoch that are equally long; 0 for localEpochs, which is 1 otherwise.",
+        typeConverter=TypeConverters.toInt,
+    )
     maxGradNorm: Param[float] = Param(
         Params._dummy(),
         "maxGradNorm",
@@ -172,6 +179,7 @@ class StepsParams(HasSolverSettings):
     _ranges: ClassVar[dict[str, Range]] = {
         "learningRate": one_of("cosine", "constant", "invscaling", "adaptive", "optimal"),
         "optimizer": one_of(*OPTIMIZERS),
+        "localSteps": COUNT_OR_ZERO,
         "warmup": BELOW_ONE,
         "maxGradNorm": POSITIVE,
         "dropout": BELOW_ONE,
@@ -180,6 +188,7 @@ class StepsParams(HasSolverSettings):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(optimizer="adam", warmup=0.0, dropout=0.0, momentum=0.9, dtype="float32")
+        self._setDefault(localSteps=0)
         # what is usual depends on the solver
         for param in (self.stepSize, self.learningRate):
             self._defaultParamMap.pop(param)

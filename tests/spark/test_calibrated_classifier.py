@@ -321,8 +321,8 @@ def test_classifiers_that_cannot_be_calibrated_are_refused(
     spark: SparkSession, rows: DataFrame
 ) -> None:
     for classifier, told in (
-        (mllib.LinearSVC(), "pyspark.ml.classification.LinearSVC: expected a LinearSVC or a Log"),
-        (OneVsRest(), "OneVsRest: expected a LinearSVC"),
+        (mllib.LinearSVC(), "pyspark.ml.classification.LinearSVC: expected a sparkml_lsml.class"),
+        (OneVsRest(), "OneVsRest: expected a sparkml_lsml.classification.LinearSVC or a sparkml"),
         (LogisticRegression(family="multinomial"), "family='multinomial'"),
         (LinearSVC(solver="sgd"), "solver='sgd', which draws rows by itself"),
         (LinearSVC(solver="adam"), "solver='adam', which draws rows by itself"),

@@ -148,6 +148,17 @@ def test_rows_that_are_sorted_by_label_are_shuffled(spark: SparkSession) -> None
     assert [note for note in summary.notes if "rows were sorted by label: shuffled once" in note]
 
 
+def test_averages_within_an_epoch_are_as_many_as_parts_of_it(rows: DataFrame) -> None:
+    """300 rows a partition are 19 mini-batches of 16: about four times 5, or once."""
+    for steps, rounds in ((5, 4), (19, 1), (0, 1), (1_000, 1)):
+        summary = classifier(localSteps=steps, maxIter=3).fit(rows).summary
+        # and one pass for the loss of all rows
+        assert summary.passes == 3 * rounds + 1
+        assert summary.totalIterations == 3
+    whole, parts = (classifier(localSteps=k).fit(rows) for k in (0, 19))
+    np.testing.assert_array_equal(weights(parts), weights(whole))
+
+
 def test_classes_start_at_their_frequencies(spark: SparkSession) -> None:
     """By weights, whatever their unit; and a ten-thousandth more of each, for there may be none."""
     found = []
@@ -273,6 +284,7 @@ def test_features_that_are_nan_or_null_get_that(spark: SparkSession, rows: DataF
         (MLPClassifier(), ["layers is not set", "a list of two or more whole numbers"]),
         (classifier(learningRate="optimal"), ["learningRate='optimal'", "cosine, constant"]),
         (classifier(dropout=0.1, solver="l-bfgs"), ["dropout=0.1 with solver='l-bfgs'"]),
+        (classifier(localSteps=3, localEpochs=2), ["localSteps=3 and localEpochs=2"]),
         (classifier(thresholds=[0.5, 0.5]), ["thresholds has 2 entries", "3 classes"]),
     ],
     ids=lambda each: type(each).__name__ if not isinstance(each, list) else each[0],

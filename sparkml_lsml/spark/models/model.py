@@ -108,6 +108,14 @@ class BlockModel(HasFeaturesCols, SafeReadWrite):
         """Prediction for one vector of features."""
         return float(self._score_one(value, "prediction"))
 
+    def _saved_arrays(self) -> dict[str, Array]:
+        """What it saves in numbers; each kind of models defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _saved_arrays")
+
+    def _saved_facts(self) -> dict[str, Any]:
+        """What else it saves."""
+        return {}
+
     def _saved_pieces(self) -> dict[str, Array]:
         """What ``partialFit`` goes on from, to be saved."""
         return {} if self._pieces is None else self._pieces.arrays()

@@ -45,6 +45,7 @@ SETTINGS = {
     "batch_size": "batchSize",
     "epochs": "localEpochs",
     "local_epochs": "localEpochs",
+    "local_steps": "localSteps",
     "max_epochs": "maxIter",
     "optimizer": "optimizer",
     "warmup": "warmup",

@@ -101,8 +101,9 @@ def cross_fit(
         "local_bytes": local_bytes(members),
     }
     with Training(members[0], rows, **plan) as training:
+        check_measure(measure(), training.blocks.report, training.member(members[0]).problem)
+        training.shuffle_for(members)
         blocks, batch = training.blocks, []
-        check_measure(measure(), blocks.report, training.member(members[0]).problem)
         for number in tested:
             report = without(blocks.report.folds, number)
             check_fold(number, report.moments, blocks.report.folds[number].moments)

@@ -174,19 +174,24 @@ class Training:
         report = self.blocks.report
         return report.folds[TRAINED] if self._plan.validation else report
 
-    def shuffle_if_sorted(self) -> bool:
-        """Shuffle rows that are sorted by label, and pack them again; whether that was so.
+    def shuffle_for(self, estimators: Sequence[Trainable]) -> None:
+        """Shuffle rows that are sorted by label for estimators whose solvers average models."""
+        solvers = {self.member(each).problem.solver for each in estimators}
+        if solvers.intersection(AVERAGING_SOLVERS):
+            self.shuffle_if_sorted()
+
+    def shuffle_if_sorted(self) -> None:
+        """Shuffle rows that are sorted by label, and pack them again.
 
         Models of partitions that each hold one class average to nothing useful.
         """
         if self.blocks.local or not rows_are_sorted(self.report):
-            return False
+            return
         self.blocks.release()
         partitions = parallelism(context(self._dataset))
         self.blocks = self._pack(self._dataset.repartition(partitions))
         self._notes += (f"rows were sorted by label: shuffled once into {partitions} partitions",)
         log.warning("%s: %s", self._plan.name, self._notes[-1])
-        return True
 
     def member(
         self,
@@ -352,12 +357,8 @@ def fit_linear(estimators: Sequence[Trainable], rows: DataFrame | ResidentRows) 
     if any(each.value("solver") == "cocoa" for each in estimators):
         rows = dataset
     with Training(estimators[0], rows, centre=centre, local_bytes=small) as training:
+        training.shuffle_for(estimators)
         members = [training.member(each, rows=dataset) for each in estimators]
-        if (
-            any(each.problem.solver in AVERAGING_SOLVERS for each in members)
-            and training.shuffle_if_sorted()
-        ):
-            members = [training.member(each, rows=dataset) for each in estimators]
         return training.solve(members)
 
 
