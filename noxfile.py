@@ -25,6 +25,8 @@ NEWEST = "4.3"
 VERSIONS = {"3.5": "3.5.1", "4.0": "4.0.*", NEWEST: f"{NEWEST}.*"}
 """PySparks to test with the other pins. Later ones of 3.5 want NumPy 1, as `RUNTIMES` have it."""
 
+TORCH = "torch==2.14.1"
+
 TOOLS = ("chispa", "hypothesis", "onnxruntime", "pytest", "pytest-timeout", "setuptools")
 
 ALIKE = (
@@ -172,6 +174,14 @@ def test(session: nox.Session, tests: Sequence[str], *, old: bool) -> None:
     settings = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "SPARK_HOME": None}
     ignored = [part for rule in OLD_PYSPARK for part in ("-W", rule)] if old else []
     session.run("python", "-m", "pytest", "-q", *ignored, *tests, env=settings)
+
+
+@nox.session(name="torch")
+def with_torch(session: nox.Session) -> None:
+    """Run the tests of networks of PyTorch, which takes gigabytes, at its own pin."""
+    share(session)
+    install(session, "-e", ".[torch]", TORCH)
+    test(session, session.posargs or ("tests/torch",), old=False)
 
 
 @nox.session

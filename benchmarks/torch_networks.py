@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch  # type: ignore[import-not-found]
+import torch
 
 ACTIVATIONS: dict[str, Callable[[], Any]] = {
     "relu": torch.nn.ReLU,

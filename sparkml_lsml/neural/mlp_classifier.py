@@ -10,7 +10,7 @@ from pyspark.ml.classification import (
     _ProbabilisticClassifierParams,
 )
 
-from sparkml_lsml.neural.network_estimator import NetworkClassifier
+from sparkml_lsml.neural.layers_estimator import LayersClassifier
 from sparkml_lsml.neural.network_model import NetworkClassificationModel
 from sparkml_lsml.neural.params import ACTIVATION, CLASS_LAYERS, HasActivation, LayersParams
 from sparkml_lsml.spark.models.summary import TrainingSummary
@@ -32,7 +32,7 @@ RANGES: dict[str, Range] = {
 
 
 @add_accessors
-class MLPClassifier(NetworkClassifier, _Params, ProbabilisticClassifier):
+class MLPClassifier(LayersClassifier, _Params, ProbabilisticClassifier):
     r"""A multilayer perceptron for two or more classes.
 
     The layers :math:`a_l = \phi(W_l a_{l-1} + b_l)` begin with the features, end with a number for
@@ -144,7 +144,7 @@ class MLPClassifier(NetworkClassifier, _Params, ProbabilisticClassifier):
     (1.0, 0.0)
     """
 
-    _ranges: ClassVar[dict[str, Range]] = {**NetworkClassifier._ranges, **RANGES}
+    _ranges: ClassVar[dict[str, Range]] = {**LayersClassifier._ranges, **RANGES}
 
     @keywords
     def __init__(

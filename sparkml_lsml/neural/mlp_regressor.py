@@ -6,9 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.ml.base import _PredictorParams
-from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.ml.param.shared import HasLoss
 from pyspark.ml.regression import RegressionModel, Regressor
 from pyspark.sql import DataFrame
 
@@ -17,9 +14,10 @@ from sparkml_lsml.engine.predictors import Layout
 from sparkml_lsml.export import Form
 from sparkml_lsml.losses import Huber
 from sparkml_lsml.losses.registry import find
-from sparkml_lsml.neural.network_estimator import NetworkEstimator
+from sparkml_lsml.neural.layers_estimator import LayersEstimator
 from sparkml_lsml.neural.network_model import TrainedNetworkModel
 from sparkml_lsml.neural.params import ACTIVATION, VALUE_LAYERS, HasActivation, LayersParams
+from sparkml_lsml.neural.regression_params import RANGES, RegressionParams
 from sparkml_lsml.neural.summary import MLPRegressionSummary, MLPRegressionTrainingSummary
 from sparkml_lsml.neural.weights import in_mllibs_order, network_of
 from sparkml_lsml.regression.labels import LOSSES, label_moments, label_units
@@ -30,52 +28,21 @@ from sparkml_lsml.spark.params.keywords import keywords
 from sparkml_lsml.spark.params.ranges import Range
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
 from sparkml_lsml.spark.rows.shared import ResidentRows
-from sparkml_lsml.spark.training.custom_losses import check_saved_loss, loss_range
 from sparkml_lsml.spark.training.problem import Fitted, Problem
 from sparkml_lsml.worker.finishing import RegressionFinish
 
 Array = npt.NDArray[np.float64]
 
 
-class _Params(HasActivation, HasLoss, _PredictorParams):
+class _Params(HasActivation, RegressionParams):
     """Params of `MLPRegressor` and `MLPRegressionModel`."""
 
-    loss: Param[str] = Param(
-        Params._dummy(),
-        "loss",
-        "The loss: 'squaredError', 'huber', or the name of one that was registered with "
-        "sparkml_lsml.losses.register.",
-        typeConverter=TypeConverters.toString,
-    )
-    epsilon: Param[float] = Param(
-        Params._dummy(),
-        "epsilon",
-        "Residuals of more than so many scales are outliers for loss 'huber', > 1.",
-        typeConverter=TypeConverters.toFloat,
-    )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(loss="squaredError", epsilon=1.35)
-
-    @classmethod
-    def _check_metadata(cls, metadata: dict[str, Any]) -> None:
-        check_saved_loss(metadata, tuple(LOSSES))
-
-
-RANGES: dict[str, Range] = {
-    "activation": ACTIVATION,
-    "layers": VALUE_LAYERS,
-    "loss": loss_range(*LOSSES),
-    "epsilon": Range(
-        lambda v: isinstance(v, int | float) and 1.0 < v < float("inf"),
-        "a finite number greater than 1",
-    ),
-}
+_RANGES: dict[str, Range] = {"activation": ACTIVATION, "layers": VALUE_LAYERS, **RANGES}
 
 
 @add_accessors
-class MLPRegressor(NetworkEstimator, _Params, Regressor["MLPRegressionModel"]):
+class MLPRegressor(LayersEstimator, _Params, Regressor["MLPRegressionModel"]):
     r"""A multilayer perceptron for a number.
 
     The layers :math:`a_l = \phi(W_l a_{l-1} + b_l)` begin with the features and end with the
@@ -186,7 +153,7 @@ class MLPRegressor(NetworkEstimator, _Params, Regressor["MLPRegressionModel"]):
     (1.0, True)
     """
 
-    _ranges: ClassVar[dict[str, Range]] = {**NetworkEstimator._ranges, **RANGES}
+    _ranges: ClassVar[dict[str, Range]] = {**LayersEstimator._ranges, **_RANGES}
 
     @keywords
     def __init__(
@@ -300,7 +267,7 @@ class MLPRegressionModel(TrainedNetworkModel, _Params, RegressionModel[Any]):
     3.5
     """
 
-    _ranges: ClassVar[dict[str, Range]] = {**LayersParams._ranges, **RANGES}
+    _ranges: ClassVar[dict[str, Range]] = {**LayersParams._ranges, **_RANGES}
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from pyspark.ml.param.shared import HasBlockSize, HasSeed, HasStepSize
 from sparkml_lsml.engine.blocks.report import Report
 from sparkml_lsml.engine.predictors import DensePredictor
 from sparkml_lsml.errors import ParamError
-from sparkml_lsml.neural.network_estimator import NetworkClassifier
+from sparkml_lsml.neural.layers_estimator import LayersClassifier
 from sparkml_lsml.neural.network_model import NetworkClassificationModel
 from sparkml_lsml.neural.params import CLASS_LAYERS, LayersParams
 from sparkml_lsml.neural.weights import in_own_order, mllibs_start
@@ -77,7 +77,7 @@ RANGES: dict[str, Range] = {
 
 
 @add_accessors
-class MultilayerPerceptronClassifier(NetworkClassifier, _Params, ProbabilisticClassifier):
+class MultilayerPerceptronClassifier(LayersClassifier, _Params, ProbabilisticClassifier):
     r"""A multilayer perceptron with sigmoid layers and a softmax, with MLlib's Params and defaults.
 
     Takes the place of :class:`pyspark.ml.classification.MultilayerPerceptronClassifier`. The
@@ -131,7 +131,7 @@ checkpointInterval, validationIndicatorCol, patience, validationTol, aggregation
     27
     """
 
-    _ranges: ClassVar[dict[str, Range]] = {**NetworkClassifier._ranges, **RANGES}
+    _ranges: ClassVar[dict[str, Range]] = {**LayersClassifier._ranges, **RANGES}
 
     @keywords
     def __init__(

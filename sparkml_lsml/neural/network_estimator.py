@@ -1,8 +1,8 @@
 """The base classes of estimators of networks."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,26 +11,18 @@ from pyspark.sql import DataFrame
 
 from sparkml_lsml.classification.classes import count_classes, odd_labels
 from sparkml_lsml.engine.blocks.report import Report, Task
-from sparkml_lsml.engine.predictors import DensePredictor, Predictor
-from sparkml_lsml.engine.predictors.initialise import start
+from sparkml_lsml.engine.predictors import Predictor
 from sparkml_lsml.errors import ParamError
 from sparkml_lsml.losses import Loss, Multinomial
-from sparkml_lsml.neural.calibrated import CalibratedNetworkModel
 from sparkml_lsml.neural.notes import noted
-from sparkml_lsml.neural.params import SCHEDULES, STEPS, LayersParams, StepsParams
+from sparkml_lsml.neural.params import SCHEDULES, STEPS, NetworkParams, StepsParams
 from sparkml_lsml.neural.pieces import RoundUpdate
-from sparkml_lsml.neural.summary import (
-    BinaryMultilayerPerceptronClassificationTrainingSummary,
-    MultilayerPerceptronClassificationTrainingSummary,
-)
-from sparkml_lsml.neural.weights import in_mllibs_order, network_of
 from sparkml_lsml.spark.models.summary import TrainingSummary
 from sparkml_lsml.spark.params.fit_settings import FitSettings
 from sparkml_lsml.spark.params.ranges import Range
 from sparkml_lsml.spark.params.solvers import choose_solver
 from sparkml_lsml.spark.params.thresholds import check_thresholds
 from sparkml_lsml.spark.rows.declared import DeclaredClasses
-from sparkml_lsml.spark.rows.plan import LOCAL_BYTES
 from sparkml_lsml.spark.training.estimator import BlockEstimator
 from sparkml_lsml.spark.training.partial import partial_fit
 from sparkml_lsml.spark.training.problem import Fitted, Problem
@@ -40,14 +32,11 @@ Array = npt.NDArray[np.float64]
 LEAST_SHARE = 1e-4
 """What is added to the share of a class, which may have no rows, for the start."""
 
-ROW_SECONDS, PRODUCTS_A_SECOND = 1e-6, 2e10
-"""What an epoch takes of one thread: for a row at least, and for its products, there and back."""
 
-
-class NetworkEstimator(BlockEstimator, StepsParams, LayersParams):
+class NetworkEstimator(BlockEstimator, StepsParams, NetworkParams):
     """What estimators of networks have in common."""
 
-    _ranges: ClassVar[dict[str, Range]] = {**StepsParams._ranges, **LayersParams._ranges}
+    _ranges: ClassVar[dict[str, Range]] = {**StepsParams._ranges, **NetworkParams._ranges}
 
     def settings(self) -> FitSettings:
         """See `Trainable.settings`."""
@@ -110,46 +99,13 @@ class NetworkEstimator(BlockEstimator, StepsParams, LayersParams):
         [0.0, 1.0, 0.0]
         """
         self._check_model(model, "partialFit")
-        known = self._known_classes()
-        if classes not in (None, known) and self.isDefined(self.layers):
-            expected = f"{known}, in which layers end" if known else "None: a regression has none"
-            raise ParamError(f"{type(self).__name__}: classes={classes!r}, expected {expected}")
+        known = self._known_classes(classes)
         start = self._initial if model is None else model
         return partial_fit(self, dataset, start, known, RoundUpdate)
 
-    def _known_classes(self) -> int | None:
-        """Number of classes; None for a regression."""
-        return None
-
-    def row_cost(self) -> float:
-        """See `Trainable.row_cost`: at home stays what is trained there in about a second."""
-        sizes = self.value("layers")
-        products = sum(into * out for into, out in itertools.pairwise(sizes))
-        row = ROW_SECONDS + products / PRODUCTS_A_SECOND
-        rows = 1.0 / (max(1, self.value("maxIter")) * row)
-        return float(LOCAL_BYTES / (rows * sizes[0] * np.dtype(self.value("dtype")).itemsize))
-
-    def coefficients_of(self, model: Any, predictor: Predictor, scale: float) -> Array:
-        """See `Trainable.coefficients_of`."""
-        assert isinstance(predictor, DensePredictor)
-        mine, its = (
-            f"layers={list(each.sizes)} and activation='{each.activation}'"
-            for each in (predictor, model.network)
-        )
-        if mine != its:
-            raise ParamError(
-                f"{type(self).__name__}: the model to start from, {model.uid}, has {its}, expected "
-                f"{mine}"
-            )
-        if not np.isfinite(model._coef).all():
-            raise ParamError(
-                f"{type(self).__name__}: the model to start from, {model.uid}, has weights that "
-                "are not finite: start without it, setInitialModel(None)"
-            )
-        if predictor.layout.constants:
-            known = model.getOrDefault("loss") == "huber"
-            return np.append(model._coef, model.scale if known else scale)
-        return np.asarray(model._coef)
+    def _known_classes(self, classes: int | None) -> int | None:
+        """Number of classes, as far as it is known; ``classes`` is what a caller says."""
+        return classes
 
     def _solver(self) -> str:
         """What ``solver`` stands for."""
@@ -160,20 +116,13 @@ class NetworkEstimator(BlockEstimator, StepsParams, LayersParams):
         """The first step where none is given; None for that of the solver."""
         return STEPS.get(self.value("optimizer")) if self._solver() == "local-steps" else None
 
-    def _activation(self) -> str:
-        return str(self.value("activation"))
-
-    def _start(self, network: DensePredictor) -> Array:
-        """Where the training begins, in the units of the solver."""
-        return start(network, self.value("seed"))
+    def _start(self, network: Any) -> Array:
+        """Where the training begins, in the units of the solver; each kind defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _start")
 
     def _check_fit(self, dataset: DataFrame) -> None:
         super()._check_fit(dataset)
         name, solver = type(self).__name__, self._solver()
-        if not self.isDefined(self.layers):
-            raise ParamError(
-                f"{name}: layers is not set: expected {self._ranges['layers'].expected}"
-            )
         schedule = self.value("learningRate")
         known = SCHEDULES.get(solver, ())
         if schedule is not None and known and schedule not in known:
@@ -187,36 +136,9 @@ class NetworkEstimator(BlockEstimator, StepsParams, LayersParams):
                 f"{self.value('localEpochs')}: a round takes a part of an epoch, or several of "
                 "them: set one, and leave localSteps=0 or localEpochs=1"
             )
-        if solver != "local-steps" and self.value("dropout"):
-            raise ParamError(
-                f"{name}: dropout={self.value('dropout')} with solver='{solver}': units are left "
-                "out in the mini-batches of solver='local-steps' alone. Set it, or dropout=0"
-            )
-
-    def _network(self, report: Report, loss: Loss) -> DensePredictor:
-        """The network that is trained.
-
-        Raises
-        ------
-        ParamError
-            If its layers do not fit the rows.
-        """
-        layers = self.value("layers")
-        if layers[0] != report.longest:
-            raise ParamError(
-                f"{type(self).__name__}: layers={layers} begin with {layers[0]:,}, the rows have "
-                f"{report.longest:,} features: expected layers=[{report.longest}, ...]"
-            )
-        return DensePredictor(
-            tuple(layers),
-            self._activation(),
-            len(loss.constants),
-            self.value("dropout"),
-            self.value("dtype"),
-        )
 
     def _problem(
-        self, network: DensePredictor, loss: Loss, build: Callable[[Fitted], Any], **more: Any
+        self, network: Predictor, loss: Loss, build: Callable[[Fitted], Any], **more: Any
     ) -> Problem:
         """A problem; ``more`` is of the labels."""
         asked, solver = self.value("solver"), self._solver()
@@ -239,33 +161,21 @@ class NetworkClassifier(NetworkEstimator):
     def _task(self) -> Task:
         return "multiclass"
 
-    def _calibrated_class(self) -> type[CalibratedNetworkModel]:
-        return CalibratedNetworkModel
-
-    def _known_classes(self) -> int | None:
-        return int(self.value("layers")[-1]) if self.isDefined(self.layers) else None
-
     def problem(self, report: Report, declared: DeclaredClasses) -> Problem:
         """See `Trainable.problem`."""
         loss = Multinomial()
-        network = self._network(report, loss)
         classes = count_classes(report, declared.count, "multinomial")
-        layers = self.value("layers")
-        if layers[-1] < classes:
-            raise ParamError(
-                f"{type(self).__name__}: layers={layers} end in {layers[-1]:,}, the labels are of "
-                f"{classes:,} classes: expected layers=[..., {classes}]"
-            )
-        check_thresholds(self, layers[-1])
+        network = self._class_network(report, loss, classes)
+        check_thresholds(self, network.outputs)
         return self._problem(
             network,
             loss,
-            self._build,
+            partial(self._build, network),
             start=lambda layout: self._class_start(network, report),
             warnings=(*odd_labels(report, classes, declared.names), *self._idle(classes)),
         )
 
-    def _class_start(self, network: DensePredictor, report: Report) -> Array:
+    def _class_start(self, network: Any, report: Report) -> Array:
         """Where the training begins: at probabilities about as frequent as classes are.
 
         Otherwise the first epochs, or all, go to learning that rare classes are rare.
@@ -275,28 +185,23 @@ class NetworkClassifier(NetworkEstimator):
             counts[int(label)] = weight
         logarithms = np.log(counts / counts.sum() + LEAST_SHARE)
         coef = self._start(network)
-        _, biases = network.maps(coef)[-1]
-        biases += logarithms - logarithms.mean()
+        biases = self._last_biases(network, coef)
+        if len(biases):
+            biases += logarithms - logarithms.mean()
         return coef
+
+    def _class_network(self, report: Report, loss: Loss, classes: int) -> Any:
+        """The network that is trained, of so many classes or more; each kind defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _class_network")
+
+    def _last_biases(self, network: Any, coef: Array) -> Array:
+        """A view of the biases of the raw predictions, where it is known which they are."""
+        raise AssertionError(f"{type(self).__name__} defines no _last_biases")
 
     def _idle(self, classes: int) -> tuple[str, ...]:
         """What to warn of where there are more outputs than classes."""
-        last = self.value("layers")[-1]
-        if last <= max(2, classes):
-            return ()
-        return (
-            f"layers end in {last:,}, and no row has a label of {classes:,} or more: the outputs "
-            "beyond learn that their classes never occur",
-        )
+        return ()
 
-    def _build(self, fit: Fitted) -> Any:
-        network = network_of(self.value("layers"), self._activation())
-        kind = MultilayerPerceptronClassificationTrainingSummary
-        if network.outputs == 2:
-            kind = BinaryMultilayerPerceptronClassificationTrainingSummary
-        return self._model(
-            network.sizes, in_mllibs_order(network, fit.coef), kind.of(self._noted(fit.summary))
-        )
-
-    def _model(self, layers: Any, weights: Array, summary: TrainingSummary) -> Any:
-        return self._model_class()(list(layers), weights, self._activation(), summary)
+    def _build(self, network: Any, fit: Fitted) -> Any:
+        """The model of the network that was trained; each kind defines it."""
+        raise AssertionError(f"{type(self).__name__} defines no _build")

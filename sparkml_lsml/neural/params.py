@@ -49,25 +49,11 @@ CLASS_LAYERS = layers_range("2 or more classes", lambda last: last >= 2)
 VALUE_LAYERS = layers_range("1, for the prediction", lambda last: last == 1)
 
 
-class LayersParams(
-    CheckedParams,
-    HasMaxIter,
-    HasRegParam,
-    HasTol,
-    HasStandardization,
-    HasSolver,
-    HasWeightCol,
-    HasAggregationDepth,
+class NetworkParams(
+    CheckedParams, HasMaxIter, HasRegParam, HasTol, HasSolver, HasWeightCol, HasAggregationDepth
 ):
     """Params of networks and of their estimators."""
 
-    layers: Param[list[int]] = Param(
-        Params._dummy(),
-        "layers",
-        "Sizes of the layers: the features, the units of each hidden layer, and the classes (of a "
-        "regression 1).",
-        typeConverter=TypeConverters.toListInt,
-    )
     solver: Param[str] = Param(
         Params._dummy(),
         "solver",
@@ -79,8 +65,23 @@ class LayersParams(
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(maxIter=100, tol=1e-4, regParam=0.0, standardization=True, solver="auto")
-        self._setDefault(aggregationDepth=2)
+        self._setDefault(maxIter=100, tol=1e-4, regParam=0.0, solver="auto", aggregationDepth=2)
+
+
+class LayersParams(NetworkParams, HasStandardization):
+    """Params of networks of dense layers and of their estimators."""
+
+    layers: Param[list[int]] = Param(
+        Params._dummy(),
+        "layers",
+        "Sizes of the layers: the features, the units of each hidden layer, and the classes (of a "
+        "regression 1).",
+        typeConverter=TypeConverters.toListInt,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(standardization=True)
 
 
 class HasActivation(CheckedParams):
@@ -168,6 +169,25 @@ class StepsParams(HasSolverSettings):
         "none are.",
         typeConverter=TypeConverters.toFloat,
     )
+    _ranges: ClassVar[dict[str, Range]] = {
+        "learningRate": one_of("cosine", "constant", "invscaling", "adaptive", "optimal"),
+        "optimizer": one_of(*OPTIMIZERS),
+        "localSteps": COUNT_OR_ZERO,
+        "warmup": BELOW_ONE,
+        "maxGradNorm": POSITIVE,
+    }
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(optimizer="adam", warmup=0.0, momentum=0.9, dtype="float32", localSteps=0)
+        # what is usual depends on the solver
+        for param in (self.stepSize, self.learningRate):
+            self._defaultParamMap.pop(param)
+
+
+class HasDropout(CheckedParams):
+    """Mixin for the Param ``dropout``, which models do not have."""
+
     dropout: Param[float] = Param(
         Params._dummy(),
         "dropout",
@@ -176,19 +196,6 @@ class StepsParams(HasSolverSettings):
         typeConverter=TypeConverters.toFloat,
     )
 
-    _ranges: ClassVar[dict[str, Range]] = {
-        "learningRate": one_of("cosine", "constant", "invscaling", "adaptive", "optimal"),
-        "optimizer": one_of(*OPTIMIZERS),
-        "localSteps": COUNT_OR_ZERO,
-        "warmup": BELOW_ONE,
-        "maxGradNorm": POSITIVE,
-        "dropout": BELOW_ONE,
-    }
-
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(optimizer="adam", warmup=0.0, dropout=0.0, momentum=0.9, dtype="float32")
-        self._setDefault(localSteps=0)
-        # what is usual depends on the solver
-        for param in (self.stepSize, self.learningRate):
-            self._defaultParamMap.pop(param)
+        self._setDefault(dropout=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 from types import ModuleType
 
@@ -19,10 +20,15 @@ ESTIMATORS = {
 }
 
 
+OF_TORCH = {"sparkml_lsml.networks.images", "sparkml_lsml.networks.sequences"}
+"""They import PyTorch, and are imported by what has looked for it."""
+
+
 def public_modules() -> list[str]:
     """Names of the package's modules, those with a leading underscore left out."""
     found = pkgutil.walk_packages(sparkml_lsml.__path__, "sparkml_lsml.")
-    names = [module.name for module in found]
+    absent = set() if importlib.util.find_spec("torch") else OF_TORCH
+    names = [module.name for module in found if module.name not in absent]
     return [name for name in names if not any(part.startswith("_") for part in name.split("."))]
 
 

@@ -35,6 +35,8 @@ class LocalStepsState(State):
         Share of the step at which the cosine ends.
     number : str
         The type of the coefficients that are sent.
+    buffers : int
+        Numbers at the end that are averaged, and have no momentum.
     share : float
         Of the step, that is left of it after rounds that came to nothing.
     halvings : int
@@ -58,6 +60,7 @@ class LocalStepsState(State):
     partitions: int = 1
     floor: float = 0.0
     number: str = "float64"
+    buffers: int = 0
     share: float = 1.0
     halvings: int = 0
     loss: float = 0.0
@@ -192,6 +195,7 @@ class LocalSteps:
             # left does a network good; it keeps a convex objective from its minimum
             floor=0.0 if objective.predictor.convex else 1.0 - 1.0 / objective.partitions,
             number=objective.predictor.dtype.name,
+            buffers=objective.predictor.layout.buffers,
         )
 
     def query(self, state: LocalStepsState, penalty: ElasticNet) -> Query:
@@ -218,7 +222,10 @@ class LocalSteps:
             halvings = state.halvings + 1
             return replace(state, share=state.share / 2.0, halvings=halvings, detail=wrong)
         momentum = self.outer_momentum if state.partitions > 1 else 0.0
-        velocity = momentum * state.velocity + (found.coef - state.coef)
+        moved = found.coef - state.coef
+        velocity = momentum * state.velocity + moved
+        if state.buffers:
+            velocity[-state.buffers :] = moved[-state.buffers :]
         coef = state.coef + velocity
         start = found.first if state.rounds == 0 else state.start
         part, loss = state.part + 1, state.loss + found.loss

@@ -21,11 +21,12 @@ def raise_for_disk(error: Exception) -> None:
 
 
 def raise_for_loss(error: Exception) -> None:
-    """Raise the error of a task about a user's loss, which arrives as text in one of Spark's.
+    """Raise the error of a task about a user's loss or network, which is text in one of Spark's.
 
     Nothing happens if the task failed for another reason.
     """
-    found = re.search(r"\bsparkml_lsml\.errors\.(BackendError|ParamError): (loss '.+)", str(error))
+    known = r"\bsparkml_lsml\.errors\.(BackendError|ParamError): ((?:loss|network) '.+|torch is .+)"
+    found = re.search(known, str(error))
     if found:
         kind = BackendError if found[1] == "BackendError" else ParamError
         raise kind(found[2].strip()) from error

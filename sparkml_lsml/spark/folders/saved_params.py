@@ -9,6 +9,9 @@ from sparkml_lsml.errors import PersistenceError, shown
 from sparkml_lsml.spark.folders.matrices import from_json, to_json
 from sparkml_lsml.spark.folders.metadata import check_uid
 
+MAPS = ("classWeight", "networkParams")
+"""Params that are maps."""
+
 
 def params_to_json(instance: Any) -> dict[str, Any]:
     """The uid and the Params of an instance, as JSON has them."""
@@ -33,8 +36,8 @@ def params_from_json(instance: Any, found: dict[str, Any]) -> None:
         for name, value in found[key].items():
             if not instance.hasParam(name):
                 raise ValueError(f"it has no Param {shown(name)}")
-            # weights of classes are a map for their Param too; all other maps are matrices
-            if isinstance(value, dict) and name != "classWeight":
+            # some are a map for their Param too; all other maps are matrices
+            if isinstance(value, dict) and name not in MAPS:
                 value = from_json(value)
             if defaults:
                 instance._setDefault(**{name: value})
@@ -50,8 +53,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Vector | Matrix):
         return to_json(value)
-    if isinstance(value, dict):  # weights of classes
-        return {repr(label): weight for label, weight in value.items()}
+    if isinstance(value, dict):  # weights of classes, or keywords of a network
+        return {k if isinstance(k, str) else repr(k): each for k, each in value.items()}
     raise PersistenceError(
         f"a Param holds a {type(value).__name__}, which cannot be saved: expected a number, a "
         "string, a list, a vector, a matrix or weights of classes"

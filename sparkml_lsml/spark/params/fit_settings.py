@@ -45,7 +45,7 @@ class FitSettings:
     regParam: float
     elasticNetParam: float = 0.0
     fitIntercept: bool = True
-    standardization: bool
+    standardization: bool = False
     solver: str
     maxIter: int
     tol: float

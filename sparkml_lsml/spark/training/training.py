@@ -34,6 +34,7 @@ from sparkml_lsml.spark.rows.shared import ResidentRows, frame_of, remembered
 from sparkml_lsml.spark.rows.validating import TRAINED, validation_notes
 from sparkml_lsml.spark.training.batch import Batch, batches, minimise
 from sparkml_lsml.spark.training.custom_losses import check_losses
+from sparkml_lsml.spark.training.custom_networks import check_networks
 from sparkml_lsml.spark.training.fingerprints import fingerprint_of
 from sparkml_lsml.spark.training.member import Member
 from sparkml_lsml.spark.training.memory import check_memory
@@ -248,6 +249,7 @@ class Training:
         results: list[Any] = [None] * len(members)
         blocks, name = self.blocks, self._plan.name
         check_losses([member.problem.loss for member in members], blocks, name)
+        check_networks([member.predictor for member in members], blocks, name)
         for warning in dict.fromkeys(w for member in members for w in member.problem.warnings):
             if warning not in self._warned:
                 self._warned.add(warning)
