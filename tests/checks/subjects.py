@@ -49,6 +49,9 @@ FOLDED = ("CalibratedClassifier",)
 """Estimators with random folds: rows in another order or form give another model, which is not what
 the checks ask for. Their tests are beside those of the classifiers."""
 
+OF_TORCH = ("TorchClassifier", "TorchRegressor")
+"""Estimators that need PyTorch, which is not there: they have tests of their own, `tests/torch`."""
+
 NETWORKS = ("MLPClassifier", "MLPRegressor", "MultilayerPerceptronClassifier")
 """Estimators whose objective has more minima than one. Which of them a fit ends in follows from its
 start and its way, and differs between solvers, weights and forms of rows that only round
@@ -117,7 +120,7 @@ def specs() -> Iterator[Spec]:
     """Each estimator of the package, and MLlib's class of the same name where there is one."""
     for room, usual in ROOMS.items():
         for cls in estimators(room):
-            if cls.__name__ in FOLDED:
+            if cls.__name__ in (*FOLDED, *OF_TORCH):
                 continue
             twin = getattr(twin_of(room), cls.__name__, None)
             for task in TASKS.get(cls.__name__, (usual,)):

@@ -189,6 +189,25 @@ def test_buffers_follow_training_and_are_not_optimised() -> None:
     np.testing.assert_array_equal(w, kept)
 
 
+def test_a_network_is_told_from_another_of_its_tensors() -> None:
+    """As checkpoints have to, after a cell of a notebook has registered it anew."""
+
+    def network(activation: Any) -> ModulePredictor:
+        def make(shape: tuple[int, ...], outputs: int) -> Any:
+            return nn.Sequential(nn.Linear(shape[0], 3), activation(), nn.Linear(3, outputs))
+
+        return ModulePredictor.of(Factory("mine", make), (4,), 2)
+
+    tanh, again, relu = (network(each) for each in (nn.Tanh, nn.Tanh, nn.ReLU))
+    assert tanh.tensors == relu.tensors
+    assert tanh.samples() == again.samples() != relu.samples()
+    # negative running variances, and tokens that are out of range
+    found = ModulePredictor.of(Factory("normalised", normalised), (4,), 2).samples()
+    assert len(found) == 4
+    assert np.isfinite(found).all()
+    assert len(predictor("embeddings").samples()) == 6
+
+
 def test_what_is_drawn_follows_from_the_generator_alone() -> None:
     network = ModulePredictor.of(Factory("normalised", normalised), (4,), 2)
     X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)

@@ -5,6 +5,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from sparkml_lsml.engine.blocks.report import Report
+from sparkml_lsml.engine.predictors.module import ModulePredictor
 from sparkml_lsml.losses.custom import CustomLoss, samples
 from sparkml_lsml.spark.folders.fingerprint import LABEL, Fingerprint
 from sparkml_lsml.spark.folders.persistence import digest
@@ -55,6 +56,8 @@ def facts_of(member: Member) -> dict[str, Any]:
     loss = problem.loss
     # a name says little of a loss that is the user's own
     own = {"loss at fixed points": samples(loss)} if isinstance(loss, CustomLoss) else {}
+    if isinstance(problem.predictor, ModulePredictor):
+        own["network at fixed points"] = problem.predictor.samples()
     start = {} if settings.initial is None else {"initial model": digest(settings.initial)}
     return {
         "estimator": settings.estimator,
