@@ -27,6 +27,11 @@ VERSIONS = {"3.5": "3.5.1", "4.0": "4.0.*", NEWEST: f"{NEWEST}.*"}
 
 TORCH = "torch==2.14.1"
 
+OF_TORCH = (
+    "tests/torch",
+    "tests/documentation/test_pages.py::test_the_blocks_of_a_page_run[docs/guide/torch.md]",
+)
+
 TOOLS = ("chispa", "hypothesis", "onnxruntime", "pytest", "pytest-timeout", "setuptools")
 
 ALIKE = (
@@ -181,7 +186,7 @@ def with_torch(session: nox.Session) -> None:
     """Run the tests of networks of PyTorch, which takes gigabytes, at its own pin."""
     share(session)
     install(session, "-e", ".[torch]", TORCH)
-    test(session, session.posargs or ("tests/torch",), old=False)
+    test(session, session.posargs or OF_TORCH, old=False)
 
 
 @nox.session
