@@ -215,4 +215,6 @@ def test_jobs_offer_only_what_a_configuration_can_describe() -> None:
         "MLPClassifier",
         "MLPRegressor",
         "MultilayerPerceptronClassifier",
+        "TorchClassifier",
+        "TorchRegressor",
     }

@@ -97,6 +97,7 @@ def test_params_that_mllib_lacks_are_listed_with_their_defaults() -> None:
     from pyspark.ml.regression import _LinearRegressionParams
 
     from sparkml_lsml.classification import LinearSVC, LogisticRegression
+    from sparkml_lsml.neural import MLPClassifier
     from sparkml_lsml.regression import LinearRegression
 
     classes: list[tuple[Any, Any]] = [
@@ -112,6 +113,16 @@ def test_params_that_mllib_lacks_are_listed_with_their_defaults() -> None:
                 value = ours.getOrDefault(param) if ours.isDefined(param) else None
                 shown = json.dumps(value) if isinstance(value, str) else repr(value)
                 expected[param.name] = "" if value is None else shown
-    listed = PARAM.findall(PARAMS.read_text())
+    linear, _, networks = PARAMS.read_text().partition("\n## Networks\n")
+    listed = PARAM.findall(linear)
     assert len(listed) == len(dict(listed))
     assert dict(listed) == expected
+    network, listed = MLPClassifier(), PARAM.findall(networks)
+    known = {param.name for param in mllib._MultilayerPerceptronParams().params}
+    own = {param.name for param in network.params} - known - set(expected)
+    shared = {"aggregationDepth", "regParam", "standardization", "weightCol"}  # of MLlib's own
+    assert {name for name, _ in listed} >= own - shared
+    for name, default in listed:
+        value = network.value(name)
+        shown = json.dumps(value) if isinstance(value, str) else repr(value)
+        assert default == ("" if value is None else shown), name
