@@ -60,11 +60,7 @@ class LayersEstimator(NetworkEstimator, HasDropout, LayersParams):
                 f"{type(self).__name__}: the model to start from, {model.uid}, has {its}, expected "
                 f"{mine}"
             )
-        if not np.isfinite(model._coef).all():
-            raise ParamError(
-                f"{type(self).__name__}: the model to start from, {model.uid}, has weights that "
-                "are not finite: start without it, setInitialModel(None)"
-            )
+        self._check_finite(model)
         if predictor.layout.constants:
             known = model.getOrDefault("loss") == "huber"
             return np.append(model._coef, model.scale if known else scale)

@@ -107,6 +107,14 @@ class NetworkEstimator(BlockEstimator, StepsParams, NetworkParams):
         """Number of classes, as far as it is known; ``classes`` is what a caller says."""
         return classes
 
+    def _check_finite(self, model: Any) -> None:
+        """Refuse a model to start from whose weights are not finite."""
+        if not np.isfinite(model._coef).all():
+            raise ParamError(
+                f"{type(self).__name__}: the model to start from, {model.uid}, has weights that "
+                "are not finite: start without it, setInitialModel(None)"
+            )
+
     def _solver(self) -> str:
         """What ``solver`` stands for."""
         asked = str(self.value("solver"))

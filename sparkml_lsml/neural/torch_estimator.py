@@ -47,11 +47,7 @@ class TorchEstimator(NetworkEstimator, TorchParams):
                 f"{its.factory} with {len(model._coef):,} numbers, expected the same tensors as "
                 f"those of {predictor.factory} with networkParams={predictor.arguments}"
             )
-        if not np.isfinite(model._coef).all():
-            raise ParamError(
-                f"{type(self).__name__}: the model to start from, {model.uid}, has weights that "
-                "are not finite: start without it, setInitialModel(None)"
-            )
+        self._check_finite(model)
         coef = np.zeros(predictor.layout.size)
         for name, at in predictor.places.items():
             coef[at] = model._coef[its.places[name]]
@@ -86,7 +82,7 @@ class TorchEstimator(NetworkEstimator, TorchParams):
                 f"{name}: inputShape={shape} has {prod(shape):,} numbers, the rows have "
                 f"{features:,} features: expected as many"
             )
-        arguments = json.dumps(self.value("networkParams"), sort_keys=True)
+        arguments = json.dumps(self.value("networkParams") or {}, sort_keys=True)
         return ModulePredictor.of(
             registry.find(self.value("network")),
             shape,

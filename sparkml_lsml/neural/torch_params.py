@@ -74,4 +74,4 @@ class TorchParams(NetworkParams):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(networkParams={}, precision="float32")
+        self._setDefault(precision="float32")

@@ -57,66 +57,19 @@ class TorchRegressor(TorchEstimator, RegressionParams, Regressor["TorchRegressio
     inputShape : list of int, optional
         Shape of a row for the network, whose numbers are the features in C order; ``[features]``
         where it is not set.
-    optimizer : {"adam", "adamw", "sgd", "momentum", "nesterov"}
-        What the steps follow.
-    featuresCol : str
-        Column of vectors, array<double> or array<float>; sparse vectors stay sparse.
-    featuresCols : list of str, optional
-        Columns of numbers or booleans that are the features, in this order, in place of
-        ``featuresCol``; a row that lacks one of the numbers has no features.
-    labelCol : str
-        Column of any numeric type. Labels need no scaling: the module works in their deviation.
-    maxIter : int
-        Epochs, at most; of other solvers than ``local-steps`` iterations.
-    tol : float
-        Stop when the loss has not fallen by this much, relative to it, in 10 epochs. Of other
-        solvers as in MLlib, relative to the objective.
-    stepSize : float, optional
-        First step. Where it is not set, 0.002 with ``adam`` and ``adamw``, 0.1 with ``sgd`` and
-        0.01 with ``momentum`` and ``nesterov``. It is multiplied by the number of partitions that
-        are averaged, of ``adam`` and ``adamw`` by its root.
-    learningRate : str, optional
-        How the step changes: ``cosine``, which falls to 0 at ``maxIter`` and is taken where it is
-        not set, ``constant`` or ``invscaling``.
-    warmup : float
-        Share of ``maxIter`` over which the step grows from 0.
-    batchSize : int
-        Rows in a mini-batch.
-    localEpochs : int
-        Epochs on each partition between two averages.
-    localSteps : int
-        Where greater than 0, mini-batches between two averages, about: several averages an epoch.
-    maxGradNorm : float, optional
-        Longer gradients are shortened to this length.
-    momentum : float
-        Of ``momentum`` and ``nesterov``.
     regParam : float
         The penalty is half of it times the sum of the squared weights (tensors of two or more
         dimensions); biases and scales are not penalised.
-    solver : str
-        ``auto`` is ``local-steps``: epochs of mini-batches on every partition, whose weights are
-        averaged. ``l-bfgs`` and the others that ``explainParam("solver")`` names take one step a
-        pass over the rows.
-    powerT, lineSearch, nesterov, averaging, varianceReduction, miniBatchFraction
-        Settings of those others, see :mod:`sparkml_lsml.engine.solvers`.
     precision : {"float32", "bfloat16"}
         What products are computed in; the weights are float32.
     dtype : {"float32", "float64"}
         Type in which features are kept.
-    execution : {"auto", "local", "distributed"}
-        Whether data that are trained in about a second stay on the driver (expert).
-    checkpointDir : str or os.PathLike
-        Folder on any Hadoop file system where a fit notes how far it is. The same fit goes on from
-        there after the driver has died, and removes it at its end.
-    checkpointInterval : int
-        Iterations between two checkpoints; -1 for none.
-    validationIndicatorCol : str, optional
-        Boolean column, true for the rows of the validation. Nothing is learned from them; the
-        weights are those of the epoch with the least mean loss over them, and the fit stops once
-        that has not fallen for ``patience`` epochs.
-    patience : int
-    validationTol : float
-        Least fall that counts for ``patience``, relative to the loss.
+    featuresCol, featuresCols, labelCol, weightCol, predictionCol, optimizer, maxIter, tol, \
+stepSize, learningRate, warmup, batchSize, localEpochs, localSteps, maxGradNorm, momentum, \
+solver, powerT, lineSearch, nesterov, averaging, varianceReduction, miniBatchFraction, seed, \
+execution, checkpointDir, checkpointInterval, validationIndicatorCol, patience, \
+validationTol, aggregationDepth
+        As in `MLPRegressor`.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -407,6 +408,16 @@ def test_case_70_networks_that_do_not_fit(
 def test_case_28_params_out_of_range(name: str, value: Any) -> None:
     with pytest.raises((ParamError, TypeError)):
         classifier(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [TorchClassifier, TorchRegressor])
+def test_keywords_have_the_defaults_of_the_params(kind: Any) -> None:
+    made = kind()
+    keywords = inspect.signature(kind.__init__).parameters
+    assert {*keywords} - {"self"} == {param.name for param in made.params}
+    for param in made.params:
+        expected = made.getOrDefault(param) if made.isDefined(param) else None
+        assert keywords[param.name].default == expected, param.name
 
 
 def test_case_73_a_network_that_is_another_one_on_executors(rows: DataFrame) -> None:

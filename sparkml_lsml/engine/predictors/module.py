@@ -81,7 +81,6 @@ class ModulePredictor:
         Parameters of the loss itself.
     precision : {"float32", "bfloat16"}
         What products are computed in; bfloat16 by PyTorch's autocast.
-    device : str
     scale, centre : float
         Raw predictions are ``scale`` times what the module returns, plus ``centre``: those of a
         regression, so that the module works at unit scale.
@@ -94,7 +93,6 @@ class ModulePredictor:
     tensors: tuple[Tensor, ...] = ()
     constants: int = 0
     precision: str = "float32"
-    device: str = "cpu"
     scale: float = 1.0
     centre: float = 0.0
     convex: ClassVar[bool] = False
@@ -197,7 +195,6 @@ class ModulePredictor:
             flat, numbers = self._numbers(one, train=True)
             found.append(self._drawn(numbers, rows, rng))
             flats.append(flat)
-            self._keep_buffers(numbers, one)
         raw = np.stack([self._scaled(each.detach()) for each in found], axis=1)
         return with_constants(raw, self.layout, coef), partial(self._pull, flats, found)
 
@@ -262,20 +259,19 @@ class ModulePredictor:
         """Rows as a tensor of (rows, *shape)."""
         dense = X.toarray() if sparse.issparse(X) else X
         whole = np.ascontiguousarray(dense, dtype=np.float32).reshape(-1, *self.shape)
-        return torch().from_numpy(whole).to(self.device)
+        return torch().from_numpy(whole)
 
     def _numbers(self, coef: Floats, train: bool) -> tuple[Any, Tensors]:
         """The flat tensor of the parameters, and all tensors as views of flat ones."""
         library = torch()
         end = self.layout.extras.start
-        flat = library.from_numpy(coef[:end]).to(self.device)
+        flat = library.from_numpy(coef[:end])
         flat.requires_grad_(train)
         # one split: the gradient comes back by one concatenation
         pieces = flat.split([each.size for each in self._parameters])
         found = {t.name: p.view(t.shape) for t, p in zip(self._parameters, pieces, strict=True)}
         for each in self._buffers:
-            kept = library.from_numpy(coef[self.places[each.name]]).to(self.device)
-            found[each.name] = kept.view(each.shape)
+            found[each.name] = library.from_numpy(coef[self.places[each.name]]).view(each.shape)
         return flat, found
 
     def _drawn(self, numbers: Tensors, rows: Any, rng: np.random.Generator | None) -> Any:
@@ -283,8 +279,7 @@ class ModulePredictor:
         if rng is None:
             return self._forward(numbers, rows)
         library = torch()
-        devices = [] if self.device == "cpu" else [library.device(self.device)]
-        with library.random.fork_rng(devices=devices):
+        with library.random.fork_rng(devices=[]):
             library.manual_seed(int(rng.integers(2**63 - 1)))
             return self._forward(numbers, rows, train=True)
 
@@ -298,9 +293,8 @@ class ModulePredictor:
         """
         library = torch()
         low = self.precision == "bfloat16"
-        kind = self.device.partition(":")[0]
         try:
-            with library.autocast(kind, dtype=library.bfloat16, enabled=low):
+            with library.autocast("cpu", dtype=library.bfloat16, enabled=low):
                 out = library.func.functional_call(self._module(train), numbers, (rows,))
         except Exception as error:
             raise ParamError(
@@ -318,14 +312,8 @@ class ModulePredictor:
         return out
 
     def _scaled(self, out: Any) -> Array:
-        raw: Array = out.float().cpu().numpy().astype(np.float64)
+        raw: Array = out.float().numpy().astype(np.float64)
         return raw if self.scale == 1.0 and self.centre == 0.0 else raw * self.scale + self.centre
-
-    def _keep_buffers(self, numbers: Tensors, coef: Floats) -> None:
-        """Bring back the buffers from another device; on the processor they are views."""
-        if self.device != "cpu":
-            for each in self._buffers:
-                coef[self.places[each.name]] = numbers[each.name].detach().cpu().numpy().ravel()
 
     def _pull(
         self, flats: Sequence[Any], found: Sequence[Any], derivative: Array, out: Floats
@@ -335,9 +323,9 @@ class ModulePredictor:
         end = self.layout.extras.start
         for k, (flat, raw) in enumerate(zip(flats, found, strict=True)):
             slopes = (self.scale * derivative[:, k, : self.outputs]).astype(np.float32)
-            given = library.from_numpy(slopes).to(self.device, raw.dtype)
+            given = library.from_numpy(slopes).to(raw.dtype)
             [gradient] = library.autograd.grad(raw, flat, given)
-            out[k, :end] += gradient.cpu().numpy()
+            out[k, :end] += gradient.numpy()
         if self.constants:
             out[:, self.layout.extras] += derivative[:, :, self.outputs :].sum(axis=0)
 

@@ -107,7 +107,8 @@ def partial_fit(
             raise
         return model
     with training:
-        training.shuffle_if_sorted()
+        if training.sorted:
+            training.shuffle()
         piece = training.report
         if model is not None:
             check_features(model, own.settings(), piece.longest)

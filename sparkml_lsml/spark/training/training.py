@@ -176,18 +176,22 @@ class Training:
         return report.folds[TRAINED] if self._plan.validation else report
 
     def shuffle_for(self, estimators: Sequence[Trainable]) -> None:
-        """Shuffle rows that are sorted by label for estimators whose solvers average models."""
-        solvers = {self.member(each).problem.solver for each in estimators}
-        if solvers.intersection(AVERAGING_SOLVERS):
-            self.shuffle_if_sorted()
-
-    def shuffle_if_sorted(self) -> None:
-        """Shuffle rows that are sorted by label, and pack them again.
+        """Shuffle rows that are sorted by label for estimators whose solvers average models.
 
         Models of partitions that each hold one class average to nothing useful.
         """
-        if self.blocks.local or not rows_are_sorted(self.report):
-            return
+        if self.sorted and any(
+            self.member(each).problem.solver in AVERAGING_SOLVERS for each in estimators
+        ):
+            self.shuffle()
+
+    @property
+    def sorted(self) -> bool:
+        """Whether rows are in several blocks, sorted by label."""
+        return not self.blocks.local and rows_are_sorted(self.report)
+
+    def shuffle(self) -> None:
+        """Shuffle the rows, and pack them again."""
         self.blocks.release()
         partitions = parallelism(context(self._dataset))
         self.blocks = self._pack(self._dataset.repartition(partitions))
